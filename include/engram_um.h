@@ -1,0 +1,547 @@
+/* engram_um: CUDA Unified Memory without page faults, behind a C ABI.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * Read from top to bottom: conventions, status and errors, contexts, buffers, maps and bulk transfers, streams and jobs,
+ * launches, similarity, observability. No knowledge of CUDA is needed; where a CUDA term helps, it is named.
+ *
+ * Conventions, true for every function unless its comment says otherwise
+ *   Returns    EUM_OK (0), or another eum_status. On failure nothing is written to any output, nothing is changed, and
+ *              eum_last_error() on the same thread has a sentence that says what to do.
+ *   Handles    eum_context, eum_buffer and eum_stream pointers are opaque numbers, never dereferenced. NULL, stale,
+ *              double-destroyed, wrong-type and garbage handles give EUM_ERROR_INVALID_HANDLE, never a crash.
+ *   Structs    start with `struct_size`, which the caller sets to sizeof(the struct) (or uses the _INIT macro or the
+ *              eum_*_init function; both give the same bytes). NULL in place of a configuration means all defaults.
+ *   Threads    All functions may be called from any thread at any time.
+ *   Ownership  "owned": the caller must end it with the named function. "borrowed": the caller must not.
+ *   Units      sizes and offsets in bytes, rows and dim in elements, times in nanoseconds.
+ *   Silence    No function prints, aborts or exits. Environment variables that are set but empty count as unset.
+ */
+#ifndef ENGRAM_UM_H
+#define ENGRAM_UM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define EUM_API __attribute__((visibility("default")))
+#else
+#define EUM_API
+#endif
+
+/* ------------------------------------------------------------------------------------------------ version ---------- */
+
+#define EUM_VERSION_MAJOR 0
+#define EUM_VERSION_MINOR 1
+#define EUM_VERSION_PATCH 0
+#define EUM_VERSION_NUMBER (EUM_VERSION_MAJOR * 10000 + EUM_VERSION_MINOR * 100 + EUM_VERSION_PATCH)
+#define EUM_VERSION_STRING "0.1.0"
+
+/* Version of the library that is running: EUM_VERSION_NUMBER of its own header (major*10000 + minor*100 + patch). */
+EUM_API int32_t eum_version_number(void);
+/* The same as text, "0.1.0". Returns: a static string, borrowed. */
+EUM_API const char *eum_version_string(void);
+
+/* ------------------------------------------------------------------------------------------ status and errors ------ */
+
+/* Numbers are permanent: a retired code keeps its number and is never reused. 1xx: the call is wrong and would fail again.
+ * 2xx: the machine, the memory or the moment is. */
+typedef int32_t eum_status;
+#define EUM_OK 0
+
+#define EUM_ERROR_INVALID_HANDLE 100   /* NULL, stale, destroyed, wrong type, another library's, garbage */
+#define EUM_ERROR_INVALID_ARGUMENT 101 /* an argument is NULL or outside its documented range */
+#define EUM_ERROR_INVALID_ENUM 102     /* an enumeration value this version does not know */
+#define EUM_ERROR_STRUCT_TOO_SMALL 103 /* struct_size is smaller than the first version of the struct, or 0 */
+#define EUM_ERROR_STRUCT_TOO_NEW 104   /* struct_size is larger than this library knows: it is older than the header */
+#define EUM_ERROR_SIZE_OVERFLOW 105    /* offset + bytes, or rows x dim x size, does not fit in size_t */
+#define EUM_ERROR_OUT_OF_BOUNDS 106    /* the view ends after its buffer does */
+#define EUM_ERROR_MISALIGNED 107       /* an address, offset or stride is not a multiple of the element size */
+#define EUM_ERROR_BUFFER_TOO_SHORT 108 /* the view is shorter than the declared rows x dim need */
+#define EUM_ERROR_READ_ONLY 109        /* a write to a buffer that was wrapped read-only */
+#define EUM_ERROR_MAPPED 110           /* the view is mapped on the CPU in a way that conflicts; unmap it first */
+#define EUM_ERROR_NOT_MAPPED 111       /* unmap of an address that no live map of this buffer returned */
+#define EUM_ERROR_OVERLAP 112          /* two views of one launch overlap and one of them is written */
+#define EUM_ERROR_WRONG_CONTEXT 113    /* handles of two contexts in one call */
+#define EUM_ERROR_NOT_OWNED 114        /* into_raw of a borrowed buffer: there is nothing to give up */
+#define EUM_ERROR_NO_HOST_ACCESS 115   /* the CPU cannot reach this memory (wrapped device memory); use eum_buffer_read */
+#define EUM_ERROR_NO_KERNEL 116        /* the launch has no callback for the device that it would run on */
+#define EUM_ERROR_IN_CALLBACK 117      /* a call that would wait, from inside a kernel or completion callback */
+#define EUM_ERROR_UNDEFINED_DATA 118   /* a job that wrote this range failed; write it again before reading it */
+#define EUM_ERROR_FORKED 119           /* the handle was made before fork(); make a new context in the child */
+#define EUM_ERROR_CAPTURING 120        /* the CUDA stream is capturing a graph; end the capture first */
+
+#define EUM_ERROR_DEVICE_UNAVAILABLE 200   /* the device that was asked for is not there; the sentence says why */
+#define EUM_ERROR_NOT_SUPPORTED 201        /* the device or backing cannot do this */
+#define EUM_ERROR_OUT_OF_MEMORY 202        /* host memory (pinned or plain) is exhausted */
+#define EUM_ERROR_OUT_OF_DEVICE_MEMORY 203 /* device memory is exhausted */
+#define EUM_ERROR_OVER_BUDGET 204          /* more managed or device memory than the budget; the sentence has the numbers */
+#define EUM_ERROR_TIMEOUT 205              /* not finished within the time given; nothing was cancelled */
+#define EUM_ERROR_LAUNCH_FAILED 206        /* a kernel callback reported failure, or the kernel could not be started */
+#define EUM_ERROR_JOB_FAILED 207           /* the job ran and failed; what it wrote is undefined */
+#define EUM_ERROR_DEVICE_LOST 208          /* the device had a fatal error; destroy the context and make a new one */
+#define EUM_ERROR_DRIVER 209               /* the driver is missing, too old, or refused to start */
+#define EUM_ERROR_CUDA 210                 /* any other CUDA error; eum_error has its code and name */
+#define EUM_ERROR_SYSTEM 211               /* an operating-system call failed (thread, file or mapping); sentence has errno */
+
+/* Returns: the constant's name ("EUM_ERROR_MAPPED"), or "EUM_ERROR_UNKNOWN" for a number that is none. Static, borrowed. */
+EUM_API const char *eum_status_name(eum_status status);
+/* Returns: one general sentence for the status. Static, borrowed. */
+EUM_API const char *eum_status_text(eum_status status);
+/* Turns a CUDA runtime error code (cudaError_t) into the status this library reports for it; 0 gives EUM_OK. */
+EUM_API eum_status eum_status_from_cuda(int32_t cuda_code);
+
+typedef struct eum_error {
+    size_t struct_size;
+    eum_status status;
+    int32_t cuda_code;   /* cudaError_t, 0 where CUDA was not involved */
+    char cuda_name[64];  /* "cudaErrorMemoryAllocation", empty where CUDA was not involved */
+    char sentence[512];  /* what happened, with the values involved, and what to do */
+} eum_error;
+#define EUM_ERROR_INIT {sizeof(eum_error), 0, 0, {0}, {0}}
+EUM_API void eum_error_init(eum_error *error);
+
+/* The last failure on this thread; later successes leave it as it is. `status` is EUM_OK if nothing has failed yet.
+ * This call never changes what it reports.
+ * Errors: EUM_ERROR_INVALID_ARGUMENT (error is NULL), EUM_ERROR_STRUCT_TOO_SMALL, EUM_ERROR_STRUCT_TOO_NEW. */
+EUM_API eum_status eum_last_error(eum_error *error);
+
+/* ------------------------------------------------------------------------------------------------ words ------------ */
+
+typedef struct eum_context eum_context; /* the devices found, the pool, the budget; everything hangs off one */
+typedef struct eum_buffer eum_buffer;   /* a range of bytes with one stable host address */
+typedef struct eum_stream eum_stream;   /* an in-order queue on one device */
+
+/* How a buffer's bytes are held. 6 is reserved for coherent systems. */
+typedef int32_t eum_backing;
+#define EUM_BACKING_AUTO 0     /* the best for this device */
+#define EUM_BACKING_MANAGED 1  /* CUDA managed memory: one pointer on both sides */
+#define EUM_BACKING_MIRRORED 2 /* pinned host memory and a device copy, moved by explicit copies of what changed */
+#define EUM_BACKING_MAPPED 3   /* pinned or registered host memory that kernels read in place over the link */
+#define EUM_BACKING_HOST 4     /* host memory, kernels on the CPU */
+#define EUM_BACKING_DEVICE 5   /* wrapped device memory: no host side */
+
+/* What the buffer is used for. AUTO is always right; the others save the library from finding out. */
+typedef int32_t eum_role;
+#define EUM_ROLE_AUTO 0
+#define EUM_ROLE_QUERY 1   /* written rarely, read on every side */
+#define EUM_ROLE_TARGETS 2 /* reused on the device, launch after launch */
+#define EUM_ROLE_RESULTS 3 /* written by the device, read by the CPU */
+#define EUM_ROLE_STREAM 4  /* rewritten by the CPU for every launch */
+
+/* How a map or a launch uses a view. */
+typedef int32_t eum_access;
+#define EUM_ACCESS_READ 1
+#define EUM_ACCESS_READ_WRITE 2 /* bytes that are not written keep their value */
+#define EUM_ACCESS_OVERWRITE 3  /* every byte of the view is written; the old bytes are worthless */
+
+/* Where bytes are: the host, or device 0 to 62. */
+typedef int32_t eum_location;
+#define EUM_LOCATION_HOST (-1)
+
+typedef int32_t eum_ownership;
+#define EUM_OWNED 1    /* the library ends it, through the release function that was given */
+#define EUM_BORROWED 2 /* the library never ends it */
+
+/* What a raw pointer points to. */
+typedef int32_t eum_memory;
+#define EUM_MEMORY_HOST 1    /* pageable: malloc, mmap, a vector of any language */
+#define EUM_MEMORY_PINNED 2  /* cudaMallocHost, cudaHostRegister */
+#define EUM_MEMORY_MANAGED 3 /* cudaMallocManaged */
+#define EUM_MEMORY_DEVICE 4  /* cudaMalloc */
+
+/* ---------------------------------------------------------------------------------------------- contexts ----------- */
+
+typedef int32_t eum_log_level;
+#define EUM_LOG_OFF 0
+#define EUM_LOG_ERROR 1
+#define EUM_LOG_WARN 2
+#define EUM_LOG_INFO 3
+#define EUM_LOG_DEBUG 4
+/* `message` is borrowed and ends with the call. The callback may run on any thread, several at once, and must not call
+ * into the library. */
+typedef void (*eum_log_fn)(void *user, eum_log_level level, const char *message);
+
+typedef struct eum_context_config {
+    size_t struct_size;
+    /* "auto", "host", "cuda", "cuda:N", or "sim:maxwell|pascal|turing|ampere|hopper" with options after commas
+     * ("sim:pascal,memory=64M,seed=7"; docs/testing-without-a-gpu.md). NULL: EUM_DEVICE, or "auto" where that is unset.
+     * The string is read during the call only. */
+    const char *device;
+    eum_backing backing;     /* forces a backing for all owned buffers; AUTO: EUM_BACKING, or the best for the device */
+    uint32_t worker_threads; /* threads of the CPU kernels; 0: one a core that this process may use */
+    uint64_t budget_bytes;   /* managed + device memory of this process on the device; 0: 80 % of what is free at first use */
+    uint32_t flags;          /* EUM_CONTEXT_* */
+    eum_log_level log_level; /* most detailed level that log_fn hears */
+    eum_log_fn log_fn;       /* NULL: nothing is logged, unless EUM_LOG=error|warn|info|debug asks for stderr */
+    void *log_user;
+} eum_context_config;
+#define EUM_CONTEXT_OVERSUBSCRIBE 1u /* managed allocations may exceed the budget: the driver evicts pages, and faults come */
+#define EUM_CONTEXT_CONFIG_INIT {sizeof(eum_context_config), NULL, 0, 0, 0, 0, 0, NULL, NULL}
+EUM_API void eum_context_config_init(eum_context_config *config);
+
+/* Creates a context on the best device there is; without a GPU or a driver that is the host, and eum_context_info says why.
+ * Parameters: config  borrowed for the call, NULL for defaults.
+ * Memory: *out is owned; eum_context_destroy ends it.
+ * Errors: EUM_ERROR_DEVICE_UNAVAILABLE, EUM_ERROR_DRIVER (a device was asked for by name and is not there),
+ *   EUM_ERROR_INVALID_ENUM, EUM_ERROR_INVALID_ARGUMENT, EUM_ERROR_OUT_OF_MEMORY, EUM_ERROR_SYSTEM. */
+EUM_API eum_status eum_context_create(const eum_context_config *config, eum_context **out);
+
+/* Ends the handle. Buffers and streams that are still alive stay usable and keep the context's insides alive; the last of
+ * them ends it. NULL is fine and does nothing.
+ * Errors: EUM_ERROR_INVALID_HANDLE, EUM_ERROR_IN_CALLBACK. */
+EUM_API eum_status eum_context_destroy(eum_context *context);
+
+/* ----------------------------------------------------------------------------------------------- buffers ----------- */
+
+typedef struct eum_view {
+    eum_buffer *buffer;
+    size_t offset; /* bytes from the buffer's start */
+    size_t bytes;  /* may be 0; EUM_WHOLE_SIZE: to the buffer's end */
+} eum_view;
+#define EUM_WHOLE_SIZE SIZE_MAX
+
+typedef struct eum_buffer_config {
+    size_t struct_size;
+    eum_role role;
+    eum_backing backing; /* AUTO: the context's choice. Not DEVICE: that is for wrapped memory */
+    uint32_t flags;      /* EUM_BUFFER_* */
+    uint32_t reserved;   /* 0 */
+} eum_buffer_config;
+#define EUM_BUFFER_ZEROED 1u /* every byte is 0; without it the contents are unspecified until written */
+#define EUM_BUFFER_CONFIG_INIT {sizeof(eum_buffer_config), 0, 0, 0, 0}
+EUM_API void eum_buffer_config_init(eum_buffer_config *config);
+
+/* Allocates `bytes`, aligned to 64 bytes at least (2 MiB where large). 0 bytes is legal and touches no device.
+ * Memory: *out is owned; eum_buffer_destroy (or eum_buffer_into_raw) ends it. It keeps the context's insides alive.
+ * Errors: EUM_ERROR_OUT_OF_MEMORY, EUM_ERROR_OUT_OF_DEVICE_MEMORY, EUM_ERROR_OVER_BUDGET, EUM_ERROR_NOT_SUPPORTED (the
+ *   backing does not exist on this device), EUM_ERROR_INVALID_ENUM, EUM_ERROR_SIZE_OVERFLOW. */
+EUM_API eum_status eum_buffer_create(eum_context *context, size_t bytes, const eum_buffer_config *config, eum_buffer **out);
+
+/* Ends memory that was adopted or given up: called once with what it was registered with. */
+typedef void (*eum_release_fn)(void *user, void *address, size_t bytes);
+
+typedef struct eum_wrap_config {
+    size_t struct_size;
+    void *address; /* may be NULL only if bytes is 0 */
+    size_t bytes;
+    eum_memory memory;
+    eum_ownership ownership; /* EUM_OWNED: `release` is called once, when the buffer ends; EUM_BORROWED: never */
+    uint32_t flags;          /* EUM_WRAP_* */
+    eum_role role;
+    eum_release_fn release;
+    void *release_user;
+} eum_wrap_config;
+#define EUM_WRAP_READ_ONLY 1u /* writes through this buffer are EUM_ERROR_READ_ONLY; nothing is ever stored into it */
+#define EUM_WRAP_REGISTER 2u  /* pin the pages (milliseconds) so that kernels read them in place; host memory only */
+#define EUM_WRAP_CONFIG_INIT {sizeof(eum_wrap_config), NULL, 0, 1, 2, 0, 0, NULL, NULL}
+EUM_API void eum_wrap_config_init(eum_wrap_config *config);
+
+/* Makes a buffer of memory that already exists. The memory must stay valid and unwritten by others (outside map/unmap) until
+ * the buffer ends. On failure an adopted memory's release function is not called: it is still the caller's.
+ * Memory: *out is owned; destroying it releases the memory only if ownership is EUM_OWNED.
+ * Errors: EUM_ERROR_INVALID_ARGUMENT (NULL address, EUM_OWNED without release, EUM_BORROWED with one),
+ *   EUM_ERROR_INVALID_ENUM, EUM_ERROR_NOT_SUPPORTED (this device cannot reach that kind of memory),
+ *   EUM_ERROR_SIZE_OVERFLOW (address + bytes wraps). */
+EUM_API eum_status eum_buffer_wrap(eum_context *context, const eum_wrap_config *config, eum_buffer **out);
+
+typedef struct eum_raw {
+    size_t struct_size;
+    void *address;        /* on the host; NULL for wrapped device memory */
+    void *device_address; /* what kernels get; equal to address on managed memory; NULL where there is none */
+    size_t bytes;
+    eum_memory memory;
+    int32_t reserved;
+    eum_release_fn release; /* never NULL: call release(release_user, address or device_address, bytes) once to free it */
+    void *release_user;
+} eum_raw;
+#define EUM_RAW_INIT {sizeof(eum_raw), NULL, NULL, 0, 1, 0, NULL, NULL}
+EUM_API void eum_raw_init(eum_raw *raw);
+
+/* Gives up ownership: waits for the jobs that use the buffer, brings all bytes to the host side (except for wrapped device
+ * memory), and ends the handle. The memory lives on, until the caller calls out->release; that works on any thread and after
+ * the context is gone.
+ * Errors: EUM_ERROR_NOT_OWNED, EUM_ERROR_MAPPED (a map is alive), EUM_ERROR_UNDEFINED_DATA, EUM_ERROR_IN_CALLBACK. */
+EUM_API eum_status eum_buffer_into_raw(eum_buffer *buffer, eum_raw *out);
+
+/* Ends the buffer. An owned one: the handle is invalid at once and the memory is reclaimed when the jobs that use it are done.
+ * A wrapped one: waits for those jobs, then (if adopted) calls the release function. Live maps end with it. NULL does nothing.
+ * Errors: EUM_ERROR_INVALID_HANDLE, EUM_ERROR_IN_CALLBACK (wrapped buffers only). */
+EUM_API eum_status eum_buffer_destroy(eum_buffer *buffer);
+
+/* Changes the role; takes effect with the next use. Errors: EUM_ERROR_INVALID_ENUM. */
+EUM_API eum_status eum_buffer_set_role(eum_buffer *buffer, eum_role role);
+
+/* --------------------------------------------------------------------------------- maps and bulk transfers --------- */
+
+/* The CPU's turn on a view: waits for the jobs that conflict with it and for no others, brings the bytes, and gives their
+ * address: the buffer's stable host address + view.offset, the same at every map. While the map lives, launches that
+ * conflict with it are refused with EUM_ERROR_MAPPED; both sides may read at once. Maps of one buffer may overlap when all
+ * read. A view of 0 bytes gives a non-NULL address that must not be dereferenced.
+ * Memory: *out is borrowed; eum_buffer_unmap ends the right to it.
+ * Errors: EUM_ERROR_READ_ONLY, EUM_ERROR_MAPPED, EUM_ERROR_NO_HOST_ACCESS, EUM_ERROR_UNDEFINED_DATA,
+ *   EUM_ERROR_OUT_OF_BOUNDS, EUM_ERROR_SIZE_OVERFLOW, EUM_ERROR_INVALID_ENUM, EUM_ERROR_IN_CALLBACK. */
+EUM_API eum_status eum_buffer_map(eum_view view, eum_access access, void **out);
+/* Ends one map: the newest of those that returned `mapped`. Errors: EUM_ERROR_NOT_MAPPED. */
+EUM_API eum_status eum_buffer_unmap(eum_buffer *buffer, void *mapped);
+
+/* Copies view.bytes from src into the view, by the fastest way there is; src may be reused on return.
+ * Errors: as eum_buffer_map with EUM_ACCESS_OVERWRITE; device memory is allowed. EUM_ERROR_INVALID_ARGUMENT (src NULL). */
+EUM_API eum_status eum_buffer_write(eum_view view, const void *src);
+/* Copies the view to dst; waits for the jobs that write it. Device memory is allowed.
+ * Errors: as eum_buffer_map with EUM_ACCESS_READ. EUM_ERROR_INVALID_ARGUMENT (dst NULL). */
+EUM_API eum_status eum_buffer_read(eum_view view, void *dst);
+
+/* Starts moving the view to `where`, on `stream` (NULL: the context's default stream), without waiting. A hint in effect:
+ * where the backing has nothing to move, it does nothing. Errors: EUM_ERROR_MAPPED, EUM_ERROR_INVALID_ARGUMENT (location). */
+EUM_API eum_status eum_buffer_prefetch(eum_view view, eum_location where, eum_stream *stream);
+
+typedef int32_t eum_advice;
+#define EUM_ADVICE_READ_MOSTLY 1
+#define EUM_ADVICE_UNSET_READ_MOSTLY 2
+#define EUM_ADVICE_PREFERRED_LOCATION 3
+#define EUM_ADVICE_UNSET_PREFERRED_LOCATION 4
+#define EUM_ADVICE_ACCESSED_BY 5
+#define EUM_ADVICE_UNSET_ACCESSED_BY 6
+
+typedef struct eum_hint {
+    size_t struct_size;
+    int32_t applied;    /* 1: the driver has it. 0: not applied, the call is EUM_OK all the same */
+    eum_status reason;  /* why not */
+    char sentence[256]; /* the same for people */
+} eum_hint;
+#define EUM_HINT_INIT {sizeof(eum_hint), 0, 0, {0}}
+EUM_API void eum_hint_init(eum_hint *hint);
+
+/* Passes advice on to the driver, beyond what the role does. A hint never fails for want of support: *out (may be NULL) says
+ * whether it was applied. Errors: EUM_ERROR_INVALID_ENUM, EUM_ERROR_INVALID_ARGUMENT (location), view errors. */
+EUM_API eum_status eum_buffer_advise(eum_view view, eum_advice advice, eum_location where, eum_hint *out);
+
+/* -------------------------------------------------------------------------------------------- streams and jobs ----- */
+
+/* A job is a plain value: nothing to destroy. All zero is a job that is done. */
+typedef struct eum_job {
+    eum_context *context;
+    uint64_t stream;   /* which stream, for the library's use */
+    uint64_t sequence; /* done when that stream has passed it */
+} eum_job;
+
+typedef struct eum_stream_config {
+    size_t struct_size;
+    int32_t device; /* 0: the context's device */
+    uint32_t flags; /* 0 */
+} eum_stream_config;
+#define EUM_STREAM_CONFIG_INIT {sizeof(eum_stream_config), 0, 0}
+EUM_API void eum_stream_config_init(eum_stream_config *config);
+
+/* Memory: *out is borrowed: it lives as long as the context; destroying it is EUM_ERROR_INVALID_ARGUMENT. */
+EUM_API eum_status eum_context_default_stream(eum_context *context, eum_stream **out);
+/* Memory: *out is owned; eum_stream_destroy ends it. Errors: EUM_ERROR_OUT_OF_MEMORY, EUM_ERROR_SYSTEM, EUM_ERROR_CUDA. */
+EUM_API eum_status eum_stream_create(eum_context *context, const eum_stream_config *config, eum_stream **out);
+/* Makes a stream of the caller's own cudaStream_t, which stays the caller's and must outlive the last launch on it.
+ * Memory: *out is owned; destroying it leaves the CUDA stream alone.
+ * Errors: EUM_ERROR_NOT_SUPPORTED (the context's device is not CUDA), EUM_ERROR_CAPTURING. */
+EUM_API eum_status eum_stream_wrap(eum_context *context, void *cuda_stream, eum_stream **out);
+/* Ends the handle; the work that was submitted still runs to its end. NULL does nothing. */
+EUM_API eum_status eum_stream_destroy(eum_stream *stream);
+/* Waits for everything submitted to the stream so far. Returns the first failure among it that was not reported by
+ * eum_job_wait yet. Errors: EUM_ERROR_JOB_FAILED, EUM_ERROR_IN_CALLBACK, EUM_ERROR_DEVICE_LOST. */
+EUM_API eum_status eum_stream_synchronize(eum_stream *stream);
+
+/* Waits for a job. timeout_ns: 0 polls, a negative value waits without end.
+ * Returns EUM_OK, EUM_ERROR_TIMEOUT, EUM_ERROR_JOB_FAILED (with the callback's code in the sentence),
+ *   EUM_ERROR_DEVICE_LOST, EUM_ERROR_IN_CALLBACK (unless polling), EUM_ERROR_INVALID_HANDLE (not a job of that context). */
+EUM_API eum_status eum_job_wait(eum_job job, int64_t timeout_ns);
+
+/* -------------------------------------------------------------------------------------------------- launches ------- */
+
+typedef struct eum_argument {
+    eum_view view;
+    eum_access access;
+    int32_t reserved; /* 0 */
+} eum_argument;
+
+/* What a kernel callback is told. Everything is borrowed for the call. */
+typedef struct eum_kernel_call {
+    size_t struct_size;
+    size_t count;           /* arguments */
+    void *const *addresses; /* for each argument, its address on the side where the kernel runs; never NULL */
+    const size_t *bytes;    /* for each argument, its size */
+    const void *params;     /* the launch's own copy of its params, 16-byte aligned; NULL if there were none */
+    size_t params_bytes;
+    void *user;   /* as given */
+    void *stream; /* GPU callback: the cudaStream_t to enqueue on. CPU callback: NULL */
+    int32_t device; /* device number, EUM_LOCATION_HOST on the host */
+    int32_t reserved;
+} eum_kernel_call;
+/* GPU callback: enqueues work on call->stream and returns at once, during eum_launch, on the caller's thread.
+ *   Returns 0, or the cudaError_t that stopped it.
+ * CPU callback: does the work and returns 0, or a code of its own, which makes the job fail. It runs later, on a thread of the
+ *   library, after the jobs that it depends on. Neither may call functions that wait (EUM_ERROR_IN_CALLBACK). */
+typedef int32_t (*eum_kernel_fn)(const eum_kernel_call *call);
+
+typedef struct eum_launch_config {
+    size_t struct_size;
+    eum_kernel_fn gpu;             /* for CUDA devices; may be NULL if the launch never meets one */
+    eum_kernel_fn cpu;             /* for the host and for simulated devices; may be NULL likewise */
+    const eum_argument *arguments; /* borrowed for the call */
+    size_t argument_count;
+    const void *params; /* small values for the kernel, copied during the call */
+    size_t params_bytes;
+    void *user; /* handed to the callbacks; must outlive the job */
+} eum_launch_config;
+#define EUM_LAUNCH_CONFIG_INIT {sizeof(eum_launch_config), NULL, NULL, NULL, 0, NULL, 0, NULL}
+EUM_API void eum_launch_config_init(eum_launch_config *config);
+
+/* Starts a kernel of the caller's own: moves what is not where the kernel runs, then the kernel, all in order on the stream and
+ * without waiting. Launches that touch the same bytes are ordered across streams by the library.
+ * Parameters: out  may be NULL.
+ * Errors: EUM_ERROR_NO_KERNEL, EUM_ERROR_OVERLAP, EUM_ERROR_MAPPED, EUM_ERROR_READ_ONLY, EUM_ERROR_WRONG_CONTEXT,
+ *   EUM_ERROR_UNDEFINED_DATA, EUM_ERROR_LAUNCH_FAILED (the GPU callback said so), EUM_ERROR_OUT_OF_DEVICE_MEMORY,
+ *   EUM_ERROR_OVER_BUDGET, EUM_ERROR_CAPTURING, view errors. After a failure every buffer is as it was. */
+EUM_API eum_status eum_launch(eum_stream *stream, const eum_launch_config *config, eum_job *out);
+
+/* Calls fn(user, status) once, on a thread of the library, after everything submitted to the stream so far is done. The
+ * callback must not wait (EUM_ERROR_IN_CALLBACK). status: EUM_OK, or what eum_stream_synchronize would return. */
+typedef void (*eum_done_fn)(void *user, eum_status status);
+EUM_API eum_status eum_stream_on_done(eum_stream *stream, eum_done_fn fn, void *user);
+
+/* ------------------------------------------------------------------------------------------------ similarity ------- */
+
+typedef struct eum_cosine_config {
+    size_t struct_size;
+    eum_view query;    /* dim float32 */
+    eum_view targets;  /* rows x dim float32, row-major */
+    eum_view scores;   /* rows float32, written */
+    uint64_t rows;     /* 0 is legal */
+    uint64_t dim;      /* 1 or more */
+    size_t row_stride; /* bytes from one row to the next, a multiple of 4, at least dim * 4; 0: dim * 4 */
+} eum_cosine_config;
+#define EUM_COSINE_CONFIG_INIT {sizeof(eum_cosine_config), {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, 0, 0, 0}
+EUM_API void eum_cosine_config_init(eum_cosine_config *config);
+
+/* scores[r] = cosine(query, targets[r]), in [-1, 1]. A zero vector scores 0; a non-finite row scores NaN, that row alone; a
+ * non-finite query makes every score NaN. |error| <= 1e-6 + 1e-5 * |exact|.
+ * Errors: as eum_launch, and EUM_ERROR_BUFFER_TOO_SHORT, EUM_ERROR_MISALIGNED, EUM_ERROR_INVALID_ARGUMENT (dim 0, stride
+ *   shorter than a row), EUM_ERROR_SIZE_OVERFLOW. */
+EUM_API eum_status eum_cosine(eum_stream *stream, const eum_cosine_config *config, eum_job *out);
+
+/* --------------------------------------------------------------------------------------------- observability ------- */
+
+typedef int32_t eum_device_kind;
+#define EUM_DEVICE_HOST 1
+#define EUM_DEVICE_CUDA 2
+#define EUM_DEVICE_SIM 3
+
+/* Why the context is on the device it is on. */
+typedef int32_t eum_reason;
+#define EUM_REASON_ASKED 1            /* by configuration or EUM_DEVICE */
+#define EUM_REASON_BEST 2             /* the best there is */
+#define EUM_REASON_BUILT_WITHOUT 3    /* host: this library was built without CUDA */
+#define EUM_REASON_NO_DRIVER 4        /* host: no CUDA driver on this machine */
+#define EUM_REASON_DRIVER_TOO_OLD 5   /* host: the driver is older than this library's CUDA runtime */
+#define EUM_REASON_NO_DEVICE 6        /* host: a driver, but no device */
+#define EUM_REASON_DEVICES_HIDDEN 7   /* host: CUDA_VISIBLE_DEVICES hides them all */
+#define EUM_REASON_DRIVER_FAILED 8    /* host: the driver would not start; the sentence has the CUDA code */
+
+typedef struct eum_info {
+    size_t struct_size;
+    eum_device_kind device_kind;
+    int32_t device_index;
+    eum_reason device_reason;
+    eum_backing backing; /* what owned buffers get */
+    uint32_t worker_threads;
+    int32_t compute_major, compute_minor;    /* 0 on the host */
+    int32_t driver_version, runtime_version; /* CUDA's numbers (13000), 0 where there is none */
+    int32_t managed;                         /* 1: managed memory exists */
+    int32_t concurrent_managed;              /* 1: CPU and kernels may use managed memory at once */
+    int32_t pageable;                        /* 1: kernels reach plain host memory */
+    int32_t discard;                         /* 1: worthless bytes can be dropped instead of moved */
+    uint64_t page_bytes;                     /* granule of managed migration */
+    uint64_t memory_total, memory_free;      /* device memory; on the host, the machine's */
+    uint64_t budget_bytes, budget_used;      /* 0 on the host: no budget there */
+    char device_name[128];
+    char device_sentence[256];  /* why this device, and what would change it */
+    char backing_sentence[256]; /* why this backing */
+    char cpu_kernels[32];       /* "avx512", "avx2", "neon", "scalar" */
+} eum_info;
+EUM_API void eum_info_init(eum_info *info);
+EUM_API eum_status eum_context_info(const eum_context *context, eum_info *out);
+
+/* Index by memory kind (EUM_MEMORY_*), 0 unused. */
+#define EUM_MEMORY_KINDS 5
+typedef struct eum_stats {
+    size_t struct_size;
+    uint64_t buffers_live, buffers_peak; /* owned and wrapped handles that are not destroyed */
+    uint64_t bytes_live, bytes_peak;     /* of owned buffers */
+    uint64_t maps_live;
+    uint64_t launches, jobs_failed;
+    uint64_t bytes_to_device, bytes_to_host; /* moved by the library: copies and prefetches */
+    uint64_t moves_to_device, moves_to_host; /* how many movements those were */
+    uint64_t bytes_discarded;                /* worthless bytes that were not moved */
+    uint64_t hints_applied, hints_not_applied;
+    uint64_t raw_allocations[EUM_MEMORY_KINDS]; /* calls to the device's allocator */
+    uint64_t raw_frees[EUM_MEMORY_KINDS];       /* equal to the line above once everything has ended */
+    uint64_t raw_given_up[EUM_MEMORY_KINDS];    /* left through eum_buffer_into_raw, freed by the caller */
+} eum_stats;
+EUM_API void eum_stats_init(eum_stats *stats);
+EUM_API eum_status eum_context_stats(const eum_context *context, eum_stats *out);
+
+/* What the last use of a buffer did with it. */
+typedef int32_t eum_movement;
+#define EUM_MOVEMENT_NONE 0      /* the bytes were where they were needed */
+#define EUM_MOVEMENT_PREFETCH 1  /* managed pages were prefetched */
+#define EUM_MOVEMENT_DUPLICATE 2 /* read-mostly pages were copied, and stay valid on both sides */
+#define EUM_MOVEMENT_IN_PLACE 3  /* read or written over the link */
+#define EUM_MOVEMENT_COPY 4      /* an explicit copy between the host side and the device copy */
+#define EUM_MOVEMENT_DISCARD 5   /* the old bytes were worthless and were dropped */
+
+/* Why a buffer has its backing. */
+typedef int32_t eum_backing_reason;
+#define EUM_BACKING_REASON_FORCED 1        /* the buffer's or the context's configuration, or EUM_BACKING */
+#define EUM_BACKING_REASON_CONCURRENT 2    /* managed: the device has concurrent managed access */
+#define EUM_BACKING_REASON_NO_CONCURRENT 3 /* mirrored: managed memory, but without concurrent access */
+#define EUM_BACKING_REASON_NO_MANAGED 4    /* mirrored: no managed memory */
+#define EUM_BACKING_REASON_NO_DEVICE 5     /* host: there is no device */
+#define EUM_BACKING_REASON_WRAPPED 6       /* follows from the kind of memory that was wrapped */
+
+typedef struct eum_decision {
+    size_t struct_size;
+    eum_role role;
+    eum_backing backing;
+    eum_backing_reason backing_reason;
+    eum_movement last_movement;  /* of the last launch, map or transfer */
+    uint64_t last_bytes;         /* that it moved */
+    uint64_t bytes_to_device, bytes_to_host; /* moved for this buffer in all */
+    uint64_t bytes_on_host, bytes_on_device; /* valid there now; both where duplicated */
+    uint64_t launches, maps;
+    uint32_t extents;  /* ranges that are tracked apart */
+    uint32_t reserved; /* 0 */
+} eum_decision;
+EUM_API void eum_decision_init(eum_decision *decision);
+EUM_API eum_status eum_buffer_explain(const eum_buffer *buffer, eum_decision *out);
+/* Writes the decision as sentences, always terminated by a 0 byte if capacity > 0. *needed (may be NULL) gets the full length
+ * with the 0 byte. Errors: EUM_ERROR_INVALID_ARGUMENT (text NULL with capacity > 0). */
+EUM_API eum_status eum_decision_text(const eum_decision *decision, char *text, size_t capacity, size_t *needed);
+
+typedef struct eum_buffer_info {
+    size_t struct_size;
+    size_t bytes;
+    eum_role role;
+    eum_backing backing;
+    eum_ownership ownership;
+    int32_t read_only;
+    uint32_t maps;     /* live maps */
+    uint32_t reserved; /* 0 */
+} eum_buffer_info;
+EUM_API void eum_buffer_info_init(eum_buffer_info *info);
+EUM_API eum_status eum_buffer_get_info(const eum_buffer *buffer, eum_buffer_info *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

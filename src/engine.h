@@ -1,0 +1,83 @@
+/* engine: what the C ABI layer calls. Objects instead of handles; arguments already checked where the comment says so.
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * Division of work. ffi/ checks everything that can be checked without looking into an object: NULL outputs, struct_size (it hands over
+ * full, current structs), enumeration values, flags, handles (it pins them for the call), bytes == EUM_WHOLE_SIZE, overflow of
+ * offset + bytes, bounds (eum_buf_bytes), alignment and shape of similarity operands, and eum_check_may_wait for calls that wait. The
+ * engine checks what needs state: access to read-only buffers, live maps, overlap, contexts, undefined data, memory, devices.
+ * Every function is thread-safe, writes outputs only on success, and sets this thread's error detail when it fails. */
+#ifndef EUM_SRC_ENGINE_H
+#define EUM_SRC_ENGINE_H
+
+#include <stdbool.h>
+
+#include "status.h"
+
+typedef struct eum_ctx eum_ctx;   /* context */
+typedef struct eum_buf eum_buf;   /* buffer */
+typedef struct eum_strm eum_strm; /* stream */
+
+/* A checked view: offset + bytes <= eum_buf_bytes(buf), no overflow. */
+typedef struct eum_range {
+    eum_buf *buf;
+    size_t offset;
+    size_t bytes;
+} eum_range;
+
+/* Contexts. The handle holds the reference that create returns and drops it with eum_ctx_end. Buffers and streams hold references of
+ * their own. */
+eum_status eum_ctx_create(const eum_context_config *config, eum_ctx **out);
+void eum_ctx_end(eum_ctx *ctx);
+eum_status eum_ctx_info(eum_ctx *ctx, eum_info *out);
+eum_status eum_ctx_stats(eum_ctx *ctx, eum_stats *out);
+eum_strm *eum_ctx_default_stream(eum_ctx *ctx);
+/* Waits (unless timeout is 0). stream and sequence as in eum_job; 0, 0 is done. */
+eum_status eum_ctx_job_wait(eum_ctx *ctx, uint64_t stream, uint64_t sequence, int64_t timeout_ns);
+
+/* Buffers. */
+eum_status eum_buf_create(eum_ctx *ctx, size_t bytes, const eum_buffer_config *config, eum_buf **out);
+eum_status eum_buf_wrap(eum_ctx *ctx, const eum_wrap_config *config, eum_buf **out);
+size_t eum_buf_bytes(const eum_buf *buf); /* constant, no lock */
+bool eum_buf_is_wrapped(const eum_buf *buf); /* destroy waits: retire its handle with wait_for_pins */
+eum_ctx *eum_buf_context(const eum_buf *buf);
+/* Waits. On success the object is empty: every later call on it fails with EUM_ERROR_INVALID_HANDLE; retire the handle then. */
+eum_status eum_buf_into_raw(eum_buf *buf, eum_raw *out);
+/* Finalizer of the handle. A wrapped buffer waits for its jobs. */
+void eum_buf_end(eum_buf *buf);
+eum_status eum_buf_set_role(eum_buf *buf, eum_role role);
+eum_status eum_buf_explain(eum_buf *buf, eum_decision *out);
+eum_status eum_buf_info(eum_buf *buf, eum_buffer_info *out);
+
+/* Maps and transfers; the first four wait. */
+eum_status eum_buf_map(eum_range range, eum_access access, void **out);
+eum_status eum_buf_unmap(eum_buf *buf, void *mapped);
+eum_status eum_buf_write(eum_range range, const void *src);
+eum_status eum_buf_read(eum_range range, void *dst);
+eum_status eum_buf_prefetch(eum_range range, eum_location where, eum_strm *stream); /* stream NULL: default */
+eum_status eum_buf_advise(eum_range range, eum_advice advice, eum_location where, eum_hint *out);
+
+/* Streams. */
+eum_status eum_strm_create(eum_ctx *ctx, const eum_stream_config *config, eum_strm **out);
+eum_status eum_strm_wrap(eum_ctx *ctx, void *cuda_stream, eum_strm **out);
+void eum_strm_end(eum_strm *stream); /* finalizer of the handle; does not wait */
+eum_status eum_strm_synchronize(eum_strm *stream);
+eum_status eum_strm_on_done(eum_strm *stream, eum_done_fn fn, void *user);
+eum_ctx *eum_strm_context(const eum_strm *stream);
+
+/* Launches. arguments: checked ranges; params: copied. The job's context field is left to the caller. */
+typedef struct eum_launch_request {
+    eum_kernel_fn gpu, cpu;
+    const eum_range *ranges;
+    const eum_access *accesses;
+    size_t count;
+    const void *params;
+    size_t params_bytes;
+    void *user;
+} eum_launch_request;
+eum_status eum_engine_launch(eum_strm *stream, const eum_launch_request *request, eum_job *out);
+
+/* Cosine over checked operands: rows, dim and row_stride as in eum_cosine_config, row_stride not 0, shapes fit. */
+eum_status eum_engine_cosine(eum_strm *stream, eum_range query, eum_range targets, eum_range scores, uint64_t rows, uint64_t dim,
+                             size_t row_stride, eum_job *out);
+
+#endif
