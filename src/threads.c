@@ -1,0 +1,93 @@
+/* threads: see threads.h.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "threads.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#include "cores.h"
+
+#define NS_PER_S INT64_C(1000000000)
+#define SPIN_NS INT64_C(20000)
+#define SPINS_PER_LOOK 32 /* looks at the clock are worth about 30 pauses */
+
+int eum_thread_start(pthread_t *out, const char *name, void *(*body)(void *), void *arg)
+{
+    /* Signals that a thread raises by its own instruction must reach it: the simulated device's pages rely on it. */
+    static const int synchronous[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+    sigset_t blocked, before;
+    sigfillset(&blocked);
+    for (unsigned i = 0; i < sizeof synchronous / sizeof *synchronous; i++)
+        sigdelset(&blocked, synchronous[i]);
+    int failed = pthread_sigmask(SIG_BLOCK, &blocked, &before);
+    if (failed != 0)
+        return failed;
+    failed = pthread_create(out, NULL, body, arg);
+    if (failed == 0)
+        (void)pthread_setname_np(*out, name);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return failed;
+}
+
+int64_t eum_now_ns(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * NS_PER_S + now.tv_nsec;
+}
+
+int eum_condition_init(pthread_cond_t *condition)
+{
+    pthread_condattr_t attributes;
+    int failed = pthread_condattr_init(&attributes);
+    if (failed != 0)
+        return failed;
+    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    failed = pthread_cond_init(condition, &attributes);
+    (void)pthread_condattr_destroy(&attributes);
+    return failed;
+}
+
+bool eum_condition_wait_until(pthread_cond_t *condition, pthread_mutex_t *mutex, int64_t deadline_ns)
+{
+    if (deadline_ns < 0) {
+        (void)pthread_cond_wait(condition, mutex);
+        return true;
+    }
+    struct timespec deadline = {.tv_sec = (time_t)(deadline_ns / NS_PER_S), .tv_nsec = (long)(deadline_ns % NS_PER_S)};
+    return pthread_cond_timedwait(condition, mutex, &deadline) != ETIMEDOUT;
+}
+
+int64_t eum_spin_ns(void)
+{
+    static atomic_int cores; /* 0: not asked yet */
+    int known = atomic_load_explicit(&cores, memory_order_relaxed);
+    if (known == 0) {
+        known = (int)eum_cores();
+        atomic_store_explicit(&cores, known, memory_order_relaxed);
+    }
+    return known > 1 ? SPIN_NS : 0;
+}
+
+bool eum_spin_until(bool (*done)(const void *arg), const void *arg)
+{
+    if (done(arg))
+        return true;
+    int64_t spin = eum_spin_ns();
+    if (spin == 0)
+        return false;
+    int64_t deadline = eum_now_ns() + spin;
+    do {
+        for (int i = 0; i < SPINS_PER_LOOK; i++) {
+            EUM_PAUSE();
+            if (done(arg))
+                return true;
+        }
+    } while (eum_now_ns() < deadline);
+    return false;
+}

@@ -1,0 +1,36 @@
+/* threads: starting threads of the library, the clock they use, and how long they spin before they sleep.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#ifndef EUM_SRC_THREADS_H
+#define EUM_SRC_THREADS_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#if defined(__x86_64__) || defined(__i386__)
+#define EUM_PAUSE() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define EUM_PAUSE() __asm__ volatile("yield")
+#else
+#define EUM_PAUSE() ((void)0)
+#endif
+
+/* Starts a joinable thread that no asynchronous signal of the application is delivered to. name: at most 15 characters.
+ * Returns 0 or the errno of pthread_create. */
+int eum_thread_start(pthread_t *out, const char *name, void *(*body)(void *), void *arg);
+
+/* CLOCK_MONOTONIC in nanoseconds. */
+int64_t eum_now_ns(void);
+
+/* A condition variable whose timed wait uses that clock. */
+int eum_condition_init(pthread_cond_t *condition);
+/* Waits until the time is `deadline_ns` (negative: for ever) or a wake-up; false once the deadline has gone by. The mutex is held. */
+bool eum_condition_wait_until(pthread_cond_t *condition, pthread_mutex_t *mutex, int64_t deadline_ns);
+
+/* How long to spin before sleeping: 20 us, about what a sleep and a wake-up cost; 0 where only one core is there to spin on. */
+int64_t eum_spin_ns(void);
+
+/* Spins until done(arg) or the time is over; true if done. Never sleeps. */
+bool eum_spin_until(bool (*done)(const void *arg), const void *arg);
+
+#endif
