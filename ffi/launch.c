@@ -1,0 +1,86 @@
+/* launch: launches of the caller's own kernels in the C ABI.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include <stdio.h>
+
+#include "check.h"
+#include "objects.h"
+#include "structs.h"
+
+#define MAX_ARGUMENTS 64      /* what fits comfortably on the stack here and in a kernel's parameter block there */
+#define MAX_PARAMS_BYTES 4096 /* CUDA's own limit for kernel parameters before 12.1 */
+
+static eum_status check_config(const eum_launch_config *config)
+{
+    if (config->gpu == NULL && config->cpu == NULL)
+        return eum_fail(EUM_ERROR_NO_KERNEL, "gpu and cpu are both NULL; pass the callback for the device of the stream, or both");
+    if (config->argument_count > MAX_ARGUMENTS)
+        return eum_fail(EUM_ERROR_INVALID_ARGUMENT,
+                        "argument_count is %zu, at most %d are possible; pass views of fewer, larger buffers",
+                        config->argument_count, MAX_ARGUMENTS);
+    if (config->arguments == NULL && config->argument_count > 0)
+        return eum_fail(EUM_ERROR_INVALID_ARGUMENT, "arguments is NULL and argument_count is %zu; pass the arguments, or 0",
+                        config->argument_count);
+    if (config->params_bytes > MAX_PARAMS_BYTES)
+        return eum_fail(EUM_ERROR_INVALID_ARGUMENT, "params_bytes is %zu, at most %d are possible; pass larger values in a buffer",
+                        config->params_bytes, MAX_PARAMS_BYTES);
+    if (config->params == NULL && config->params_bytes > 0)
+        return eum_fail(EUM_ERROR_INVALID_ARGUMENT, "params is NULL and params_bytes is %zu; pass the parameters, or 0",
+                        config->params_bytes);
+    return EUM_OK;
+}
+
+/* Checks one argument and pins its buffer. On failure nothing is pinned. */
+static eum_status take_argument(const eum_argument *argument, size_t position, const eum_strm *stream, eum_range *out)
+{
+    char what[32];
+    snprintf(what, sizeof what, "argument %zu", position);
+    eum_status status = eum_check_access(argument->access);
+    if (status == EUM_OK)
+        status = eum_check_zero("reserved", argument->reserved);
+    if (status != EUM_OK)
+        return eum_fail_about(what, status);
+    status = eum_pin_view(what, argument->view, out);
+    if (status != EUM_OK)
+        return status;
+    status = eum_check_same_context(what, out->buf, stream);
+    if (status != EUM_OK)
+        eum_handle_unpin(argument->view.buffer);
+    return status;
+}
+
+eum_status eum_launch(eum_stream *stream, const eum_launch_config *config, eum_job *out)
+{
+    eum_launch_config full;
+    eum_stream_object *on = NULL;
+    eum_range ranges[MAX_ARGUMENTS];
+    eum_access accesses[MAX_ARGUMENTS];
+    const eum_buffer *pinned[MAX_ARGUMENTS];
+    size_t count = 0;
+    eum_job job = {NULL, 0, 0};
+    eum_status status = eum_struct_take(&eum_launch_config_type, config, &full);
+    if (status == EUM_OK)
+        status = check_config(&full);
+    if (status == EUM_OK)
+        status = eum_pin_stream(stream, &on);
+    if (status != EUM_OK)
+        return status;
+
+    while (status == EUM_OK && count < full.argument_count) {
+        eum_argument argument = full.arguments[count]; /* read once: what is unpinned is what was pinned */
+        status = take_argument(&argument, count, on->stream, &ranges[count]);
+        if (status == EUM_OK) {
+            accesses[count] = argument.access;
+            pinned[count++] = argument.view.buffer;
+        }
+    }
+    if (status == EUM_OK) {
+        eum_launch_request request = {full.gpu, full.cpu, ranges, accesses, count, full.params, full.params_bytes, full.user};
+        status = eum_engine_launch(on->stream, &request, &job);
+    }
+    if (status == EUM_OK && out != NULL)
+        *out = (eum_job){on->context, job.stream, job.sequence};
+    while (count > 0)
+        eum_handle_unpin(pinned[--count]);
+    eum_handle_unpin(stream);
+    return status;
+}
