@@ -1,6 +1,6 @@
 /* buffer: buffers in the C ABI: made, adopted, given up, ended.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include "check.h"
+#include "arguments.h"
 #include "objects.h"
 #include "structs.h"
 

@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include "check.h"
+#include "arguments.h"
 #include "structs.h"
 
 /* Text of which the first `capacity` - 1 characters are kept. */

@@ -14,9 +14,9 @@
  * (LAM) applies to user addresses with bit 63 = 0 only; on aarch64, which ignores the top byte of user addresses, bit 55 = 1 selects the
  * kernel's half. Bit 0 makes it odd, which no pointer to a struct of ours would be.
  *
- * What collides: the mark has 2 bits, so one in four other copies of the library has ours. That is why each copy also counts its
- * generations from a number of its own (34 random bits): another copy's handle, or garbage in the shape of a handle, is taken for one of
- * ours with a probability of about 2^-34 for each slot in use. What the mark decides is which sentence the caller reads. */
+ * What collides: the mark has 2 bits, so one in four other copies of the library has ours. That is why the generations of each slot start
+ * from a number of its own (34 bits, of copy, time and index): another copy's handle, garbage in the shape of a handle, and arithmetic with
+ * handles are taken for one of ours with a probability of about 2^-34. What the mark decides is which sentence the caller reads. */
 #include "handle.h"
 
 #include <pthread.h>
@@ -73,7 +73,7 @@ static struct {
     uint32_t used;
     uint32_t free_head, free_tail; /* first in, first out */
     uint64_t mark;                 /* of this copy of the library, in place */
-    uint64_t first_generation;
+    uint64_t seed;
 } table = {.lock = PTHREAD_MUTEX_INITIALIZER,
            .unpinned = PTHREAD_COND_INITIALIZER,
            .capacity = SEGMENT_SLOTS * SEGMENTS,
@@ -122,6 +122,12 @@ static uint64_t mix(uint64_t x)
     return x ^ x >> 31;
 }
 
+/* 34 bits: the other three quarters of the generations are there to be used. */
+static uint64_t first_generation(uint64_t seed, uint32_t index)
+{
+    return 1 + (mix(seed ^ index) >> 30);
+}
+
 /* -------------------------------------------------------------------------------------------------- fork ----------- */
 
 static void before_fork(void)
@@ -158,8 +164,8 @@ static eum_status make_ready(void)
     struct timespec now = {0};
     timespec_get(&now, TIME_UTC);
     uint64_t seed = mix((uint64_t)(uintptr_t)&table ^ mix((uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec));
+    table.seed = seed;
     table.mark = seed << MARK_SHIFT & MARK_MASK;
-    table.first_generation = 1 + (seed >> 30); /* 34 bits: the other three quarters of the generations are there to be used */
     table.ready = true;
     return EUM_OK;
 }
@@ -176,8 +182,8 @@ static eum_status add_segment(void)
         return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory for more handles (%zu bytes); free some and try again",
                         SEGMENT_SLOTS * sizeof *segment);
     memset(segment, 0, SEGMENT_SLOTS * sizeof *segment);
-    for (size_t i = 0; i < SEGMENT_SLOTS; i++)
-        atomic_init(&segment[i].word, identity_of(table.first_generation, 0));
+    for (uint32_t i = 0; i < SEGMENT_SLOTS; i++)
+        atomic_init(&segment[i].word, identity_of(first_generation(table.seed, table.slots + i), 0));
     atomic_store_explicit(&table.segments[table.slots / SEGMENT_SLOTS], segment, memory_order_release);
     table.slots += SEGMENT_SLOTS;
     return EUM_OK;
@@ -245,7 +251,7 @@ static eum_status wrong(uint64_t bits, eum_handle_type type)
                         wanted, makers);
 
     pthread_mutex_lock(&table.lock);
-    uint64_t mark = table.mark, first = table.first_generation;
+    uint64_t mark = table.mark, first = first_generation(table.seed, index_of(bits));
     pthread_mutex_unlock(&table.lock);
     slot *found = slot_of(bits);
     uint64_t word = found == NULL ? 0 : atomic_load_explicit(&found->word, memory_order_acquire);

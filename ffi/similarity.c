@@ -1,6 +1,6 @@
 /* similarity: the built-in kernels in the C ABI: shapes, strides and alignment of their operands.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include "check.h"
+#include "arguments.h"
 #include "objects.h"
 #include "structs.h"
 

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include <stdlib.h>
 
-#include "check.h"
+#include "arguments.h"
 #include "objects.h"
 #include "structs.h"
 

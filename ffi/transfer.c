@@ -1,6 +1,6 @@
 /* transfer: maps, bulk transfers, prefetch and advice in the C ABI.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include "check.h"
+#include "arguments.h"
 #include "objects.h"
 #include "structs.h"
 

@@ -1,7 +1,7 @@
-/* check: the argument checks that several functions of the C ABI share. Each returns EUM_OK, or fails with a sentence that has the values.
+/* arguments: the checks that several functions of the C ABI share. Each returns EUM_OK, or fails with a sentence that has the values.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
-#ifndef EUM_FFI_CHECK_H
-#define EUM_FFI_CHECK_H
+#ifndef EUM_FFI_ARGUMENTS_H
+#define EUM_FFI_ARGUMENTS_H
 
 #include "engine.h"
 

@@ -1,6 +1,6 @@
-/* check: see check.h.
+/* arguments: see arguments.h.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include "check.h"
+#include "arguments.h"
 
 #include "objects.h"
 
