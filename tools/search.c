@@ -1,0 +1,365 @@
+/* search: the rows of a file that are nearest to a query.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "commands.h"
+#include "error.h"
+#include "options.h"
+#include "report.h"
+#include "vectors.h"
+#include "words.h"
+
+static const char help[] =
+    "Usage: engram-um search VECTORS --query ROW|FILE [OPTIONS]\n"
+    "\n"
+    "Prints the rows of VECTORS with the highest cosine similarity to the query, and how the search ran.\n"
+    "Equal scores are in the order of their rows. VECTORS is used where it is, without a copy.\n"
+    "\n"
+    "VECTORS is rows x dim float32: an .npy file ('<f4', C order) or an .fvecs file.\n"
+    "\n"
+    "  --query ROW    a number: that row of VECTORS is the query (the first row is 0); it is found too, with score 1\n"
+    "  --query FILE   an .npy or .fvecs file: each of its rows is a query (a file with a number for a name: ./12)\n"
+    "  --top K        how many rows to print for each query, 1 or more; default 10; all where there are fewer\n"
+    "  --skip-self    leave the query's own row out (with --query ROW)\n"
+    "  --labels FILE  a text file with one name for each row of VECTORS\n"
+    "  --json         print one JSON object: \"query\" is the number of the row, in VECTORS or in the query file; \"ms\" is\n"
+    "                 the time from mapping VECTORS to the results, without opening the device; a score of NaN is null\n"
+    "  --device D     auto, host, cuda, cuda:N, or a simulated device (sim:hopper); default: the environment\n"
+    "                 variable EUM_DEVICE, or auto\n"
+    "  --backing B    auto, managed, mirrored, mapped or host; default: EUM_BACKING, or auto\n"
+    "  -h, --help     print this help\n";
+
+typedef struct search_options {
+    const char *vectors, *labels, *device;
+    const char *query_file; /* NULL: the query is a row */
+    uint64_t query_row;
+    size_t top;
+    eum_backing backing;
+    bool has_query, json, skip_self;
+} search_options;
+
+typedef struct search {
+    const search_options *options;
+    vectors targets, queries; /* queries: not open where the query is a row of the targets */
+    labels names;
+    uint64_t query_count;
+    size_t top; /* results of each query */
+    eum_context *context;
+    eum_stream *stream; /* borrowed */
+    eum_buffer *target_buffer, *query_buffer, *score_buffer;
+    topk_entry *neighbors; /* query_count x top */
+    double ms;
+} search;
+
+/* -------------------------------------------------------------------------------------------- command line --------- */
+
+static int parse_query(search_options *options, const char *text)
+{
+    const size_t sign = text[0] == '-' || text[0] == '+' ? 1 : 0;
+    const size_t digits = strspn(text + sign, "0123456789");
+    options->query_file = NULL;
+    options->has_query = true;
+    if (options_number(text, &options->query_row))
+        return OPTIONS_GO_ON;
+    if (digits > 0 && text[sign + digits] == '\0')
+        return tool_usage_error("search", "'%s' is no row; rows are counted from 0 (a file of that name: ./%s)", text, text);
+    if (text[0] == '\0')
+        return tool_usage_error("search", "the option '--query' is empty; it takes a row number or a file");
+    options->query_file = text;
+    return OPTIONS_GO_ON;
+}
+
+static int parse_top(search_options *options, const char *text)
+{
+    uint64_t top = 0;
+    if (!options_number(text, &top) || top == 0 || top > SIZE_MAX)
+        return tool_usage_error("search", "'--top %s': a whole number of 1 or more is needed", text);
+    options->top = (size_t)top;
+    return OPTIONS_GO_ON;
+}
+
+static int parse_option(search_options *options, int option, const char *value)
+{
+    switch (option) {
+    case OPTION_QUERY:
+        return parse_query(options, value);
+    case OPTION_TOP:
+        return parse_top(options, value);
+    case OPTION_LABELS:
+        options->labels = value;
+        return OPTIONS_GO_ON;
+    case OPTION_DEVICE:
+        options->device = value;
+        return OPTIONS_GO_ON;
+    case OPTION_BACKING:
+        if (!backing_parse(value, &options->backing))
+            return tool_usage_error("search", "unknown backing '%s'; there are auto, managed, mirrored, mapped and host", value);
+        return OPTIONS_GO_ON;
+    case OPTION_JSON:
+        options->json = true;
+        return OPTIONS_GO_ON;
+    case OPTION_SKIP_SELF:
+        options->skip_self = true;
+        return OPTIONS_GO_ON;
+    default:
+        return options_print_help(help);
+    }
+}
+
+static int parse_options(int argc, char **argv, search_options *options)
+{
+    static const struct option longs[] = {{"query", required_argument, NULL, OPTION_QUERY},
+                                          {"top", required_argument, NULL, OPTION_TOP},
+                                          {"labels", required_argument, NULL, OPTION_LABELS},
+                                          {"device", required_argument, NULL, OPTION_DEVICE},
+                                          {"backing", required_argument, NULL, OPTION_BACKING},
+                                          {"skip-self", no_argument, NULL, OPTION_SKIP_SELF},
+                                          {"json", no_argument, NULL, OPTION_JSON},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
+    int option = 0;
+    while ((option = getopt_long(argc, argv, ":h", longs, NULL)) != -1) {
+        const int code =
+            option == '?' || option == ':' ? options_refused("search", argv, option) : parse_option(options, option, optarg);
+        if (code != OPTIONS_GO_ON)
+            return code;
+    }
+    if (optind == argc)
+        return tool_usage_error("search", "the file with the vectors is missing");
+    if (optind + 1 < argc)
+        return tool_usage_error("search", "unexpected argument '%s'; there is one file with vectors", argv[optind + 1]);
+    if (!options->has_query)
+        return tool_usage_error("search", "the option '--query' is missing; it takes a row number or a file");
+    if (options->skip_self && options->query_file != NULL)
+        return tool_usage_error("search", "'--skip-self' needs a row of the vectors as its query, not a file");
+    options->vectors = argv[optind];
+    return OPTIONS_GO_ON;
+}
+
+/* --------------------------------------------------------------------------------------------------- files --------- */
+
+static double milliseconds(void)
+{
+    struct timespec now = {0};
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
+
+static bool open_vectors(search *s, tool_error *error)
+{
+    const double start = milliseconds();
+    if (!vectors_open(s->options->vectors, &s->targets, error))
+        return false;
+    s->ms += milliseconds() - start;
+    error->path = s->options->vectors;
+    if (s->targets.layout.shape != 2)
+        return tool_fail(error, "the array has one dimension; two are needed, rows x dim; in Python: array.reshape(rows, dim)");
+    error->path = NULL;
+    return true;
+}
+
+static bool open_queries(search *s, tool_error *error)
+{
+    const vector_layout *targets = &s->targets.layout;
+    if (s->options->query_file == NULL) {
+        s->query_count = 1;
+        if (s->options->query_row >= targets->rows)
+            return tool_fail(error, "there is no row %" PRIu64 " in %s: it has rows 0 to %" PRIu64, s->options->query_row,
+                             s->options->vectors, targets->rows - 1);
+        return true;
+    }
+    if (!vectors_open(s->options->query_file, &s->queries, error))
+        return false;
+    s->query_count = s->queries.layout.rows;
+    if (s->queries.layout.dim != targets->dim) {
+        error->path = s->options->query_file;
+        return tool_fail(error, "the queries have dim %" PRIu64 ", but the rows of %s have dim %" PRIu64, s->queries.layout.dim,
+                         s->options->vectors, targets->dim);
+    }
+    return true;
+}
+
+static bool open_labels(search *s, tool_error *error)
+{
+    if (s->options->labels == NULL)
+        return true;
+    if (!labels_open(s->options->labels, &s->names, error))
+        return false;
+    if (s->names.count != s->targets.layout.rows) {
+        error->path = s->options->labels;
+        return tool_fail(error, "there are %" PRIu64 " labels, but %s has %" PRIu64 " rows; one label a row is needed",
+                         s->names.count, s->options->vectors, s->targets.layout.rows);
+    }
+    return true;
+}
+
+static bool allocate_neighbors(search *s, tool_error *error)
+{
+    const uint64_t rows = s->targets.layout.rows - (s->options->skip_self ? 1 : 0);
+    s->top = s->options->top < rows ? s->options->top : (size_t)rows;
+    const size_t each = (s->top == 0 ? 1 : s->top) * sizeof *s->neighbors;
+    s->neighbors = s->query_count > SIZE_MAX / each ? NULL : malloc((size_t)s->query_count * each);
+    if (s->neighbors == NULL)
+        return tool_fail(error, "not enough memory for %" PRIu64 " x %zu results; ask for fewer with --top", s->query_count,
+                         s->top);
+    return true;
+}
+
+/* ------------------------------------------------------------------------------------------------- the run --------- */
+
+static bool open_device(search *s, tool_error *error)
+{
+    eum_context_config config = EUM_CONTEXT_CONFIG_INIT;
+    config.device = s->options->device;
+    config.backing = s->options->backing;
+    if (eum_context_create(&config, &s->context) != EUM_OK || eum_context_default_stream(s->context, &s->stream) != EUM_OK)
+        return tool_fail_library(error, "the device could not be opened");
+    return true;
+}
+
+static eum_status wrap(const search *s, const vectors *v, eum_role role, eum_buffer **out)
+{
+    eum_wrap_config config = EUM_WRAP_CONFIG_INIT;
+    config.address = v->address;
+    config.bytes = v->bytes;
+    config.memory = EUM_MEMORY_HOST;
+    config.ownership = EUM_BORROWED;
+    config.flags = EUM_WRAP_READ_ONLY;
+    config.role = role;
+    return eum_buffer_wrap(s->context, &config, out);
+}
+
+static bool create_buffers(search *s, tool_error *error)
+{
+    eum_buffer_config config = EUM_BUFFER_CONFIG_INIT;
+    config.role = EUM_ROLE_RESULTS;
+    if (wrap(s, &s->targets, EUM_ROLE_TARGETS, &s->target_buffer) != EUM_OK)
+        return tool_fail_library(error, "the vectors could not be used in place");
+    if (s->options->query_file != NULL && wrap(s, &s->queries, EUM_ROLE_QUERY, &s->query_buffer) != EUM_OK)
+        return tool_fail_library(error, "the queries could not be used in place");
+    if (eum_buffer_create(s->context, (size_t)s->targets.layout.rows * sizeof(float), &config, &s->score_buffer) != EUM_OK)
+        return tool_fail_library(error, "there is no room for the scores");
+    return true;
+}
+
+static eum_view query_view(const search *s, uint64_t query)
+{
+    const bool is_row = s->options->query_file == NULL;
+    const vectors *v = is_row ? &s->targets : &s->queries;
+    const uint64_t row = is_row ? s->options->query_row : query;
+    return (eum_view){is_row ? s->target_buffer : s->query_buffer, vectors_row_offset(v, row),
+                      (size_t)v->layout.dim * sizeof(float)};
+}
+
+static bool answer(search *s, uint64_t query, tool_error *error)
+{
+    const vector_layout *layout = &s->targets.layout;
+    const eum_view scores = {s->score_buffer, 0, EUM_WHOLE_SIZE};
+    eum_cosine_config config = EUM_COSINE_CONFIG_INIT;
+    void *mapped = NULL;
+    config.query = query_view(s, query);
+    config.targets = (eum_view){s->target_buffer, layout->offset, vectors_span(&s->targets)};
+    config.scores = scores;
+    config.rows = layout->rows;
+    config.dim = layout->dim;
+    config.row_stride = layout->stride;
+    if (eum_cosine(s->stream, &config, NULL) != EUM_OK || eum_buffer_map(scores, EUM_ACCESS_READ, &mapped) != EUM_OK)
+        return tool_fail_library(error, "the search failed");
+    const uint64_t skip = s->options->skip_self ? s->options->query_row : TOPK_SKIP_NONE;
+    (void)topk_select(mapped, layout->rows, skip, s->top, s->neighbors + query * s->top);
+    if (eum_buffer_unmap(s->score_buffer, mapped) != EUM_OK)
+        return tool_fail_library(error, "the search failed");
+    return true;
+}
+
+#define PROGRESS_AFTER_MS 2000
+#define PROGRESS_EVERY_MS 200
+
+static bool answer_all(search *s, tool_error *error)
+{
+    const bool watched = isatty(STDERR_FILENO) != 0;
+    double shown = milliseconds() + PROGRESS_AFTER_MS - PROGRESS_EVERY_MS;
+    bool done = true, visible = false;
+    for (uint64_t query = 0; query < s->query_count && done; query++) {
+        done = answer(s, query, error);
+        if (watched && milliseconds() - shown > PROGRESS_EVERY_MS) {
+            (void)fprintf(stderr, "\r%" PRIu64 " of %" PRIu64 " queries", query + 1, s->query_count);
+            shown = milliseconds();
+            visible = true;
+        }
+    }
+    if (visible)
+        (void)fputs("\r\033[K", stderr);
+    return done;
+}
+
+static bool print_results(const search *s, tool_error *error)
+{
+    eum_info info = {.struct_size = sizeof info};
+    eum_stats stats = {.struct_size = sizeof stats};
+    eum_decision decision = {.struct_size = sizeof decision};
+    if (eum_context_info(s->context, &info) != EUM_OK || eum_context_stats(s->context, &stats) != EUM_OK ||
+        eum_buffer_explain(s->target_buffer, &decision) != EUM_OK)
+        return tool_fail_library(error, "the library does not say how the search ran");
+    const report r = {.neighbors = s->neighbors,
+                      .top = s->top,
+                      .queries = s->query_count,
+                      .first_query = s->options->query_file == NULL ? s->options->query_row : 0,
+                      .query_is_row = s->options->query_file == NULL,
+                      .names = s->options->labels != NULL ? &s->names : NULL,
+                      .info = &info,
+                      .backing = decision.backing,
+                      .ms = s->ms,
+                      .bytes_moved = stats.bytes_to_device + stats.bytes_to_host};
+    if (s->options->json)
+        report_json(&r);
+    else
+        report_text(&r);
+    return output_finish(error);
+}
+
+static bool run(search *s, tool_error *error)
+{
+    if (!open_vectors(s, error) || !open_queries(s, error) || !open_labels(s, error) || !allocate_neighbors(s, error) ||
+        !open_device(s, error))
+        return false;
+    const double start = milliseconds();
+    if (!create_buffers(s, error) || !answer_all(s, error))
+        return false;
+    s->ms += milliseconds() - start;
+    return print_results(s, error);
+}
+
+/* The buffers end before the memory that they wrap. */
+static void end(search *s)
+{
+    (void)eum_buffer_destroy(s->score_buffer);
+    (void)eum_buffer_destroy(s->query_buffer);
+    (void)eum_buffer_destroy(s->target_buffer);
+    (void)eum_context_destroy(s->context);
+    free(s->neighbors);
+    labels_close(&s->names);
+    vectors_close(&s->queries);
+    vectors_close(&s->targets);
+}
+
+int search_main(int argc, char **argv)
+{
+    search_options options = {.top = 10};
+    tool_error error = {0};
+    const int code = parse_options(argc, argv, &options);
+    if (code != OPTIONS_GO_ON)
+        return code;
+    search s = {.options = &options};
+    const bool done = run(&s, &error);
+    if (!done)
+        tool_error_print(&error);
+    end(&s);
+    return done ? 0 : TOOL_EXIT_FAILED;
+}
