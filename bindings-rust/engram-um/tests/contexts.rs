@@ -1,0 +1,96 @@
+//! Contexts: devices, errors, what they say about themselves.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::{kind, numbers, on_each_device};
+use engram_um::{sys, Backing, Context, DeviceKind, DeviceReason, ErrorKind, LogLevel, UnifiedBuffer};
+use std::sync::{Arc, Mutex};
+
+#[test]
+fn there_is_always_a_context_and_it_says_why_it_is_where_it_is() {
+    let info = Context::new().unwrap().info().unwrap();
+    assert!(
+        !info.device_name.is_empty() && info.device_sentence.len() > 10 && info.backing_sentence.len() > 10,
+        "{info:?}"
+    );
+    assert!(info.worker_threads >= 1 && info.memory_total > 0, "{info:?}");
+    let host = Context::builder().device("host").worker_threads(3).build().unwrap().info().unwrap();
+    assert_eq!((host.device_kind, host.device_reason), (DeviceKind::Host, DeviceReason::Asked));
+    assert_eq!((host.backing, host.worker_threads, host.compute_capability), (Backing::Host, 3, None));
+}
+
+#[test]
+fn simulated_devices_are_what_their_name_says() {
+    for (device, managed) in [("sim:maxwell", Backing::Mirrored), ("sim:pascal", Backing::Managed)] {
+        let info = Context::builder().device(device).build().unwrap().info().unwrap();
+        assert_eq!((info.device_kind, info.backing), (DeviceKind::Sim, managed), "{info:?}");
+    }
+}
+
+#[test]
+fn devices_that_are_not_there_are_errors() {
+    assert_eq!(kind(Context::builder().device("no such device").build()), ErrorKind::InvalidArgument);
+    assert_eq!(kind(Context::builder().device("host\0").build()), ErrorKind::InvalidArgument);
+    assert_eq!(kind(Context::builder().device("host").backing(Backing::Other(99)).build()), ErrorKind::InvalidEnum);
+    assert!(matches!(
+        kind(Context::builder().device("cuda:63").build()),
+        ErrorKind::DeviceUnavailable | ErrorKind::Driver
+    ));
+}
+
+#[test]
+fn every_status_has_a_kind_and_every_kind_its_number() {
+    for number in (1..=999).filter(|n| ErrorKind::from_raw(*n) != ErrorKind::Other(*n)) {
+        assert_eq!(ErrorKind::from_raw(number).to_raw(), number);
+    }
+    let known = (1..=999).filter(|n| ErrorKind::from_raw(*n) != ErrorKind::Other(*n)).collect::<Vec<_>>();
+    // SAFETY: gives a static string that ends with a 0 byte, for every number.
+    let name = |n| unsafe { std::ffi::CStr::from_ptr(sys::eum_status_name(n)) }.to_str().unwrap().to_string();
+    let in_c = (1..=999).filter(|n| name(*n) != "EUM_ERROR_UNKNOWN").collect::<Vec<_>>();
+    assert_eq!(known, in_c);
+}
+
+#[test]
+fn errors_are_errors() {
+    let error = Context::builder().device("no such device").build().unwrap_err();
+    let boxed: Box<dyn std::error::Error + Send + Sync> = error.clone().into();
+    assert_eq!(boxed.to_string(), error.sentence());
+    assert_eq!(error.cuda(), None);
+}
+
+#[test]
+fn stats_count_launches_and_buffers() {
+    on_each_device(|ctx, device| {
+        let before = ctx.stats().unwrap();
+        let query = UnifiedBuffer::from_slice(ctx, &numbers(1, 8)).unwrap();
+        let mut scores = UnifiedBuffer::zeroed(ctx, 1).unwrap();
+        ctx.cosine(&query, &query, &mut scores).unwrap();
+        let after = ctx.stats().unwrap();
+        assert_eq!(after.launches, before.launches + 1, "{device}");
+        assert_eq!((after.buffers_live, after.bytes_live), (2, 36), "{device}");
+    });
+}
+
+#[test]
+fn the_log_hears_a_closure_that_panics_and_one_that_does_not() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let writer = Arc::clone(&heard);
+    let log = move |level: LogLevel, message: &str| {
+        writer.lock().unwrap().push((level, message.to_string()));
+        panic!("in a log callback");
+    };
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| ()));
+    let context = Context::builder().device("sim:pascal").log(LogLevel::Debug, log).build().unwrap();
+    let buffer = UnifiedBuffer::from_slice(&context, &numbers(1, 100_000)).unwrap();
+    let mut scores = UnifiedBuffer::zeroed(&context, 1000).unwrap();
+    let query = UnifiedBuffer::from_slice(&context, &numbers(2, 100)).unwrap();
+    context.cosine(&query, &buffer, &mut scores).unwrap();
+    drop((buffer, scores, query, context));
+    std::panic::set_hook(hook);
+    let heard = std::mem::take(&mut *heard.lock().unwrap_or_else(|e| e.into_inner()));
+    assert!(heard.iter().all(|(_, message)| !message.is_empty()), "{heard:?}");
+    assert!(!heard.is_empty(), "a debug log of a launch is not silent");
+}
