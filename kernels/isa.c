@@ -1,0 +1,69 @@
+/* isa: which CPU implementation runs.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/cosine_cpu.h"
+
+static const struct {
+    eum_cpu_isa isa;
+    const char *name;
+} isas[] = {
+    {EUM_CPU_AVX512, "avx512"}, {EUM_CPU_NEON, "neon"}, {EUM_CPU_AVX2, "avx2"}, {EUM_CPU_SCALAR, "scalar"}}; /* best first */
+
+int eum_cpu_isa_usable(eum_cpu_isa isa)
+{
+    switch (isa) {
+    case EUM_CPU_SCALAR:
+        return 1;
+#if defined(__x86_64__)
+    /* The builtins also ask the operating system whether it saves the wide registers. */
+    case EUM_CPU_AVX2:
+        __builtin_cpu_init();
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    case EUM_CPU_AVX512:
+        __builtin_cpu_init();
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
+#elif defined(__aarch64__)
+    case EUM_CPU_NEON:
+        return 1; /* part of the base architecture */
+#endif
+    default:
+        return 0;
+    }
+}
+
+const char *eum_cpu_isa_name(eum_cpu_isa isa)
+{
+    for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++)
+        if (isas[i].isa == isa)
+            return isas[i].name;
+    return "unknown";
+}
+
+eum_cpu_isa eum_cpu_isa_choose(const char *wanted)
+{
+    eum_cpu_isa best = EUM_CPU_SCALAR;
+    for (size_t i = sizeof isas / sizeof isas[0]; i-- > 0;) {
+        if (!eum_cpu_isa_usable(isas[i].isa))
+            continue;
+        if (wanted != NULL && strcmp(wanted, isas[i].name) == 0)
+            return isas[i].isa;
+        best = isas[i].isa;
+    }
+    return best;
+}
+
+eum_cpu_isa eum_cpu_isa_best(void)
+{
+    static atomic_int chosen; /* 0: not yet, else the isa + 1; threads that race here find the same */
+    int value = atomic_load_explicit(&chosen, memory_order_relaxed);
+    if (value == 0) {
+        value = (int)eum_cpu_isa_choose(getenv("EUM_CPU_ISA")) + 1;
+        atomic_store_explicit(&chosen, value, memory_order_relaxed);
+    }
+    return (eum_cpu_isa)(value - 1);
+}
