@@ -1,0 +1,510 @@
+/* buffer: life, ownership and state of a buffer; see buffer.h. Maps are in map.c, transfers in transfer.c.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "buffer.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "stream.h"
+
+/* --------------------------------------------------------------------------------------------------- small things -- */
+
+size_t eum_buf_bytes(const eum_buf *buf)
+{
+    return buf->bytes;
+}
+
+bool eum_buf_is_wrapped(const eum_buf *buf)
+{
+    return buf->wrapped;
+}
+
+eum_ctx *eum_buf_context(const eum_buf *buf)
+{
+    return buf->ctx;
+}
+
+uint64_t eum_buf_extent_bytes(const eum_buf *buf)
+{
+    return buf->extents.count == 0 ? 0 : buf->extents.items[buf->extents.count - 1].end;
+}
+
+eum_status eum_buf_enter(eum_buf *buf, const char *function)
+{
+    eum_status status = eum_ctx_lock(buf->ctx, function);
+    if (status != EUM_OK)
+        return status;
+    if (!buf->given_up)
+        return EUM_OK;
+    eum_ctx_unlock(buf->ctx);
+    return eum_fail(EUM_ERROR_INVALID_HANDLE, "the buffer's memory was given up by eum_buffer_into_raw; use the raw address");
+}
+
+void *eum_buf_address(const eum_buf *buf, size_t offset, eum_location where)
+{
+    const eum_block *block = &buf->memory;
+    if (where != EUM_LOCATION_HOST && buf->backing == EUM_BACKING_MIRRORED)
+        block = &buf->mirror;
+    char *base = where == EUM_LOCATION_HOST ? block->host : block->device;
+    return base == NULL ? NULL : base + offset;
+}
+
+eum_use eum_buf_use(const eum_buf *buf, size_t offset, size_t bytes, eum_access access, eum_location where)
+{
+    const eum_device_caps *caps = &buf->ctx->device->caps;
+    bool managed = buf->backing == EUM_BACKING_MANAGED;
+    return (eum_use){.begin = offset,
+                     .end = offset + bytes,
+                     .access = access,
+                     .where = where,
+                     .backing = buf->backing,
+                     .role = buf->role,
+                     .page = managed ? caps->page : 1,
+                     .bytes = eum_buf_extent_bytes(buf),
+                     .length = buf->bytes,
+                     .can_discard = caps->discard && !buf->wrapped,
+                     .concurrent = caps->concurrent_managed};
+}
+
+eum_status eum_buf_check_access(eum_buf *buf, size_t offset, size_t bytes, eum_access access)
+{
+    if (access != EUM_ACCESS_READ && buf->read_only)
+        return eum_fail(EUM_ERROR_READ_ONLY, "the buffer was wrapped with EUM_WRAP_READ_ONLY; only EUM_ACCESS_READ is possible");
+    if (bytes == 0)
+        return EUM_OK;
+    for (size_t i = 0; i < buf->lease_count; i++) {
+        const eum_lease *lease = &buf->leases[i];
+        if (lease->begin >= offset + bytes || lease->end <= offset || (lease->access == EUM_ACCESS_READ && access == EUM_ACCESS_READ))
+            continue;
+        return eum_fail(EUM_ERROR_MAPPED, "bytes %" PRIu64 " to %" PRIu64 " are mapped for %s; call eum_buffer_unmap before using %zu to %zu",
+                        lease->begin, lease->end, lease->access == EUM_ACCESS_READ ? "reading" : "writing", offset, offset + bytes);
+    }
+    uint64_t where;
+    if (access != EUM_ACCESS_OVERWRITE && eum_extents_any_flag(&buf->extents, offset, offset + bytes, EUM_EXTENT_UNDEFINED, &where))
+        return eum_fail(EUM_ERROR_UNDEFINED_DATA,
+                        "a job that was to write byte %" PRIu64 " failed, so what is there is undefined; write it again first", where);
+    return EUM_OK;
+}
+
+/* ----------------------------------------------------------------------------------------------------- creation ---- */
+
+static void count_live(eum_buf *buf)
+{
+    eum_stats *stats = &buf->ctx->stats;
+    if (++stats->buffers_live > stats->buffers_peak)
+        stats->buffers_peak = stats->buffers_live;
+    if (!buf->wrapped)
+        stats->bytes_live += buf->bytes;
+    if (stats->bytes_live > stats->bytes_peak)
+        stats->bytes_peak = stats->bytes_live;
+}
+
+static eum_status allocate(eum_buf *buf, eum_memory kind, size_t bytes, eum_block *block)
+{
+    eum_ctx *ctx = buf->ctx;
+    bool on_device = kind == EUM_MEMORY_MANAGED || kind == EUM_MEMORY_DEVICE;
+    bool oversubscribe = kind == EUM_MEMORY_MANAGED && (ctx->flags & EUM_CONTEXT_OVERSUBSCRIBE) != 0;
+    const char *what = kind == EUM_MEMORY_MANAGED ? "a managed buffer" : "the device copy of a buffer";
+    eum_status status = on_device ? eum_budget_take(ctx->budget, bytes, oversubscribe, what) : EUM_OK;
+    if (status != EUM_OK)
+        return status;
+    status = ctx->device->ops->alloc(ctx->device, kind, bytes, block);
+    if (status != EUM_OK) {
+        if (on_device)
+            eum_budget_return(ctx->budget, bytes);
+        return status;
+    }
+    if (on_device)
+        buf->budgeted += bytes;
+    ctx->stats.raw_allocations[kind]++;
+    return EUM_OK;
+}
+
+static void release_block(eum_buf *buf, eum_block *block)
+{
+    eum_ctx *ctx = buf->ctx;
+    if (block->bytes == 0)
+        return;
+    if (block->adopted) {
+        ctx->device->ops->unadopt(ctx->device, block);
+    } else {
+        ctx->stats.raw_frees[block->kind]++;
+        ctx->device->ops->release(ctx->device, block);
+    }
+    memset(block, 0, sizeof *block);
+}
+
+eum_status eum_buf_need_mirror(eum_buf *buf)
+{
+    if (buf->mirror.bytes != 0)
+        return EUM_OK;
+    return allocate(buf, EUM_MEMORY_DEVICE, buf->bytes, &buf->mirror);
+}
+
+static eum_memory kind_of(eum_backing backing)
+{
+    switch (backing) {
+    case EUM_BACKING_MANAGED:
+        return EUM_MEMORY_MANAGED;
+    case EUM_BACKING_HOST:
+        return EUM_MEMORY_HOST;
+    default:
+        return EUM_MEMORY_PINNED;
+    }
+}
+
+static size_t round_up(size_t bytes, size_t granule)
+{
+    size_t up = (bytes + granule - 1) / granule * granule;
+    return up < bytes ? bytes : up;
+}
+
+static eum_status choose_backing(eum_ctx *ctx, eum_backing asked, eum_buf *buf)
+{
+    buf->backing = ctx->backing;
+    buf->backing_reason = ctx->backing_reason;
+    if (asked == EUM_BACKING_AUTO)
+        return EUM_OK;
+    const eum_device_caps *caps = &ctx->device->caps;
+    eum_backing_answer answer = eum_choose_backing((eum_backing_question){caps->kind, caps->managed, caps->concurrent_managed, asked});
+    if (answer.backing == EUM_BACKING_AUTO)
+        return eum_fail(EUM_ERROR_NOT_SUPPORTED, "backing %" PRId32 " does not exist on device \"%s\"; use EUM_BACKING_AUTO", asked,
+                        caps->name);
+    buf->backing = answer.backing;
+    buf->backing_reason = answer.reason;
+    return EUM_OK;
+}
+
+static eum_status create_locked(eum_buf *buf)
+{
+    eum_ctx *ctx = buf->ctx;
+    const eum_device_caps *caps = &ctx->device->caps;
+    if (buf->bytes == 0) {
+        eum_extents_init(&buf->extents, 0, 0, 0);
+        return EUM_OK;
+    }
+    size_t bytes = buf->bytes;
+    if (buf->backing == EUM_BACKING_MANAGED)
+        bytes = round_up(bytes, bytes >= caps->block ? caps->block : caps->page);
+    eum_status status = allocate(buf, kind_of(buf->backing), bytes, &buf->memory);
+    if (status != EUM_OK)
+        return status;
+    bool managed = buf->backing == EUM_BACKING_MANAGED;
+    eum_extents_init(&buf->extents, managed ? bytes : buf->bytes, managed || buf->backing == EUM_BACKING_MIRRORED ? 0 : EUM_AT_HOST, 0);
+    return EUM_OK;
+}
+
+static eum_status zero(eum_buf *buf)
+{
+    void *address;
+    eum_status status = eum_buf_map((eum_range){buf, 0, buf->bytes}, EUM_ACCESS_OVERWRITE, &address);
+    if (status != EUM_OK)
+        return status;
+    memset(address, 0, buf->bytes);
+    return eum_buf_unmap(buf, address);
+}
+
+eum_status eum_buf_create(eum_ctx *ctx, size_t bytes, const eum_buffer_config *config, eum_buf **out)
+{
+    if (bytes > SIZE_MAX / 2)
+        return eum_fail(EUM_ERROR_SIZE_OVERFLOW, "a buffer of %zu bytes is larger than any address space; check how the size was computed",
+                        bytes);
+    eum_buf *buf = calloc(1, sizeof *buf);
+    if (buf == NULL)
+        return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory for a buffer; free some host memory");
+    buf->ctx = ctx;
+    buf->bytes = bytes;
+    buf->role = config->role;
+    buf->ownership = EUM_OWNED;
+    eum_status status = eum_ctx_lock(ctx, "eum_buffer_create");
+    if (status != EUM_OK) {
+        free(buf);
+        return status;
+    }
+    eum_ctx_reap(ctx);
+    status = choose_backing(ctx, config->backing, buf);
+    if (status == EUM_OK)
+        status = create_locked(buf);
+    if (status != EUM_OK) {
+        eum_ctx_unlock(ctx);
+        free(buf);
+        return status;
+    }
+    eum_ctx_hold(ctx);
+    count_live(buf);
+    eum_ctx_unlock(ctx);
+    if ((config->flags & EUM_BUFFER_ZEROED) != 0 && bytes > 0) {
+        status = zero(buf);
+        if (status != EUM_OK) {
+            eum_error saved;
+            eum_error_save(&saved);
+            eum_buf_end(buf);
+            eum_error_restore(&saved);
+            return status;
+        }
+    }
+    *out = buf;
+    return EUM_OK;
+}
+
+/* ----------------------------------------------------------------------------------------------------- wrapping ---- */
+
+static eum_status wrapped_backing(const eum_ctx *ctx, eum_buf *buf, eum_memory memory, bool registered)
+{
+    bool host_only = ctx->device->caps.kind == EUM_DEVICE_HOST;
+    buf->backing_reason = EUM_BACKING_REASON_WRAPPED;
+    switch (memory) {
+    case EUM_MEMORY_HOST:
+        buf->backing = host_only ? EUM_BACKING_HOST : registered ? EUM_BACKING_MAPPED : EUM_BACKING_MIRRORED;
+        return EUM_OK;
+    case EUM_MEMORY_PINNED:
+        buf->backing = host_only ? EUM_BACKING_HOST : EUM_BACKING_MAPPED;
+        return EUM_OK;
+    case EUM_MEMORY_MANAGED:
+        buf->backing = EUM_BACKING_MANAGED;
+        break;
+    default:
+        buf->backing = EUM_BACKING_DEVICE;
+        break;
+    }
+    if (host_only)
+        return eum_fail(EUM_ERROR_NOT_SUPPORTED, "%s memory was wrapped in a context without a device; wrap host memory, or make the "
+                                                 "context on the device",
+                        memory == EUM_MEMORY_MANAGED ? "managed" : "device");
+    return EUM_OK;
+}
+
+static void init_wrapped_extents(eum_buf *buf)
+{
+    switch (buf->backing) {
+    case EUM_BACKING_MANAGED: /* somebody else moved its pages */
+        eum_extents_init(&buf->extents, buf->bytes, 0, EUM_EXTENT_ASTRAY);
+        break;
+    case EUM_BACKING_DEVICE:
+        eum_extents_init(&buf->extents, buf->bytes, eum_at(buf->ctx->device->caps.index), 0);
+        break;
+    default:
+        eum_extents_init(&buf->extents, buf->bytes, EUM_AT_HOST, 0);
+        break;
+    }
+}
+
+eum_status eum_buf_wrap(eum_ctx *ctx, const eum_wrap_config *config, eum_buf **out)
+{
+    eum_buf *buf = calloc(1, sizeof *buf);
+    if (buf == NULL)
+        return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory for a buffer; free some host memory");
+    buf->ctx = ctx;
+    buf->bytes = config->bytes;
+    buf->role = config->role;
+    buf->ownership = config->ownership;
+    buf->wrapped = true;
+    buf->read_only = (config->flags & EUM_WRAP_READ_ONLY) != 0;
+    buf->release = config->release;
+    buf->release_user = config->release_user;
+    bool reg = (config->flags & EUM_WRAP_REGISTER) != 0;
+    eum_status status = eum_ctx_lock(ctx, "eum_buffer_wrap");
+    if (status != EUM_OK) {
+        free(buf);
+        return status;
+    }
+    status = wrapped_backing(ctx, buf, config->memory, reg);
+    if (status == EUM_OK && config->bytes > 0)
+        status = ctx->device->ops->adopt(ctx->device, config->memory, config->address, config->bytes, reg, &buf->memory);
+    if (status == EUM_OK) {
+        if (config->bytes == 0)
+            buf->memory.host = config->address;
+        init_wrapped_extents(buf);
+        eum_ctx_hold(ctx);
+        count_live(buf);
+        *out = buf;
+    }
+    eum_ctx_unlock(ctx);
+    if (status != EUM_OK)
+        free(buf);
+    return status;
+}
+
+/* -------------------------------------------------------------------------------------------------------- end ------ */
+
+static bool passed(void *arg, eum_point point)
+{
+    return eum_point_passed(arg, point);
+}
+
+static void free_buffer(eum_buf *buf)
+{
+    release_block(buf, &buf->mirror);
+    release_block(buf, &buf->memory);
+    if (buf->budgeted != 0)
+        eum_budget_return(buf->ctx->budget, buf->budgeted);
+    eum_extents_free(&buf->extents);
+    eum_hazards_free(&buf->hazards);
+    free(buf->leases);
+    free(buf);
+}
+
+bool eum_buf_reap(eum_buf *buf)
+{
+    if (buf->references != 0)
+        return false;
+    eum_hazards_prune(&buf->hazards, passed, buf->ctx);
+    if (buf->hazards.count != 0)
+        return false;
+    free_buffer(buf);
+    return true;
+}
+
+/* Waits until nothing in flight uses the buffer any more. Lock held on entry and exit. */
+static void wait_until_unused(eum_buf *buf)
+{
+    eum_ctx *ctx = buf->ctx;
+    for (;;) {
+        eum_hazards_prune(&buf->hazards, passed, ctx);
+        if (buf->hazards.count == 0)
+            return;
+        eum_point point = buf->hazards.items[0].point;
+        eum_ctx_unlock(ctx);
+        (void)eum_point_wait(ctx, point, -1);
+        pthread_mutex_lock(&ctx->lock);
+    }
+}
+
+void eum_buf_end(eum_buf *buf)
+{
+    eum_ctx *ctx = buf->ctx;
+    pthread_mutex_lock(&ctx->lock);
+    ctx->stats.maps_live -= buf->lease_count;
+    if (buf->backing == EUM_BACKING_MANAGED && !ctx->device->caps.concurrent_managed)
+        ctx->nonconcurrent_maps -= (uint32_t)buf->lease_count;
+    buf->lease_count = 0;
+    buf->ended = true;
+    ctx->stats.buffers_live--;
+    if (!buf->wrapped)
+        ctx->stats.bytes_live -= buf->bytes;
+    if (!buf->wrapped || buf->given_up) {
+        buf->next_dead = ctx->graveyard;
+        ctx->graveyard = buf;
+        if (!ctx->submitting)
+            eum_ctx_reap(ctx);
+        pthread_mutex_unlock(&ctx->lock);
+    } else {
+        wait_until_unused(buf);
+        eum_release_fn release = buf->ownership == EUM_OWNED ? buf->release : NULL;
+        void *user = buf->release_user;
+        void *address = buf->memory.host != NULL ? buf->memory.host : buf->memory.device;
+        size_t bytes = buf->bytes;
+        free_buffer(buf);
+        pthread_mutex_unlock(&ctx->lock);
+        if (release != NULL)
+            release(user, address, bytes);
+    }
+    eum_ctx_drop(ctx);
+}
+
+/* ----------------------------------------------------------------------------------------------------- into_raw ---- */
+
+static void release_nothing(void *user, void *address, size_t bytes)
+{
+    (void)user;
+    (void)address;
+    (void)bytes;
+}
+
+static void give_up(eum_buf *buf, eum_raw *raw)
+{
+    eum_ctx *ctx = buf->ctx;
+    *raw = (eum_raw){.struct_size = sizeof *raw, .address = buf->memory.host, .device_address = buf->memory.device, .bytes = buf->bytes};
+    raw->memory = buf->memory.bytes != 0 ? buf->memory.kind : EUM_MEMORY_HOST;
+    if (buf->wrapped) {
+        raw->release = buf->release;
+        raw->release_user = buf->release_user;
+        release_block(buf, &buf->mirror);
+        release_block(buf, &buf->memory); /* un-adopts */
+    } else if (buf->memory.bytes == 0) {
+        raw->release = release_nothing;
+    } else {
+        ctx->stats.raw_given_up[buf->memory.kind]++;
+        ctx->device->ops->give_up(ctx->device, &buf->memory, &raw->release, &raw->release_user);
+        memset(&buf->memory, 0, sizeof buf->memory);
+        release_block(buf, &buf->mirror);
+    }
+    buf->given_up = true;
+}
+
+eum_status eum_buf_into_raw(eum_buf *buf, eum_raw *out)
+{
+    eum_ctx *ctx = buf->ctx;
+    if (buf->wrapped && buf->ownership == EUM_BORROWED)
+        return eum_fail(EUM_ERROR_NOT_OWNED, "a borrowed buffer owns no memory that could be given up; destroy it instead");
+    void *mapped = NULL;
+    eum_status status = EUM_OK;
+    if (buf->backing != EUM_BACKING_DEVICE)
+        status = eum_buf_map((eum_range){buf, 0, buf->bytes}, buf->read_only ? EUM_ACCESS_READ : EUM_ACCESS_READ_WRITE, &mapped);
+    if (status != EUM_OK)
+        return status;
+    status = eum_buf_enter(buf, "eum_buffer_into_raw");
+    if (status != EUM_OK)
+        return status;
+    if (buf->lease_count != (buf->backing != EUM_BACKING_DEVICE ? 1u : 0u)) {
+        eum_ctx_unlock(ctx);
+        if (mapped != NULL)
+            (void)eum_buf_unmap(buf, mapped);
+        return eum_fail(EUM_ERROR_MAPPED, "the buffer is mapped; call eum_buffer_unmap before giving it up");
+    }
+    wait_until_unused(buf);
+    give_up(buf, out);
+    eum_ctx_unlock(ctx);
+    return EUM_OK;
+}
+
+/* ------------------------------------------------------------------------------------------- role, info, explain --- */
+
+eum_status eum_buf_set_role(eum_buf *buf, eum_role role)
+{
+    eum_status status = eum_buf_enter(buf, "eum_buffer_set_role");
+    if (status != EUM_OK)
+        return status;
+    buf->role = role;
+    eum_ctx_unlock(buf->ctx);
+    return EUM_OK;
+}
+
+eum_status eum_buf_explain(eum_buf *buf, eum_decision *out)
+{
+    eum_status status = eum_buf_enter(buf, "eum_buffer_explain");
+    if (status != EUM_OK)
+        return status;
+    *out = (eum_decision){.struct_size = sizeof *out,
+                          .role = buf->role,
+                          .backing = buf->backing,
+                          .backing_reason = buf->backing_reason,
+                          .last_movement = buf->last_movement,
+                          .last_bytes = buf->last_bytes,
+                          .bytes_to_device = buf->bytes_to_device,
+                          .bytes_to_host = buf->bytes_to_host,
+                          .bytes_on_host = eum_extents_bytes_at(&buf->extents, 0, buf->bytes, EUM_AT_HOST),
+                          .bytes_on_device = eum_extents_bytes_at(&buf->extents, 0, buf->bytes, ~EUM_AT_HOST),
+                          .launches = buf->launches,
+                          .maps = buf->maps,
+                          .extents = (uint32_t)buf->extents.count};
+    eum_ctx_unlock(buf->ctx);
+    return EUM_OK;
+}
+
+eum_status eum_buf_info(eum_buf *buf, eum_buffer_info *out)
+{
+    eum_status status = eum_buf_enter(buf, "eum_buffer_get_info");
+    if (status != EUM_OK)
+        return status;
+    *out = (eum_buffer_info){.struct_size = sizeof *out,
+                             .bytes = buf->bytes,
+                             .role = buf->role,
+                             .backing = buf->backing,
+                             .ownership = buf->ownership,
+                             .read_only = buf->read_only,
+                             .maps = (uint32_t)buf->lease_count};
+    eum_ctx_unlock(buf->ctx);
+    return EUM_OK;
+}

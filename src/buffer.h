@@ -1,0 +1,56 @@
+/* buffer: one range of bytes, its blocks, where they are valid, who uses them.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#ifndef EUM_SRC_BUFFER_H
+#define EUM_SRC_BUFFER_H
+
+#include "context.h"
+#include "extent.h"
+#include "placement.h"
+
+/* A live map: the CPU's turn on a range. */
+typedef struct eum_lease {
+    uint64_t begin, end;
+    eum_access access;
+    void *address;
+} eum_lease;
+
+struct eum_buf {
+    eum_ctx *ctx;
+    eum_buf *next_dead; /* in the graveyard */
+    size_t bytes;
+    eum_role role, advised_role;
+    eum_backing backing;
+    eum_backing_reason backing_reason;
+    eum_ownership ownership;
+    bool wrapped, read_only, ended, given_up;
+    uint32_t references; /* launches in flight, waiters */
+    eum_release_fn release;
+    void *release_user;
+    eum_block memory; /* the host side, or the only side */
+    eum_block mirror; /* mirrored: the device copy, made at first need; bytes 0 until then */
+    uint64_t budgeted;
+    eum_extents extents; /* managed: covers whole pages where they are all ours */
+    eum_hazards hazards;
+    eum_lease *leases;
+    size_t lease_count, lease_capacity;
+    uint64_t version;
+    /* for explain */
+    eum_movement last_movement;
+    uint64_t last_bytes, bytes_to_device, bytes_to_host, launches, maps;
+};
+
+/* Locks the context and checks that the buffer still is one. */
+eum_status eum_buf_enter(eum_buf *buf, const char *function);
+/* Lock held. */
+uint64_t eum_buf_extent_bytes(const eum_buf *buf);
+eum_use eum_buf_use(const eum_buf *buf, size_t offset, size_t bytes, eum_access access, eum_location where);
+/* EUM_ERROR_MAPPED if a live map conflicts with the access, EUM_ERROR_READ_ONLY, EUM_ERROR_UNDEFINED_DATA. */
+eum_status eum_buf_check_access(eum_buf *buf, size_t offset, size_t bytes, eum_access access);
+/* The address on the side of `where` (which has a block by now). */
+void *eum_buf_address(const eum_buf *buf, size_t offset, eum_location where);
+/* Mirrored: makes the device copy if there is none. */
+eum_status eum_buf_need_mirror(eum_buf *buf);
+/* Frees the blocks and the struct if nothing uses it any more. */
+bool eum_buf_reap(eum_buf *buf);
+
+#endif

@@ -1,0 +1,250 @@
+/* context: see context.h.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "context.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "buffer.h"
+#include "stream.h"
+
+/* ------------------------------------------------------------------------------------------------------- lock ------ */
+
+eum_status eum_ctx_lock(eum_ctx *ctx, const char *function)
+{
+    pthread_mutex_lock(&ctx->lock);
+    if (!ctx->submitting)
+        return EUM_OK;
+    pthread_mutex_unlock(&ctx->lock);
+    return eum_fail(EUM_ERROR_IN_CALLBACK, "%s was called from inside a GPU kernel callback; call it after eum_launch has returned",
+                    function);
+}
+
+void eum_ctx_unlock(eum_ctx *ctx)
+{
+    pthread_mutex_unlock(&ctx->lock);
+}
+
+void eum_ctx_reap(eum_ctx *ctx)
+{
+    for (eum_buf **link = &ctx->graveyard; *link != NULL;) {
+        eum_buf *buf = *link, *next = buf->next_dead;
+        if (eum_buf_reap(buf))
+            *link = next;
+        else
+            link = &buf->next_dead;
+    }
+    for (size_t i = 0; i < ctx->stream_count; i++) {
+        if (ctx->streams[i]->ended) {
+            eum_streams_reap(ctx);
+            break;
+        }
+    }
+}
+
+/* -------------------------------------------------------------------------------------------------------- life ----- */
+
+/* The recursion is for GPU callbacks, which run inside eum_launch on the caller's thread: eum_ctx_lock turns a second entry into an error. */
+static void init_lock(pthread_mutex_t *lock)
+{
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(lock, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+}
+
+/* Waits for all work and frees everything. Nobody else has the context any more. */
+static void end(eum_ctx *ctx)
+{
+    if (ctx->device != NULL) {
+        for (size_t i = 0; i < ctx->stream_count; i++) {
+            eum_strm *stream = ctx->streams[i];
+            stream->ended = true;
+            if (stream->sequence != 0)
+                (void)ctx->device->ops->wait(stream->device_stream, stream->sequence, -1);
+        }
+        pthread_mutex_lock(&ctx->lock); /* the last finish callbacks are behind us */
+        eum_ctx_reap(ctx);
+        eum_streams_reap(ctx);
+        pthread_mutex_unlock(&ctx->lock);
+        for (int kind = 1; kind < EUM_MEMORY_KINDS; kind++)
+            if (ctx->stats.raw_allocations[kind] != ctx->stats.raw_frees[kind] + ctx->stats.raw_given_up[kind])
+                eum_log_write(&ctx->log, EUM_LOG_ERROR, "context ended with %llu allocations of memory kind %d that were not freed",
+                              (unsigned long long)(ctx->stats.raw_allocations[kind] - ctx->stats.raw_frees[kind] -
+                                                   ctx->stats.raw_given_up[kind]),
+                              kind);
+        eum_budget_put(ctx->budget);
+        ctx->device->ops->close(ctx->device);
+    }
+    eum_workers_destroy(ctx->workers);
+    free(ctx->streams);
+    free(ctx->failures);
+    pthread_mutex_destroy(&ctx->lock);
+    free(ctx);
+}
+
+static void *end_thread(void *arg)
+{
+    end(arg);
+    return NULL;
+}
+
+void eum_ctx_hold(eum_ctx *ctx)
+{
+    ctx->references++;
+}
+
+void eum_ctx_drop(eum_ctx *ctx)
+{
+    pthread_mutex_lock(&ctx->lock);
+    bool last = --ctx->references == 0;
+    pthread_mutex_unlock(&ctx->lock);
+    if (!last)
+        return;
+    if (eum_callback_depth == 0) {
+        end(ctx);
+        return;
+    }
+    /* From inside a callback the wait would be for ourselves: another thread does it. */
+    pthread_t thread;
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    if (pthread_create(&thread, &attributes, end_thread, ctx) != 0)
+        eum_log_write(&ctx->log, EUM_LOG_ERROR, "no thread to end a context from inside a callback: its memory is not freed");
+    pthread_attr_destroy(&attributes);
+}
+
+static eum_status backing_of_name(const char *name, eum_backing *out)
+{
+    static const struct {
+        const char *name;
+        eum_backing backing;
+    } names[] = {{"auto", EUM_BACKING_AUTO},
+                 {"managed", EUM_BACKING_MANAGED},
+                 {"mirrored", EUM_BACKING_MIRRORED},
+                 {"mapped", EUM_BACKING_MAPPED},
+                 {"host", EUM_BACKING_HOST}};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(name, names[i].name) == 0) {
+            *out = names[i].backing;
+            return EUM_OK;
+        }
+    }
+    return eum_fail(EUM_ERROR_INVALID_ARGUMENT, "EUM_BACKING is \"%s\"; use auto, managed, mirrored, mapped or host, or unset it", name);
+}
+
+static eum_status choose_backing(eum_ctx *ctx, eum_backing configured)
+{
+    ctx->forced_backing = configured;
+    const char *environment = getenv("EUM_BACKING");
+    if (configured == EUM_BACKING_AUTO && environment != NULL && environment[0] != '\0') {
+        eum_status status = backing_of_name(environment, &ctx->forced_backing);
+        if (status != EUM_OK)
+            return status;
+    }
+    const eum_device_caps *caps = &ctx->device->caps;
+    eum_backing_answer answer =
+        eum_choose_backing((eum_backing_question){caps->kind, caps->managed, caps->concurrent_managed, ctx->forced_backing});
+    if (answer.backing == EUM_BACKING_AUTO)
+        return eum_fail(EUM_ERROR_NOT_SUPPORTED,
+                        "backing %d was asked for (configuration or EUM_BACKING), and device \"%s\" does not have it; leave the choice to "
+                        "the library",
+                        (int)ctx->forced_backing, caps->name);
+    ctx->backing = answer.backing;
+    ctx->backing_reason = answer.reason;
+    return EUM_OK;
+}
+
+eum_status eum_ctx_create(const eum_context_config *config, eum_ctx **out)
+{
+    eum_ctx *ctx = calloc(1, sizeof *ctx);
+    if (ctx == NULL)
+        return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory for a context; free some host memory");
+    init_lock(&ctx->lock);
+    ctx->references = 1;
+    ctx->flags = config->flags;
+    ctx->log = eum_log_from(config->log_fn, config->log_user, config->log_level);
+    ctx->isa = eum_cpu_isa_best();
+    ctx->stats.struct_size = sizeof ctx->stats;
+    eum_status status = eum_workers_create(config->worker_threads, &ctx->workers);
+    if (status == EUM_OK)
+        status = eum_device_open(config->device, &ctx->log, ctx->workers, &ctx->device, &ctx->reason, ctx->device_sentence,
+                                 sizeof ctx->device_sentence);
+    if (status == EUM_OK)
+        status = choose_backing(ctx, config->backing);
+    if (status == EUM_OK)
+        status = eum_budget_get(ctx->device, config->budget_bytes, &ctx->budget);
+    if (status == EUM_OK)
+        status = eum_strm_open(ctx, true, NULL, &ctx->default_stream);
+    if (status == EUM_OK)
+        status = eum_strm_open(ctx, true, NULL, &ctx->transfer);
+    if (status != EUM_OK) {
+        eum_error saved;
+        eum_error_save(&saved);
+        end(ctx);
+        eum_error_restore(&saved);
+        return status;
+    }
+    eum_log_write(&ctx->log, EUM_LOG_INFO, "%s %s", ctx->device_sentence, eum_backing_sentence(ctx->backing, ctx->backing_reason));
+    *out = ctx;
+    return EUM_OK;
+}
+
+void eum_ctx_end(eum_ctx *ctx)
+{
+    eum_ctx_drop(ctx);
+}
+
+/* ---------------------------------------------------------------------------------------------- info and stats ----- */
+
+eum_status eum_ctx_info(eum_ctx *ctx, eum_info *out)
+{
+    const eum_device_caps *caps = &ctx->device->caps;
+    eum_info info;
+    memset(&info, 0, sizeof info);
+    info.struct_size = sizeof info;
+    eum_status status = ctx->device->ops->memory(ctx->device, &info.memory_free, &info.memory_total);
+    if (status != EUM_OK)
+        return status;
+    info.device_kind = caps->kind;
+    info.device_index = caps->index;
+    info.device_reason = ctx->reason;
+    info.backing = ctx->backing;
+    info.worker_threads = eum_workers_count(ctx->workers);
+    info.compute_major = caps->compute_major;
+    info.compute_minor = caps->compute_minor;
+    info.driver_version = caps->driver_version;
+    info.runtime_version = caps->runtime_version;
+    info.managed = caps->managed;
+    info.concurrent_managed = caps->concurrent_managed;
+    info.pageable = caps->pageable;
+    info.discard = caps->discard;
+    info.page_bytes = caps->page;
+    if (caps->kind != EUM_DEVICE_HOST)
+        eum_budget_read(ctx->budget, &info.budget_bytes, &info.budget_used);
+    snprintf(info.device_name, sizeof info.device_name, "%s", caps->name);
+    snprintf(info.device_sentence, sizeof info.device_sentence, "%s", ctx->device_sentence);
+    snprintf(info.backing_sentence, sizeof info.backing_sentence, "%s", eum_backing_sentence(ctx->backing, ctx->backing_reason));
+    snprintf(info.cpu_kernels, sizeof info.cpu_kernels, "%s", eum_cpu_isa_name(ctx->isa));
+    *out = info;
+    return EUM_OK;
+}
+
+eum_status eum_ctx_stats(eum_ctx *ctx, eum_stats *out)
+{
+    eum_status status = eum_ctx_lock(ctx, "eum_context_stats");
+    if (status != EUM_OK)
+        return status;
+    eum_ctx_reap(ctx);
+    *out = ctx->stats;
+    eum_ctx_unlock(ctx);
+    return EUM_OK;
+}
+
+eum_strm *eum_ctx_default_stream(eum_ctx *ctx)
+{
+    return ctx->default_stream;
+}

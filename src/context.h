@@ -1,0 +1,67 @@
+/* context: what everything hangs off, and the lock that guards it.
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * Locking. One lock a context guards its buffers, streams, plans and statistics; nothing waits for a device while holding it. Work that
+ * waits takes references, unlocks, waits, locks again and looks again. Executors of the device layer take the lock in the finish callbacks of
+ * tasks, so the device layer never calls back with a lock of its own held. */
+#ifndef EUM_SRC_CONTEXT_H
+#define EUM_SRC_CONTEXT_H
+
+#include <pthread.h>
+
+#include "budget.h"
+#include "device/device.h"
+#include "engine.h"
+#include "hazard.h"
+#include "kernels/kernels.h"
+
+/* How many failed jobs are remembered until somebody asks. */
+#define EUM_FAILURES_KEPT 1024u
+
+typedef struct eum_failure {
+    eum_point point;
+    eum_status status;
+    int32_t code;
+    bool reported;
+} eum_failure;
+
+struct eum_ctx {
+    pthread_mutex_t lock;
+    bool submitting;     /* a GPU callback of the user's runs under the lock, on this thread */
+    uint32_t references; /* the handle, living buffers, living streams of the user's */
+    eum_log log;
+    eum_workers *workers;
+    eum_device *device;
+    eum_reason reason;
+    char device_sentence[256];
+    eum_backing forced_backing;
+    eum_backing_reason backing_reason;
+    eum_backing backing;
+    eum_budget *budget;
+    uint32_t flags;
+    eum_cpu_isa isa;
+
+    eum_strm **streams; /* all that may still have work, the ended ones too */
+    size_t stream_count, stream_capacity;
+    uint64_t next_serial;
+    eum_strm *default_stream, *transfer;
+
+    eum_buf *graveyard;           /* ended buffers whose jobs have not passed */
+    uint32_t nonconcurrent_maps;  /* live maps of managed memory that must not be touched while kernels run */
+    eum_failure *failures;        /* a ring */
+    size_t failure_count, failure_next;
+    eum_stats stats;
+};
+
+/* Locks. Errors: EUM_ERROR_IN_CALLBACK when called from a GPU callback, which runs in the middle of a launch. */
+eum_status eum_ctx_lock(eum_ctx *ctx, const char *function);
+void eum_ctx_unlock(eum_ctx *ctx);
+
+/* References; the last one ends the context: waits for its work, frees everything. drop: the lock is not held. */
+void eum_ctx_hold(eum_ctx *ctx); /* lock held */
+void eum_ctx_drop(eum_ctx *ctx);
+
+/* Frees the ended buffers and streams whose work has passed. Lock held; cheap when there are none. */
+void eum_ctx_reap(eum_ctx *ctx);
+
+#endif

@@ -1,0 +1,314 @@
+/* launch: see launch.h. A launch is planned, then committed or rolled back: see docs/residency.md.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "launch.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What the address of an empty view is: never dereferenced, never NULL. */
+static char nothing[64];
+
+/* ------------------------------------------------------------------------------------------------------ record ----- */
+
+static size_t align16(size_t bytes)
+{
+    return (bytes + 15) & ~(size_t)15;
+}
+
+static void finish(eum_task *task, eum_status status, int32_t code);
+static int32_t run_cpu(const eum_kernel_call *call);
+
+static eum_launch_record *record_create(eum_strm *stream, const eum_launch_request *request)
+{
+    size_t n = request->count;
+    size_t head = align16(sizeof(eum_launch_record)), ranges = align16(n * sizeof(eum_range)), accesses = align16(n * sizeof(eum_access));
+    size_t addresses = align16(n * sizeof(void *)), bytes = align16(n * sizeof(size_t));
+    size_t total = head + ranges + accesses + addresses + bytes + align16(request->params_bytes);
+    eum_launch_record *record = aligned_alloc(16, align16(total));
+    if (record == NULL)
+        return NULL;
+    memset(record, 0, head);
+    char *at = (char *)record + head;
+    record->ranges = (eum_range *)at;
+    record->accesses = (eum_access *)(at += ranges);
+    record->addresses = (void **)(at += accesses);
+    record->bytes = (size_t *)(at += addresses);
+    at += bytes;
+    record->stream = stream;
+    record->count = n;
+    record->user_cpu = request->cpu;
+    for (size_t i = 0; i < n; i++) {
+        record->ranges[i] = request->ranges[i];
+        record->accesses[i] = request->accesses[i];
+        record->bytes[i] = request->ranges[i].bytes;
+    }
+    if (request->params_bytes > 0)
+        memcpy(at, request->params, request->params_bytes);
+    record->task = (eum_task){.gpu = request->gpu, .cpu = request->cpu != NULL ? run_cpu : NULL, .accesses = record->accesses};
+    record->task.finish = finish;
+    record->task.call = (eum_kernel_call){.struct_size = sizeof(eum_kernel_call),
+                                          .count = n,
+                                          .addresses = record->addresses,
+                                          .bytes = record->bytes,
+                                          .params = request->params_bytes > 0 ? at : NULL,
+                                          .params_bytes = request->params_bytes,
+                                          .user = request->user};
+    return record;
+}
+
+/* --------------------------------------------------------------------------------------------------- completion ---- */
+
+static eum_launch_record *record_of(const eum_kernel_call *call)
+{
+    return (eum_launch_record *)((char *)(uintptr_t)call - offsetof(eum_launch_record, task.call));
+}
+
+/* The written ranges become undefined, or defined. Without memory to split extents more than the range is marked undefined: never less. */
+static void mark_written(const eum_launch_record *record, bool undefined)
+{
+    for (size_t i = 0; i < record->count; i++) {
+        eum_buf *buf = record->ranges[i].buf;
+        uint64_t begin = record->ranges[i].offset, end = begin + record->ranges[i].bytes;
+        if (record->accesses[i] == EUM_ACCESS_READ || begin == end)
+            continue;
+        if (!undefined && !eum_extents_any_flag(&buf->extents, begin, end, EUM_EXTENT_UNDEFINED, NULL))
+            continue;
+        eum_extent_change change = EUM_EXTENT_CHANGE_NONE;
+        if (undefined)
+            change.flags_set = EUM_EXTENT_UNDEFINED;
+        else
+            change.flags_clear = EUM_EXTENT_UNDEFINED;
+        if (eum_extents_reserve(&buf->extents, 1)) {
+            eum_extents_change(&buf->extents, begin, end, &change);
+        } else if (undefined) {
+            for (size_t k = 0; k < buf->extents.count; k++)
+                if (buf->extents.items[k].begin < end && buf->extents.items[k].end > begin)
+                    buf->extents.items[k].flags |= EUM_EXTENT_UNDEFINED;
+        }
+    }
+}
+
+static bool reads_undefined(const eum_launch_record *record)
+{
+    for (size_t i = 0; i < record->count; i++) {
+        const eum_range *range = &record->ranges[i];
+        if (record->accesses[i] != EUM_ACCESS_OVERWRITE &&
+            eum_extents_any_flag(&range->buf->extents, range->offset, range->offset + range->bytes, EUM_EXTENT_UNDEFINED, NULL))
+            return true;
+    }
+    return false;
+}
+
+/* Runs on an executor of the device, in front of the user's callback: a job that reads what a failed job was to write fails itself. */
+static int32_t run_cpu(const eum_kernel_call *call)
+{
+    eum_launch_record *record = record_of(call);
+    eum_ctx *ctx = record->stream->ctx;
+    pthread_mutex_lock(&ctx->lock);
+    record->dependency_failed = reads_undefined(record);
+    pthread_mutex_unlock(&ctx->lock);
+    return record->dependency_failed ? -1 : record->user_cpu(call);
+}
+
+static void finish(eum_task *task, eum_status status, int32_t code)
+{
+    eum_launch_record *record = (eum_launch_record *)task;
+    eum_ctx *ctx = record->stream->ctx;
+    pthread_mutex_lock(&ctx->lock);
+    if (status != EUM_OK) {
+        eum_failure_add(ctx, (eum_point){record->stream->serial, record->sequence}, status, record->dependency_failed ? 0 : code);
+        eum_log_write(&ctx->log, EUM_LOG_ERROR, "a job failed: %s, code %" PRId32, eum_status_name(status), code);
+    }
+    if (ctx->device->caps.kind != EUM_DEVICE_CUDA)
+        mark_written(record, status != EUM_OK);
+    for (size_t i = 0; i < record->count; i++)
+        record->ranges[i].buf->references--;
+    record->stream->references--;
+    pthread_mutex_unlock(&ctx->lock);
+    free(record);
+}
+
+/* ---------------------------------------------------------------------------------------------------- checks ------- */
+
+static eum_status check_request(const eum_strm *stream, const eum_launch_request *request)
+{
+    bool cuda = stream->ctx->device->caps.kind == EUM_DEVICE_CUDA;
+    if ((cuda ? request->gpu : request->cpu) == NULL)
+        return eum_fail(EUM_ERROR_NO_KERNEL, "the launch has no %s callback, and it runs on device \"%s\"; give it one", cuda ? "GPU" : "CPU",
+                        stream->ctx->device->caps.name);
+    for (size_t i = 0; i < request->count; i++)
+        if (request->ranges[i].buf->ctx != stream->ctx)
+            return eum_fail(EUM_ERROR_WRONG_CONTEXT, "argument %zu belongs to another context than the stream", i);
+    for (size_t i = 0; i < request->count; i++) {
+        const eum_range *a = &request->ranges[i];
+        for (size_t k = i + 1; k < request->count; k++) {
+            const eum_range *b = &request->ranges[k];
+            bool both_read = request->accesses[i] == EUM_ACCESS_READ && request->accesses[k] == EUM_ACCESS_READ;
+            if (a->buf != b->buf || both_read || a->offset >= b->offset + b->bytes || b->offset >= a->offset + a->bytes || a->bytes == 0 ||
+                b->bytes == 0)
+                continue;
+            return eum_fail(EUM_ERROR_OVERLAP, "arguments %zu and %zu overlap and one of them is written; use views that do not", i, k);
+        }
+    }
+    return EUM_OK;
+}
+
+static eum_status check_state(const eum_strm *stream, const eum_launch_request *request)
+{
+    const eum_ctx *ctx = stream->ctx;
+    for (size_t i = 0; i < request->count; i++) {
+        eum_buf *buf = request->ranges[i].buf;
+        if (buf->given_up)
+            return eum_fail(EUM_ERROR_INVALID_HANDLE, "argument %zu is a buffer whose memory was given up by eum_buffer_into_raw", i);
+        eum_status status = eum_buf_check_access(buf, request->ranges[i].offset, request->ranges[i].bytes, request->accesses[i]);
+        if (status != EUM_OK)
+            return status;
+    }
+    if (ctx->nonconcurrent_maps > 0)
+        return eum_fail(EUM_ERROR_MAPPED, "device \"%s\" has no concurrent managed access, and %u maps of managed memory are alive; unmap them "
+                                          "before launching",
+                        ctx->device->caps.name, ctx->nonconcurrent_maps);
+    return EUM_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------------- launch ---- */
+
+static eum_location location_of(const eum_ctx *ctx)
+{
+    return ctx->device->caps.kind == EUM_DEVICE_HOST ? EUM_LOCATION_HOST : ctx->device->caps.index;
+}
+
+/* Checks what depends on state, prepares the moves, and waits where a movement needs the host to have waited. Lock held on entry and exit. */
+static eum_status settle(eum_strm *stream, const eum_launch_request *request, eum_move *moves)
+{
+    eum_ctx *ctx = stream->ctx;
+    for (;;) {
+        eum_point point;
+        for (size_t i = 0; i < request->count; i++)
+            eum_move_init(&moves[i], request->ranges[i].buf, request->ranges[i].offset, request->ranges[i].bytes, request->accesses[i],
+                          location_of(ctx));
+        eum_status status = check_state(stream, request);
+        if (status != EUM_OK || !eum_moves_must_wait(moves, request->count, &point))
+            return status;
+        status = eum_check_may_wait("eum_launch, which here must wait for an earlier job,");
+        if (status != EUM_OK)
+            return status;
+        eum_ctx_unlock(ctx);
+        status = eum_point_wait(ctx, point, -1);
+        pthread_mutex_lock(&ctx->lock);
+        if (status != EUM_OK)
+            return status;
+    }
+}
+
+static void hold(eum_launch_record *record)
+{
+    eum_location where = location_of(record->stream->ctx);
+    for (size_t i = 0; i < record->count; i++) {
+        const eum_range *range = &record->ranges[i];
+        void *address = range->bytes == 0 ? NULL : eum_buf_address(range->buf, range->offset, where);
+        record->addresses[i] = address != NULL ? address : nothing;
+        range->buf->references++;
+    }
+    record->stream->references++;
+}
+
+static void let_go(eum_launch_record *record)
+{
+    for (size_t i = 0; i < record->count; i++)
+        record->ranges[i].buf->references--;
+    record->stream->references--;
+}
+
+/* The submitted kernel has no point: the device refused the mark. Wait for everything, so that nothing is in flight unseen. */
+static eum_status without_point(eum_ctx *ctx, eum_launch_record *written, eum_status status)
+{
+    eum_error saved;
+    eum_error_save(&saved);
+    eum_ctx_unlock(ctx);
+    (void)ctx->device->ops->synchronize(ctx->device);
+    pthread_mutex_lock(&ctx->lock);
+    mark_written(written, true);
+    eum_error_restore(&saved);
+    return status;
+}
+
+static eum_status submit(eum_launch_record *record, const eum_launch_request *request, eum_move *moves, eum_job *out)
+{
+    eum_strm *stream = record->stream;
+    eum_ctx *ctx = stream->ctx;
+    eum_launch_record written = {.count = request->count, .ranges = (eum_range *)(uintptr_t)request->ranges,
+                                 .accesses = (eum_access *)(uintptr_t)request->accesses};
+    hold(record);
+    /* Nothing may take the sequence before it is known: finish takes the lock, which we hold. On CUDA it runs inside submit. */
+    record->sequence = stream->sequence + 1;
+    ctx->submitting = ctx->device->caps.kind == EUM_DEVICE_CUDA;
+    eum_status status = ctx->device->ops->submit(stream->device_stream, &record->task);
+    ctx->submitting = false;
+    eum_point point;
+    if (status != EUM_OK) {
+        eum_error saved;
+        eum_error_save(&saved);
+        let_go(record);
+        if (eum_strm_mark(stream, &point) == EUM_OK)
+            eum_moves_commit(moves, request->count, point, false);
+        if (status == EUM_ERROR_LAUNCH_FAILED)
+            mark_written(&written, true); /* the callback may have started something */
+        free(record);
+        eum_error_restore(&saved);
+        return status;
+    }
+    status = eum_strm_mark(stream, &point);
+    if (status != EUM_OK)
+        return without_point(ctx, &written, status);
+    if (ctx->device->caps.kind != EUM_DEVICE_CUDA)
+        record->sequence = point.sequence;
+    eum_moves_commit(moves, request->count, point, true);
+    for (size_t i = 0; i < request->count; i++)
+        request->ranges[i].buf->launches++;
+    ctx->stats.launches++;
+    if (out != NULL) {
+        out->stream = point.stream;
+        out->sequence = point.sequence;
+    }
+    return EUM_OK;
+}
+
+#define FEW 8
+
+eum_status eum_engine_launch(eum_strm *stream, const eum_launch_request *request, eum_job *out)
+{
+    eum_ctx *ctx = stream->ctx;
+    eum_status status = check_request(stream, request);
+    if (status != EUM_OK)
+        return status;
+    eum_move few[FEW], *moves = few;
+    if (request->count > FEW)
+        moves = malloc(request->count * sizeof *moves);
+    eum_launch_record *record = record_create(stream, request);
+    if (moves == NULL || record == NULL) {
+        status = eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory for a launch; free some host memory");
+        goto free_both;
+    }
+    status = eum_ctx_lock(ctx, "eum_launch");
+    if (status != EUM_OK)
+        goto free_both;
+    if (ctx->graveyard != NULL)
+        eum_ctx_reap(ctx);
+    status = settle(stream, request, moves);
+    if (status == EUM_OK)
+        status = eum_moves_run(moves, request->count, stream);
+    if (status == EUM_OK) {
+        status = submit(record, request, moves, out);
+        record = NULL; /* the device's, or freed */
+    }
+    for (size_t i = 0; i < request->count; i++)
+        eum_move_end(&moves[i]);
+    eum_ctx_unlock(ctx);
+free_both:
+    free(record);
+    if (moves != few)
+        free(moves);
+    return status;
+}

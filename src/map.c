@@ -1,0 +1,185 @@
+/* map: the CPU's turn on a range.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include <stdlib.h>
+
+#include "buffer.h"
+#include "move.h"
+
+/* What an empty buffer's map returns: never dereferenced, never NULL. */
+static char nothing[64];
+
+static bool unmovable(const eum_buf *buf)
+{
+    return buf->backing == EUM_BACKING_MANAGED && !buf->ctx->device->caps.concurrent_managed;
+}
+
+static eum_status add_lease(eum_buf *buf, size_t offset, size_t bytes, eum_access access, void **out)
+{
+    if (buf->lease_count == buf->lease_capacity) {
+        size_t capacity = buf->lease_capacity * 2 + 2;
+        eum_lease *leases = realloc(buf->leases, capacity * sizeof *leases);
+        if (leases == NULL)
+            return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory for a map; free some host memory");
+        buf->leases = leases;
+        buf->lease_capacity = capacity;
+    }
+    void *address = eum_buf_address(buf, offset, EUM_LOCATION_HOST);
+    if (address == NULL)
+        address = nothing;
+    buf->leases[buf->lease_count++] = (eum_lease){offset, offset + bytes, access, address};
+    buf->ctx->stats.maps_live++;
+    if (unmovable(buf))
+        buf->ctx->nonconcurrent_maps++;
+    *out = address;
+    return EUM_OK;
+}
+
+/* The newest lease with this address, and with this access where access is not 0. */
+static bool remove_lease(eum_buf *buf, const void *address, eum_access access, size_t bytes)
+{
+    for (size_t i = buf->lease_count; i-- > 0;) {
+        const eum_lease *lease = &buf->leases[i];
+        if (lease->address != address || (access != 0 && (lease->access != access || lease->end - lease->begin != bytes)))
+            continue;
+        for (size_t k = i + 1; k < buf->lease_count; k++)
+            buf->leases[k - 1] = buf->leases[k];
+        buf->lease_count--;
+        buf->ctx->stats.maps_live--;
+        if (unmovable(buf))
+            buf->ctx->nonconcurrent_maps--;
+        return true;
+    }
+    return false;
+}
+
+/* Managed memory without concurrent access: the whole device must be idle before the CPU touches it. Lock held on entry and exit. */
+static eum_status wait_for_device(eum_ctx *ctx)
+{
+    eum_ctx_unlock(ctx);
+    eum_status status = ctx->device->ops->synchronize(ctx->device);
+    pthread_mutex_lock(&ctx->lock);
+    return status;
+}
+
+typedef struct open_points {
+    eum_ctx *ctx;
+    eum_point first;
+    bool found;
+} open_points;
+
+static void find_open(void *arg, eum_point point)
+{
+    open_points *open = arg;
+    if (!open->found && !eum_point_passed(open->ctx, point)) {
+        open->first = point;
+        open->found = true;
+    }
+}
+
+/* Waits for the jobs that conflict with the use, where nothing has to move. Lock held on entry and exit. */
+static eum_status wait_for_conflicts(eum_buf *buf, const eum_use *use)
+{
+    eum_hazard_kind kind = use->access == EUM_ACCESS_READ ? EUM_HAZARD_READ : EUM_HAZARD_WRITE;
+    for (;;) {
+        open_points open = {.ctx = buf->ctx};
+        eum_hazards_conflicts(&buf->hazards, use->begin, use->end, kind, 0, find_open, &open);
+        if (!open.found)
+            return EUM_OK;
+        eum_ctx_unlock(buf->ctx);
+        eum_status status = eum_point_wait(buf->ctx, open.first, -1);
+        pthread_mutex_lock(&buf->ctx->lock);
+        if (status != EUM_OK)
+            return status;
+    }
+}
+
+/* Movements to the host, on the transfer stream, and the wait for them. Lock held on entry and exit; the lease keeps others away. */
+static eum_status bring(eum_buf *buf, size_t offset, size_t bytes, eum_access access)
+{
+    eum_ctx *ctx = buf->ctx;
+    eum_move move;
+    eum_point point;
+    eum_status status = EUM_OK;
+    eum_move_init(&move, buf, offset, bytes, access, EUM_LOCATION_HOST);
+    while (status == EUM_OK && eum_moves_must_wait(&move, 1, &point)) {
+        eum_ctx_unlock(ctx);
+        status = eum_point_wait(ctx, point, -1);
+        pthread_mutex_lock(&ctx->lock);
+    }
+    if (status == EUM_OK && !eum_moves_idle(&move, 1)) {
+        bool moves = move.plan.count > 0;
+        status = moves ? eum_moves_run(&move, 1, ctx->transfer) : wait_for_conflicts(buf, &move.use);
+        if (status == EUM_OK && moves) {
+            status = eum_strm_mark(ctx->transfer, &point);
+            if (status == EUM_OK) {
+                eum_moves_commit(&move, 1, point, false);
+                eum_ctx_unlock(ctx);
+                status = eum_point_wait(ctx, point, -1);
+                pthread_mutex_lock(&ctx->lock);
+            }
+        }
+    } else if (status == EUM_OK) {
+        buf->last_movement = EUM_MOVEMENT_NONE;
+        buf->last_bytes = 0;
+    }
+    if (status == EUM_OK && access != EUM_ACCESS_READ) { /* the CPU has the bytes now: its writes are the newest */
+        eum_extent_change change = eum_use_change(&move.use, ++buf->version);
+        if (eum_extents_reserve(&buf->extents, 1))
+            eum_extents_change(&buf->extents, offset, offset + bytes, &change);
+        else
+            status = eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory to map a buffer; free some host memory");
+    }
+    eum_move_end(&move);
+    return status;
+}
+
+eum_status eum_buf_map(eum_range range, eum_access access, void **out)
+{
+    eum_buf *buf = range.buf;
+    eum_ctx *ctx = buf->ctx;
+    eum_status status = eum_buf_enter(buf, "eum_buffer_map");
+    if (status != EUM_OK)
+        return status;
+    void *address = NULL;
+    if (buf->backing == EUM_BACKING_DEVICE)
+        status = eum_fail(EUM_ERROR_NO_HOST_ACCESS, "the buffer wraps device memory, which the CPU cannot reach; use eum_buffer_read and "
+                                                    "eum_buffer_write");
+    if (status == EUM_OK)
+        status = eum_buf_check_access(buf, range.offset, range.bytes, access);
+    if (status == EUM_OK)
+        status = add_lease(buf, range.offset, range.bytes, access, &address);
+    if (status != EUM_OK) {
+        eum_ctx_unlock(ctx);
+        return status;
+    }
+    buf->references++;
+    if (range.bytes > 0) {
+        if (unmovable(buf))
+            status = wait_for_device(ctx);
+        if (status == EUM_OK)
+            status = bring(buf, range.offset, range.bytes, access);
+        if (status == EUM_OK && access != EUM_ACCESS_OVERWRITE &&
+            eum_extents_any_flag(&buf->extents, range.offset, range.offset + range.bytes, EUM_EXTENT_UNDEFINED, NULL))
+            status = eum_fail(EUM_ERROR_UNDEFINED_DATA, "a job that was to write this range failed while the map waited for it; write it again");
+    }
+    buf->references--;
+    buf->maps++;
+    if (status != EUM_OK)
+        (void)remove_lease(buf, address, access, range.bytes);
+    eum_ctx_unlock(ctx);
+    if (status == EUM_OK)
+        *out = address;
+    return status;
+}
+
+eum_status eum_buf_unmap(eum_buf *buf, void *mapped)
+{
+    eum_status status = eum_buf_enter(buf, "eum_buffer_unmap");
+    if (status != EUM_OK)
+        return status;
+    bool found = remove_lease(buf, mapped, 0, 0);
+    eum_ctx_unlock(buf->ctx);
+    if (found)
+        return EUM_OK;
+    return eum_fail(EUM_ERROR_NOT_MAPPED, "no live map of this buffer has the address %p; pass what eum_buffer_map returned", mapped);
+}

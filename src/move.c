@@ -1,0 +1,357 @@
+/* move: see move.h.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "move.h"
+
+/* ---------------------------------------------------------------------------------------------------- prepare ------ */
+
+static bool host_holds_page(const eum_buf *buf, const eum_use *use)
+{
+    uint64_t begin, end;
+    eum_use_footprint(use, &begin, &end);
+    for (size_t i = 0; i < buf->lease_count; i++) {
+        const eum_lease *lease = &buf->leases[i];
+        bool both_read = lease->access == EUM_ACCESS_READ && use->access == EUM_ACCESS_READ;
+        if (!both_read && lease->begin < end && lease->end > begin)
+            return true;
+    }
+    return false;
+}
+
+void eum_move_init(eum_move *move, eum_buf *buf, size_t offset, size_t bytes, eum_access access, eum_location where)
+{
+    move->buf = buf;
+    move->use = eum_buf_use(buf, offset, bytes, access, where);
+    if (buf->backing == EUM_BACKING_MANAGED && where != EUM_LOCATION_HOST)
+        move->use.host_holds_page = host_holds_page(buf, &move->use);
+    eum_plan_init(&move->plan);
+}
+
+void eum_move_end(eum_move *move)
+{
+    eum_plan_free(&move->plan);
+}
+
+/* ---------------------------------------------------------------------------------------------------- conflicts ---- */
+
+typedef struct first_open {
+    eum_ctx *ctx;
+    eum_point point;
+    bool found;
+} first_open;
+
+static void keep_open(void *arg, eum_point point)
+{
+    first_open *open = arg;
+    if (!open->found && !eum_point_passed(open->ctx, point)) {
+        open->found = true;
+        open->point = point;
+    }
+}
+
+bool eum_moves_must_wait(const eum_move *moves, size_t count, eum_point *out_point)
+{
+    for (size_t i = 0; i < count; i++) {
+        const eum_use *use = &moves[i].use;
+        const eum_buf *buf = moves[i].buf;
+        if (use->begin == use->end || use->backing != EUM_BACKING_MANAGED || !use->concurrent)
+            continue;
+        if (use->access == EUM_ACCESS_READ && !eum_use_in_place(use))
+            continue;
+        uint64_t begin, end;
+        eum_use_footprint(use, &begin, &end);
+        if (!eum_extents_any_flag(&buf->extents, begin, end, EUM_EXTENT_READ_MOSTLY, NULL))
+            continue;
+        first_open open = {.ctx = buf->ctx};
+        eum_hazards_conflicts(&buf->hazards, begin, end, EUM_HAZARD_MOVE, 0, keep_open, &open);
+        if (open.found) {
+            *out_point = open.point;
+            return true;
+        }
+    }
+    return false;
+}
+
+static eum_hazard_kind use_kind(const eum_use *use)
+{
+    return use->access == EUM_ACCESS_READ ? EUM_HAZARD_READ : EUM_HAZARD_WRITE;
+}
+
+typedef struct ordering {
+    eum_strm *stream;
+    eum_status status;
+} ordering;
+
+static void order_after(void *arg, eum_point point)
+{
+    ordering *o = arg;
+    if (o->status == EUM_OK && !eum_point_passed(o->stream->ctx, point))
+        o->status = eum_strm_order(o->stream, point);
+}
+
+/* Does the plan take bytes away from where somebody may be using them? Copies of a mirrored buffer go to a side that holds nothing valid, so
+ * everybody who used it has been waited for by whoever made it invalid; read-mostly pages stay where they were. */
+static bool takes_away(const eum_plan *plan)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        const eum_step *step = &plan->steps[i];
+        bool keeps = step->kind == EUM_STEP_COPY || step->kind == EUM_STEP_SET_READ_MOSTLY ||
+                     (step->kind == EUM_STEP_PREFETCH && step->duplicates);
+        if (!keeps)
+            return true;
+    }
+    return false;
+}
+
+static void visit_conflicts(const eum_move *move, uint64_t stream, void (*visit)(void *arg, eum_point point), void *arg)
+{
+    const eum_use *use = &move->use;
+    if (use->begin == use->end)
+        return;
+    uint64_t begin = use->begin, end = use->end;
+    eum_hazard_kind kind = use_kind(use);
+    if (move->plan.count > 0)
+        eum_use_footprint(use, &begin, &end);
+    if (takes_away(&move->plan))
+        kind = EUM_HAZARD_MOVE;
+    eum_hazards_conflicts(&move->buf->hazards, begin, end, kind, stream, visit, arg);
+}
+
+/* -------------------------------------------------------------------------------------------------------- steps ---- */
+
+static eum_status advise(eum_buf *buf, const eum_step *step, eum_advice advice, eum_location where)
+{
+    eum_ctx *ctx = buf->ctx;
+    eum_status status =
+        ctx->device->ops->advise(ctx->device, &buf->memory, step->begin, step->end - step->begin, advice, where);
+    if (status == EUM_OK)
+        ctx->stats.hints_applied++;
+    else
+        ctx->stats.hints_not_applied++;
+    return status;
+}
+
+static eum_status submit_step(eum_buf *buf, const eum_step *step, eum_strm *stream)
+{
+    const struct eum_device_ops *ops = buf->ctx->device->ops;
+    eum_dstream *queue = stream->device_stream;
+    size_t bytes = step->end - step->begin;
+    eum_status status;
+    switch (step->kind) {
+    case EUM_STEP_UNSET_READ_MOSTLY:
+        return advise(buf, step, EUM_ADVICE_UNSET_READ_MOSTLY, step->where);
+    case EUM_STEP_SET_READ_MOSTLY:
+        return advise(buf, step, EUM_ADVICE_READ_MOSTLY, step->where);
+    case EUM_STEP_IN_PLACE:
+        status = advise(buf, step, EUM_ADVICE_PREFERRED_LOCATION, EUM_LOCATION_HOST);
+        return status != EUM_OK ? status : advise(buf, step, EUM_ADVICE_ACCESSED_BY, step->where);
+    case EUM_STEP_DISCARD:
+        return ops->discard(queue, &buf->memory, step->begin, bytes);
+    case EUM_STEP_PREFETCH:
+        return ops->prefetch(queue, &buf->memory, step->begin, bytes, step->where);
+    case EUM_STEP_COPY: {
+        char *host = eum_buf_address(buf, step->begin, EUM_LOCATION_HOST), *device = eum_buf_address(buf, step->begin, step->where);
+        return step->to_host ? ops->copy(queue, host, device, bytes, EUM_DEVICE_TO_HOST)
+                             : ops->copy(queue, device, host, bytes, EUM_HOST_TO_DEVICE);
+    }
+    }
+    return EUM_OK;
+}
+
+static void account(eum_buf *buf, const eum_step *step)
+{
+    eum_stats *stats = &buf->ctx->stats;
+    if (step->moving == 0)
+        return;
+    bool to_host = step->kind == EUM_STEP_COPY ? step->to_host : step->where == EUM_LOCATION_HOST;
+    if (to_host) {
+        stats->bytes_to_host += step->moving;
+        stats->moves_to_host++;
+        buf->bytes_to_host += step->moving;
+    } else {
+        stats->bytes_to_device += step->moving;
+        stats->moves_to_device++;
+        buf->bytes_to_device += step->moving;
+    }
+    buf->last_bytes += step->moving;
+}
+
+/* A step that failed. Advice is a hint, and so is a prefetch of what was just discarded: without it the bytes are right all the same, and the
+ * kernel takes faults, which is said. Everything else stops the operation. */
+static eum_status forgive(eum_buf *buf, const eum_step *step, eum_status status)
+{
+    bool hint = step->kind == EUM_STEP_SET_READ_MOSTLY || step->kind == EUM_STEP_IN_PLACE || step->kind == EUM_STEP_UNSET_READ_MOSTLY ||
+                step->kind == EUM_STEP_DISCARD || step->after_discard;
+    if (!hint || status == EUM_ERROR_DEVICE_LOST)
+        return status;
+    eum_log_write(&buf->ctx->log, EUM_LOG_WARN, "a hint was not applied (%s): the next launch may take page faults",
+                  eum_status_name(status));
+    return EUM_OK;
+}
+
+static eum_status run_step(eum_buf *buf, eum_step *step, eum_strm *stream)
+{
+    eum_error saved;
+    eum_error_save(&saved);
+    eum_status status = submit_step(buf, step, stream);
+    if (status != EUM_OK) {
+        status = forgive(buf, step, status);
+        if (status != EUM_OK)
+            return status;
+        eum_error_restore(&saved);
+        if (step->kind != EUM_STEP_UNSET_READ_MOSTLY)
+            return EUM_OK; /* not done: residency stays as it was; an unset that failed leaves the pages astray at worst */
+    }
+    eum_extent_change change = eum_step_change(step);
+    eum_extents_change(&buf->extents, step->begin, step->end, &change);
+    account(buf, step);
+    return EUM_OK;
+}
+
+/* TARGETS live on the device: said to the driver once for the whole buffer, and taken back when the role changes. */
+static void advise_role(eum_buf *buf, const eum_use *use)
+{
+    if (buf->backing != EUM_BACKING_MANAGED || !use->concurrent || use->where == EUM_LOCATION_HOST || buf->advised_role == buf->role)
+        return;
+    eum_error saved;
+    eum_error_save(&saved);
+    eum_step whole = {.begin = 0, .end = buf->bytes};
+    if (buf->role == EUM_ROLE_TARGETS)
+        (void)advise(buf, &whole, EUM_ADVICE_PREFERRED_LOCATION, use->where);
+    else if (buf->advised_role == EUM_ROLE_TARGETS)
+        (void)advise(buf, &whole, EUM_ADVICE_UNSET_PREFERRED_LOCATION, use->where);
+    buf->advised_role = buf->role;
+    eum_error_restore(&saved);
+}
+
+/* ---------------------------------------------------------------------------------------------------------- run ---- */
+
+static eum_status reserve(eum_move *move, size_t count)
+{
+    eum_buf *buf = move->buf;
+    eum_plan_free(&move->plan);
+    eum_plan_use(&move->plan, &buf->extents, &move->use);
+    if (move->plan.no_memory || !eum_extents_reserve(&buf->extents, move->plan.count + count) ||
+        !eum_hazards_reserve(&buf->hazards, 2 * count))
+        return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory to plan the movement of a buffer; free some host memory");
+    return EUM_OK;
+}
+
+static eum_movement movement_of(const eum_move *move)
+{
+    eum_movement movement = EUM_MOVEMENT_NONE;
+    if (move->use.where != EUM_LOCATION_HOST && (move->buf->backing == EUM_BACKING_MAPPED || eum_use_in_place(&move->use)))
+        movement = EUM_MOVEMENT_IN_PLACE;
+    if (move->plan.discarded > 0)
+        movement = EUM_MOVEMENT_DISCARD;
+    for (size_t i = 0; i < move->plan.count; i++) {
+        const eum_step *step = &move->plan.steps[i];
+        if (step->kind == EUM_STEP_COPY)
+            return EUM_MOVEMENT_COPY;
+        if (step->kind == EUM_STEP_PREFETCH && step->moving > 0)
+            return step->duplicates ? EUM_MOVEMENT_DUPLICATE : EUM_MOVEMENT_PREFETCH;
+        if (step->kind == EUM_STEP_IN_PLACE)
+            movement = EUM_MOVEMENT_IN_PLACE;
+    }
+    return movement;
+}
+
+static eum_status run_one(eum_move *move, size_t count, eum_strm *stream)
+{
+    eum_buf *buf = move->buf;
+    const eum_use *use = &move->use;
+    if (use->begin == use->end)
+        return EUM_OK;
+    eum_status status = EUM_OK;
+    if (buf->backing == EUM_BACKING_MIRRORED && use->where != EUM_LOCATION_HOST)
+        status = eum_buf_need_mirror(buf);
+    if (status == EUM_OK)
+        status = reserve(move, count);
+    if (status != EUM_OK)
+        return status;
+    ordering o = {stream, EUM_OK};
+    visit_conflicts(move, stream->serial, order_after, &o);
+    if (o.status != EUM_OK)
+        return o.status;
+    advise_role(buf, use);
+    buf->last_bytes = 0;
+    buf->last_movement = movement_of(move);
+    for (size_t i = 0; i < move->plan.count && status == EUM_OK; i++) {
+        eum_step *step = &move->plan.steps[i];
+        if (step->kind != EUM_STEP_DISCARD && !step->after_discard)
+            status = run_step(buf, step, stream);
+    }
+    return status;
+}
+
+static eum_status run_discards(eum_move *move, eum_strm *stream)
+{
+    eum_status status = EUM_OK;
+    for (size_t i = 0; i < move->plan.count && status == EUM_OK; i++) {
+        eum_step *step = &move->plan.steps[i];
+        if (step->kind == EUM_STEP_DISCARD || step->after_discard)
+            status = run_step(move->buf, step, stream);
+    }
+    move->buf->ctx->stats.bytes_discarded += move->plan.discarded;
+    return status;
+}
+
+eum_status eum_moves_run(eum_move *moves, size_t count, eum_strm *stream)
+{
+    eum_status status = EUM_OK;
+    size_t ran = 0;
+    for (; ran < count && status == EUM_OK; ran++)
+        status = run_one(&moves[ran], count, stream);
+    for (size_t i = 0; i < count && status == EUM_OK; i++)
+        status = run_discards(&moves[i], stream);
+    if (status == EUM_OK)
+        return EUM_OK;
+    eum_error saved;
+    eum_error_save(&saved);
+    eum_point point;
+    if (eum_strm_mark(stream, &point) == EUM_OK)
+        eum_moves_commit(moves, ran, point, false);
+    eum_error_restore(&saved);
+    return status;
+}
+
+static void note_conflict(void *arg, eum_point point)
+{
+    first_open *open = arg;
+    keep_open(open, point);
+}
+
+bool eum_moves_idle(eum_move *moves, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (moves[i].use.begin == moves[i].use.end)
+            continue;
+        if (reserve(&moves[i], count) != EUM_OK || moves[i].plan.count > 0)
+            return false;
+        first_open open = {.ctx = moves[i].buf->ctx};
+        visit_conflicts(&moves[i], 0, note_conflict, &open);
+        if (open.found)
+            return false;
+    }
+    return true;
+}
+
+void eum_moves_commit(eum_move *moves, size_t count, eum_point point, bool submitted)
+{
+    for (size_t i = 0; i < count; i++) {
+        eum_buf *buf = moves[i].buf;
+        const eum_use *use = &moves[i].use;
+        if (use->begin == use->end)
+            continue;
+        if (moves[i].plan.count > 0 && eum_hazards_reserve(&buf->hazards, 1)) {
+            uint64_t begin, end;
+            eum_use_footprint(use, &begin, &end);
+            eum_hazards_add(&buf->hazards, begin, end, EUM_HAZARD_MOVE, point);
+        }
+        if (!submitted)
+            continue;
+        eum_hazards_add(&buf->hazards, use->begin, use->end, use_kind(use), point);
+        uint64_t version = use->access == EUM_ACCESS_READ ? 0 : ++buf->version;
+        eum_extent_change change = eum_use_change(use, version);
+        eum_extents_change(&buf->extents, use->begin, use->end, &change);
+    }
+}

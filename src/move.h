@@ -1,0 +1,35 @@
+/* move: carries out the plans of placement on a stream, and keeps extents and hazards true while it does.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#ifndef EUM_SRC_MOVE_H
+#define EUM_SRC_MOVE_H
+
+#include "buffer.h"
+#include "stream.h"
+
+/* One use of one buffer by an operation: a launch has one for each argument, a map or a transfer has one. */
+typedef struct eum_move {
+    eum_buf *buf;
+    eum_use use;
+    eum_plan plan;
+} eum_move;
+
+/* The context's lock is held for all of these. In order: init each; while must_wait, unlock, wait for the point, lock and check again; run;
+ * submit what uses the bytes; commit (or, if that failed, commit with submitted = false); end each. */
+void eum_move_init(eum_move *move, eum_buf *buf, size_t offset, size_t bytes, eum_access access, eum_location where);
+void eum_move_end(eum_move *move);
+
+/* Read-mostly copies collapse at once, not in stream order: before that the host must have waited for the jobs that use them. */
+bool eum_moves_must_wait(const eum_move *moves, size_t count, eum_point *out_point);
+
+/* Orders the stream after everything the uses conflict with and submits their movements: those that keep bytes first, discards last.
+ * Reserves all memory that commit needs. On failure the movements that were made are recorded (they changed no data), at a point of their own.
+ * Errors: EUM_ERROR_OUT_OF_MEMORY, EUM_ERROR_OUT_OF_DEVICE_MEMORY, EUM_ERROR_OVER_BUDGET, device errors. */
+eum_status eum_moves_run(eum_move *moves, size_t count, eum_strm *stream);
+
+/* Is there nothing to run and nothing to wait for? */
+bool eum_moves_idle(eum_move *moves, size_t count);
+
+/* Records movements and, if submitted, the uses themselves as in flight until `point`. */
+void eum_moves_commit(eum_move *moves, size_t count, eum_point point, bool submitted);
+
+#endif

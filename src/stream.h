@@ -1,0 +1,34 @@
+/* stream: the streams of a context, and points on them.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#ifndef EUM_SRC_STREAM_H
+#define EUM_SRC_STREAM_H
+
+#include "context.h"
+
+struct eum_strm {
+    eum_ctx *ctx;
+    eum_dstream *device_stream;
+    uint64_t serial;     /* never reused in a context, from 1 */
+    uint64_t sequence;   /* of the newest mark */
+    uint32_t references; /* waiters and launches in flight; under the context's lock */
+    bool ended;          /* the handle is gone */
+    bool internal;       /* the default and the transfer stream: hold no reference to the context */
+};
+
+/* Lock held for all of these. */
+eum_status eum_strm_open(eum_ctx *ctx, bool internal, void *native, eum_strm **out);
+eum_strm *eum_strm_find(eum_ctx *ctx, uint64_t serial); /* NULL: gone, so all its work is done */
+/* A point after everything submitted to the stream so far. */
+eum_status eum_strm_mark(eum_strm *stream, eum_point *out);
+bool eum_point_passed(eum_ctx *ctx, eum_point point);
+/* Makes what is submitted to `stream` from now on run after the point. */
+eum_status eum_strm_order(eum_strm *stream, eum_point point);
+/* Frees the ended streams that have passed. */
+void eum_streams_reap(eum_ctx *ctx);
+/* Remembers that the job at the point failed. */
+void eum_failure_add(eum_ctx *ctx, eum_point point, eum_status status, int32_t code);
+
+/* WAITS; lock not held. */
+eum_status eum_point_wait(eum_ctx *ctx, eum_point point, int64_t timeout_ns);
+
+#endif
