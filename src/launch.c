@@ -38,6 +38,7 @@ static eum_launch_record *record_create(eum_strm *stream, const eum_launch_reque
     record->stream = stream;
     record->count = n;
     record->user_cpu = request->cpu;
+    record->user = request->user;
     for (size_t i = 0; i < n; i++) {
         record->ranges[i] = request->ranges[i];
         record->accesses[i] = request->accesses[i];
@@ -53,16 +54,11 @@ static eum_launch_record *record_create(eum_strm *stream, const eum_launch_reque
                                           .bytes = record->bytes,
                                           .params = request->params_bytes > 0 ? at : NULL,
                                           .params_bytes = request->params_bytes,
-                                          .user = request->user};
+                                          .user = stream->ctx->device->caps.kind == EUM_DEVICE_CUDA ? request->user : record};
     return record;
 }
 
 /* --------------------------------------------------------------------------------------------------- completion ---- */
-
-static eum_launch_record *record_of(const eum_kernel_call *call)
-{
-    return (eum_launch_record *)((char *)(uintptr_t)call - offsetof(eum_launch_record, task.call));
-}
 
 /* The written ranges become undefined, or defined. Without memory to split extents more than the range is marked undefined: never less. */
 static void mark_written(const eum_launch_record *record, bool undefined)
@@ -103,12 +99,16 @@ static bool reads_undefined(const eum_launch_record *record)
 /* Runs on an executor of the device, in front of the user's callback: a job that reads what a failed job was to write fails itself. */
 static int32_t run_cpu(const eum_kernel_call *call)
 {
-    eum_launch_record *record = record_of(call);
+    eum_launch_record *record = call->user;
     eum_ctx *ctx = record->stream->ctx;
     pthread_mutex_lock(&ctx->lock);
     record->dependency_failed = reads_undefined(record);
     pthread_mutex_unlock(&ctx->lock);
-    return record->dependency_failed ? -1 : record->user_cpu(call);
+    if (record->dependency_failed)
+        return -1;
+    eum_kernel_call user_call = *call;
+    user_call.user = record->user;
+    return record->user_cpu(&user_call);
 }
 
 static void finish(eum_task *task, eum_status status, int32_t code)

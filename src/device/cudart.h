@@ -1,0 +1,128 @@
+/* cudart: what the files of the CUDA device share: cudart.c (opening, the table), cudart_call.c (how a call is made and how it fails),
+ * cudart_memory.c, cudart_stream.c. Only these include CUDA's headers.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#ifndef EUM_DEVICE_CUDART_H
+#define EUM_DEVICE_CUDART_H
+
+#include <cuda_runtime_api.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "device/device.h"
+
+#define CUDA_BLOCK ((size_t)2 << 20) /* the driver's VA block */
+
+/* Calls of the driver, looked up at run time: they push and pop contexts, which the runtime cannot, or are newer than CUDA 12.0. Their
+ * results (CUresult) have the numbers of cudaError_t. */
+typedef struct cuda_driver {
+    int (*context_push)(void *context);
+    int (*context_pop)(void **out);
+    int (*context_current)(void **out);
+    int (*context_make_current)(void *context);
+    int (*primary_retain)(void **out, int device);
+    int (*device_name)(char *name, int capacity, int device);
+    int (*stream_context)(cudaStream_t stream, void **out);
+    /* NULL before CUDA 13. */
+    int (*discard_batch)(unsigned long long *addresses, size_t *sizes, size_t count, unsigned long long flags, cudaStream_t stream);
+} cuda_driver;
+extern cuda_driver cuda_calls; /* filled once cuda_load_driver has succeeded */
+
+/* One a CUDA device, for the life of the process: the primary context is retained once and never given back, so that memory that was
+ * given up can be freed after its device was closed. */
+typedef struct cuda_primary {
+    int index;
+    void *context; /* NULL: not retained yet */
+} cuda_primary;
+
+typedef struct cuda_event cuda_event;
+typedef struct cuda_stream cuda_stream;
+
+typedef struct cuda_device {
+    eum_device base;
+    const eum_log *log;
+    const cuda_primary *primary;
+    atomic_int fatal; /* the CUDA code that ended the device, 0 while it lives */
+    pthread_mutex_t mutex;
+    cuda_event *spare_events; /* not recorded, for any stream of the device */
+    cuda_stream *streams;
+} cuda_device;
+
+static inline cuda_device *cuda_of(eum_device *device)
+{
+    return (cuda_device *)device;
+}
+
+/* ---- how a call is made (cudart_call.c) ---- */
+
+/* What this thread had before: CUDA calls are made between enter and leave, which leave its current context and its capture mode as they
+ * were. The capture mode is relaxed meanwhile, so that our allocations do not end a capture of the application. */
+typedef struct cuda_scope {
+    enum cudaStreamCaptureMode mode;
+} cuda_scope;
+cudaError_t cuda_load_driver(void);
+cudaError_t cuda_primary_get(int index, const cuda_primary **out);
+cudaError_t cuda_enter_primary(const cuda_primary *primary, cuda_scope *out);
+/* The same for an operation: fails with EUM_ERROR_DEVICE_LOST if the device is lost or the process is exiting. */
+eum_status cuda_enter(cuda_device *device, cuda_scope *out);
+void cuda_leave(const cuda_scope *scope);
+
+/* From the first moment of exit() on, CUDA must not be called any more: it unloads in an order that nobody knows. */
+bool cuda_is_exiting(void);
+bool cuda_is_gone(const cuda_device *device); /* lost, or the process is exiting */
+
+/* Notes a code that is the end of the device. */
+void cuda_note(cuda_device *device, int32_t code);
+/* A call that failed: clears CUDA's last error, notes, and makes the detail: "<what> failed: ...". Inside enter and leave. */
+eum_status cuda_failed(cuda_device *device, cudaError_t error, const char *format, ...) EUM_PRINTF(3, 4);
+
+/* Gives the failure just recorded another status, where the caller knows better than the table (pinned memory is the host's). */
+eum_status cuda_status_as(eum_status status);
+
+/* ---- memory (cudart_memory.c) ---- */
+
+eum_status cuda_memory(eum_device *device, uint64_t *out_free, uint64_t *out_total);
+eum_status cuda_alloc(eum_device *device, eum_memory kind, size_t bytes, eum_block *out);
+void cuda_release(eum_device *device, eum_block *block);
+eum_status cuda_adopt(eum_device *device, eum_memory kind, void *address, size_t bytes, bool reg, eum_block *out);
+void cuda_unadopt(eum_device *device, eum_block *block);
+void cuda_give_up(eum_device *device, eum_block *block, eum_release_fn *out_release, void **out_user);
+eum_status cuda_advise(eum_device *device, const eum_block *block, size_t offset, size_t bytes, eum_advice advice,
+                       eum_location where);
+/* The whole pages around [offset, offset + bytes) of a managed block. */
+void cuda_pages(const eum_device *device, const eum_block *block, size_t offset, size_t bytes, char **out_begin, size_t *out_bytes);
+
+/* ---- streams (cudart_stream.c) and what they carry (cudart_queue.c) ---- */
+
+struct cuda_stream {
+    eum_dstream base;
+    cuda_stream *next, **link; /* the device's list, under the device's mutex */
+    cudaStream_t native;
+    bool wrapped;
+    pthread_mutex_t mutex;
+    /* The events of the marks that are not known to have passed: a ring; the mark at `oldest` has number passed + 1, and numbers are dense. */
+    cuda_event **marks;
+    uint32_t capacity; /* a power of two */
+    uint64_t newest;
+    atomic_uint_fast64_t passed;
+};
+
+eum_status cuda_stream_create(eum_device *device, eum_dstream **out);
+eum_status cuda_stream_wrap(eum_device *device, void *native, eum_dstream **out);
+void cuda_stream_destroy(eum_dstream *stream);
+eum_status cuda_mark(eum_dstream *stream, uint64_t *out_sequence);
+bool cuda_passed(eum_dstream *stream, uint64_t sequence);
+eum_status cuda_wait(eum_dstream *stream, uint64_t sequence, int64_t timeout_ns);
+eum_status cuda_order(eum_dstream *stream, eum_dstream *other, uint64_t sequence);
+eum_status cuda_synchronize(eum_device *device);
+void cuda_events_destroy(cuda_device *device); /* the spare ones; inside enter and leave */
+
+/* Enters for an operation on the stream: as cuda_enter, and EUM_ERROR_CAPTURING while a wrapped stream captures. */
+eum_status cuda_stream_enter(cuda_stream *stream, cuda_scope *out);
+
+eum_status cuda_copy(eum_dstream *stream, void *dst, const void *src, size_t bytes, eum_direction direction);
+eum_status cuda_prefetch(eum_dstream *stream, const eum_block *block, size_t offset, size_t bytes, eum_location where);
+eum_status cuda_discard(eum_dstream *stream, const eum_block *block, size_t offset, size_t bytes);
+eum_status cuda_submit(eum_dstream *stream, eum_task *task);
+eum_status cuda_host_call(eum_dstream *stream, void (*fn)(void *user), void *user);
+
+#endif
