@@ -8,8 +8,9 @@ eum_status eum_cudart_open(const eum_device_config *config, eum_device **out, eu
 {
     (void)config, (void)out;
     *out_reason = EUM_REASON_BUILT_WITHOUT;
-    return eum_fail(EUM_ERROR_DEVICE_UNAVAILABLE,
-                    "This library was built without CUDA; build it with -DEUM_CUDA=ON where a CUDA toolkit is installed to use a GPU.");
+    return eum_fail(
+        EUM_ERROR_DEVICE_UNAVAILABLE,
+        "This library was built without CUDA; build it with -DEUM_CUDA=ON where a CUDA toolkit is installed to use a GPU.");
 }
 
 #else
@@ -23,10 +24,10 @@ static void cuda_close(eum_device *base)
 {
     cuda_device *device = cuda_of(base);
     cuda_scope scope;
-    if (!cuda_is_exiting() && cuda_enter_primary(device->primary, &scope) == cudaSuccess) {
-        cuda_events_destroy(device);
+    bool usable = cuda_enter_primary(device->primary, &scope) == cudaSuccess;
+    cuda_events_destroy(device, usable);
+    if (usable)
         cuda_leave(&scope);
-    }
     (void)pthread_mutex_destroy(&device->mutex);
     free(device);
 }
@@ -102,17 +103,19 @@ static void fill_caps(eum_device_caps *caps, int index, int devices)
 static eum_status no_driver(eum_reason *out_reason)
 {
     *out_reason = EUM_REASON_NO_DRIVER;
-    return eum_fail(EUM_ERROR_DRIVER, "There is no CUDA driver on this machine (libcuda.so.1 was not found); install the NVIDIA driver "
-                                      "to use a GPU.");
+    return eum_fail(EUM_ERROR_DRIVER,
+                    "There is no CUDA driver on this machine (libcuda.so.1 was not found); install the NVIDIA driver "
+                    "to use a GPU.");
 }
 
 static eum_status driver_too_old(int driver, eum_reason *out_reason)
 {
     *out_reason = EUM_REASON_DRIVER_TOO_OLD;
-    return eum_fail_with_cuda(EUM_ERROR_DRIVER, (int32_t)cudaErrorInsufficientDriver, NULL,
-                              "The CUDA driver is too old: it knows CUDA %d.%d, and this library was built with CUDA %d.%d; install a newer "
-                              "NVIDIA driver, or build the library with an older toolkit.",
-                              driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
+    return eum_fail_with_cuda(
+        EUM_ERROR_DRIVER, (int32_t)cudaErrorInsufficientDriver, NULL,
+        "The CUDA driver is too old: it knows CUDA %d.%d, and this library was built with CUDA %d.%d; install a newer "
+        "NVIDIA driver, or build the library with an older toolkit.",
+        driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
 }
 
 static eum_status no_device(cudaError_t error, eum_reason *out_reason)
@@ -124,16 +127,16 @@ static eum_status no_device(cudaError_t error, eum_reason *out_reason)
         return eum_fail_cuda((int32_t)error, NULL, "There is a CUDA driver but no CUDA device on this machine.");
     }
     *out_reason = EUM_REASON_DEVICES_HIDDEN;
-    return eum_fail_cuda((int32_t)error, NULL, "CUDA_VISIBLE_DEVICES is \"%.60s\", which hides every CUDA device; unset it to use a GPU.",
-                         visible);
+    return eum_fail_cuda((int32_t)error, NULL,
+                         "CUDA_VISIBLE_DEVICES is \"%.60s\", which hides every CUDA device; unset it to use a GPU.", visible);
 }
 
 static eum_status driver_failed(cudaError_t error, eum_reason *out_reason)
 {
     *out_reason = EUM_REASON_DRIVER_FAILED;
     return eum_fail_with_cuda(EUM_ERROR_DRIVER, (int32_t)error, cudaGetErrorName(error),
-                              "The CUDA driver would not start: %s (%s, code %d); nvidia-smi may say more.", cudaGetErrorString(error),
-                              cudaGetErrorName(error), (int)error);
+                              "The CUDA driver would not start: %s (%s, code %d); nvidia-smi may say more.",
+                              cudaGetErrorString(error), cudaGetErrorName(error), (int)error);
 }
 
 /* How many devices there are, or why there are none. */
@@ -203,8 +206,9 @@ eum_status eum_cudart_open(const eum_device_config *config, eum_device **out, eu
         return status;
     if (config->index >= devices) {
         *out_reason = EUM_REASON_NO_DEVICE;
-        return eum_fail(EUM_ERROR_DEVICE_UNAVAILABLE, "There is no CUDA device %d: this process sees %d, numbered from 0; see "
-                                                      "CUDA_VISIBLE_DEVICES.",
+        return eum_fail(EUM_ERROR_DEVICE_UNAVAILABLE,
+                        "There is no CUDA device %d: this process sees %d, numbered from 0; see "
+                        "CUDA_VISIBLE_DEVICES.",
                         (int)config->index, devices);
     }
     if (config->index >= 0)

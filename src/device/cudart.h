@@ -43,8 +43,7 @@ typedef struct cuda_device {
     const cuda_primary *primary;
     atomic_int fatal; /* the CUDA code that ended the device, 0 while it lives */
     pthread_mutex_t mutex;
-    cuda_event *spare_events; /* not recorded, for any stream of the device */
-    cuda_stream *streams;
+    cuda_event *spare_events; /* of no mark, for any stream of the device; under the mutex */
 } cuda_device;
 
 static inline cuda_device *cuda_of(eum_device *device)
@@ -70,13 +69,13 @@ void cuda_leave(const cuda_scope *scope);
 bool cuda_is_exiting(void);
 bool cuda_is_gone(const cuda_device *device); /* lost, or the process is exiting */
 
-/* Notes a code that is the end of the device. */
+/* The device is lost, by that code. */
+void cuda_lose(cuda_device *device, int32_t code);
+/* The same if it is a code after which CUDA works no more. */
 void cuda_note(cuda_device *device, int32_t code);
 /* A call that failed: clears CUDA's last error, notes, and makes the detail: "<what> failed: ...". Inside enter and leave. */
-eum_status cuda_failed(cuda_device *device, cudaError_t error, const char *format, ...) EUM_PRINTF(3, 4);
-
-/* Gives the failure just recorded another status, where the caller knows better than the table (pinned memory is the host's). */
-eum_status cuda_status_as(eum_status status);
+eum_status cuda_failed_as(cuda_device *device, eum_status status, cudaError_t error, const char *format, ...) EUM_PRINTF(4, 5);
+#define cuda_failed(device, error, ...) cuda_failed_as(device, eum_status_from_cuda((int32_t)(error)), error, __VA_ARGS__)
 
 /* ---- memory (cudart_memory.c) ---- */
 
@@ -95,11 +94,10 @@ void cuda_pages(const eum_device *device, const eum_block *block, size_t offset,
 
 struct cuda_stream {
     eum_dstream base;
-    cuda_stream *next, **link; /* the device's list, under the device's mutex */
     cudaStream_t native;
     bool wrapped;
     pthread_mutex_t mutex;
-    /* The events of the marks that are not known to have passed: a ring; the mark at `oldest` has number passed + 1, and numbers are dense. */
+    /* The events of the marks from passed + 1 to newest, which are not known to have passed; mark n lies at n & (capacity - 1). */
     cuda_event **marks;
     uint32_t capacity; /* a power of two */
     uint64_t newest;
@@ -114,7 +112,8 @@ bool cuda_passed(eum_dstream *stream, uint64_t sequence);
 eum_status cuda_wait(eum_dstream *stream, uint64_t sequence, int64_t timeout_ns);
 eum_status cuda_order(eum_dstream *stream, eum_dstream *other, uint64_t sequence);
 eum_status cuda_synchronize(eum_device *device);
-void cuda_events_destroy(cuda_device *device); /* the spare ones; inside enter and leave */
+/* Frees the spare ones. usable: inside enter and leave, so that CUDA's part can be destroyed too. */
+void cuda_events_destroy(cuda_device *device, bool usable);
 
 /* Enters for an operation on the stream: as cuda_enter, and EUM_ERROR_CAPTURING while a wrapped stream captures. */
 eum_status cuda_stream_enter(cuda_stream *stream, cuda_scope *out);

@@ -154,32 +154,40 @@ eum_status cuda_enter(cuda_device *device, cuda_scope *out)
 {
     int32_t fatal = atomic_load_explicit(&device->fatal, memory_order_relaxed);
     if (fatal != 0)
-        return eum_fail_with_cuda(EUM_ERROR_DEVICE_LOST, fatal, NULL,
-                                  "CUDA device %d was lost by an earlier error (%s, code %d); destroy the context and make a new one, in "
-                                  "a new process if CUDA stays in error.",
-                                  (int)device->base.caps.index, eum_cuda_name(fatal) != NULL ? eum_cuda_name(fatal) : "unknown", (int)fatal);
+        return eum_fail_with_cuda(
+            EUM_ERROR_DEVICE_LOST, fatal, NULL,
+            "CUDA device %d was lost by an earlier error (%s, code %d); destroy the context and make a new one, in "
+            "a new process if CUDA stays in error.",
+            (int)device->base.caps.index, eum_cuda_name(fatal) != NULL ? eum_cuda_name(fatal) : "unknown", (int)fatal);
     if (cuda_is_exiting())
         return eum_fail(EUM_ERROR_DEVICE_LOST, "The process is exiting, and CUDA device %d with it; finish the work before exit().",
                         (int)device->base.caps.index);
     cudaError_t error = cuda_enter_primary(device->primary, out);
     if (error == cudaSuccess)
         return EUM_OK;
-    cuda_note(device, (int32_t)error);
-    return eum_fail_cuda((int32_t)error, NULL, "CUDA device %d cannot be made current: %s.", (int)device->base.caps.index,
-                         cudaGetErrorString(error));
+    cuda_lose(device, (int32_t)error); /* its primary context was reset or destroyed by somebody */
+    return eum_fail_with_cuda(EUM_ERROR_DEVICE_LOST, (int32_t)error, NULL,
+                              "CUDA device %d cannot be made current: %s; was it reset? Destroy the context and make a new one.",
+                              (int)device->base.caps.index, cudaGetErrorString(error));
 }
 
 /* ----------------------------------------------------------------------------------------------- failing ----------- */
 
-void cuda_note(cuda_device *device, int32_t code)
+void cuda_lose(cuda_device *device, int32_t code)
 {
     int alive = 0;
-    if (eum_status_from_cuda(code) == EUM_ERROR_DEVICE_LOST && atomic_compare_exchange_strong(&device->fatal, &alive, code))
+    if (atomic_compare_exchange_strong(&device->fatal, &alive, code))
         eum_log_write(device->log, EUM_LOG_ERROR, "CUDA device %d is lost: %s (code %d)", (int)device->base.caps.index,
                       cudaGetErrorString((cudaError_t)code), (int)code);
 }
 
-eum_status cuda_failed(cuda_device *device, cudaError_t error, const char *format, ...)
+void cuda_note(cuda_device *device, int32_t code)
+{
+    if (eum_status_from_cuda(code) == EUM_ERROR_DEVICE_LOST)
+        cuda_lose(device, code);
+}
+
+eum_status cuda_failed_as(cuda_device *device, eum_status status, cudaError_t error, const char *format, ...)
 {
     (void)cudaGetLastError();
     cuda_note(device, (int32_t)error);
@@ -188,19 +196,10 @@ eum_status cuda_failed(cuda_device *device, cudaError_t error, const char *forma
     va_start(arguments, format);
     (void)vsnprintf(what, sizeof what, format, arguments);
     va_end(arguments);
-    eum_status status = eum_status_from_cuda((int32_t)error);
-    const char *advice = status == EUM_ERROR_CUDA ? "" : eum_status_text(status);
-    return eum_fail_with_cuda(status, (int32_t)error, cudaGetErrorName(error), "%s failed on CUDA device %d: %s (code %d).%s%s", what,
-                              (int)device->base.caps.index, cudaGetErrorString(error), (int)error, *advice != 0 ? " " : "", advice);
-}
-
-eum_status cuda_status_as(eum_status status)
-{
-    eum_error error;
-    eum_error_save(&error);
-    error.status = status;
-    eum_error_restore(&error);
-    return status;
+    bool general = status == EUM_ERROR_CUDA; /* its text only points to the code, which the sentence has */
+    return eum_fail_with_cuda(status, (int32_t)error, cudaGetErrorName(error), "%s failed on CUDA device %d: %s (code %d).%s%s",
+                              what, (int)device->base.caps.index, cudaGetErrorString(error), (int)error, general ? "" : " ",
+                              general ? "" : eum_status_text(status));
 }
 
 #endif

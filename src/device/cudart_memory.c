@@ -81,9 +81,10 @@ eum_status cuda_alloc(eum_device *base, eum_memory kind, size_t bytes, eum_block
         error = cudaMalloc(&block.device, size);
     }
     if (error != cudaSuccess) {
-        status = cuda_failed(device, error, "Allocating %zu bytes of %s memory", size, kind_name(kind));
+        status = eum_status_from_cuda((int32_t)error);
         if (kind == EUM_MEMORY_PINNED && status == EUM_ERROR_OUT_OF_DEVICE_MEMORY)
-            status = cuda_status_as(EUM_ERROR_OUT_OF_MEMORY);
+            status = EUM_ERROR_OUT_OF_MEMORY;
+        (void)cuda_failed_as(device, status, error, "Allocating %zu bytes of %s memory", size, kind_name(kind));
     }
     cuda_leave(&scope);
     if (status == EUM_OK)
@@ -152,11 +153,12 @@ static eum_status check_kind(cuda_device *device, eum_memory kind, void *address
     if (error != cudaSuccess)
         return cuda_failed(device, error, "Asking what kind of memory %p is", address);
     if (first.type != wanted || last.type != wanted)
-        return eum_fail(EUM_ERROR_NOT_SUPPORTED, "The %zu bytes at %p are not all %s memory of CUDA; name the kind that they are.", bytes,
-                        address, kind_name(kind));
+        return eum_fail(EUM_ERROR_NOT_SUPPORTED, "The %zu bytes at %p are not all %s memory of CUDA; name the kind that they are.",
+                        bytes, address, kind_name(kind));
     if (kind == EUM_MEMORY_DEVICE && first.device != (int)device->base.caps.index)
-        return eum_fail(EUM_ERROR_NOT_SUPPORTED, "The memory at %p is on CUDA device %d, the context on device %d; wrap it in a context there.",
-                        address, first.device, (int)device->base.caps.index);
+        return eum_fail(EUM_ERROR_NOT_SUPPORTED,
+                        "The memory at %p is on CUDA device %d, the context on device %d; wrap it in a context there.", address,
+                        first.device, (int)device->base.caps.index);
     *out_device = first.devicePointer;
     return EUM_OK;
 }
@@ -185,10 +187,12 @@ static eum_status register_host(cuda_device *device, eum_block *block)
     }
     if (error == cudaSuccess)
         return EUM_OK;
-    eum_status status = cuda_failed(device, error, "Registering the %zu bytes at %p", block->bytes, block->host);
+    eum_status status = eum_status_from_cuda((int32_t)error);
     if (status == EUM_ERROR_OUT_OF_DEVICE_MEMORY)
-        return cuda_status_as(EUM_ERROR_OUT_OF_MEMORY);
-    return status == EUM_ERROR_CUDA ? cuda_status_as(EUM_ERROR_NOT_SUPPORTED) : status;
+        status = EUM_ERROR_OUT_OF_MEMORY;
+    else if (status == EUM_ERROR_CUDA)
+        status = EUM_ERROR_NOT_SUPPORTED; /* memory that cannot be pinned, such as a device's or another driver's */
+    return cuda_failed_as(device, status, error, "Registering the %zu bytes at %p", block->bytes, block->host);
 }
 
 eum_status cuda_adopt(eum_device *base, eum_memory kind, void *address, size_t bytes, bool reg, eum_block *out)
@@ -269,7 +273,8 @@ eum_status cuda_advise(eum_device *base, const eum_block *block, size_t offset, 
                                        .id = where == EUM_LOCATION_HOST ? 0 : (int)where};
     cudaError_t error = cudaMemAdvise(begin, length, (enum cudaMemoryAdvise)advice, location);
 #else
-    cudaError_t error = cudaMemAdvise(begin, length, (enum cudaMemoryAdvise)advice, where == EUM_LOCATION_HOST ? cudaCpuDeviceId : (int)where);
+    cudaError_t error =
+        cudaMemAdvise(begin, length, (enum cudaMemoryAdvise)advice, where == EUM_LOCATION_HOST ? cudaCpuDeviceId : (int)where);
 #endif
     if (error != cudaSuccess)
         status = cuda_failed(device, error, "Advice %d on %zu bytes for location %d", (int)advice, length, (int)where);

@@ -1,0 +1,172 @@
+/* cudart_queue: what streams carry: copies, movement of managed pages, kernels, calls of the host.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "device/device.h"
+
+#if EUM_HAVE_CUDA
+
+#include <stdlib.h>
+
+#include "device/cudart.h"
+
+static cuda_device *device_of(eum_dstream *stream)
+{
+    return (cuda_device *)stream->device;
+}
+
+static cudaStream_t native_of(const eum_dstream *stream)
+{
+    return ((const cuda_stream *)stream)->native;
+}
+
+eum_status cuda_copy(eum_dstream *stream, void *dst, const void *src, size_t bytes, eum_direction direction)
+{
+    static const enum cudaMemcpyKind kinds[] = {[EUM_HOST_TO_DEVICE] = cudaMemcpyHostToDevice,
+                                                [EUM_DEVICE_TO_HOST] = cudaMemcpyDeviceToHost,
+                                                [EUM_DEVICE_TO_DEVICE] = cudaMemcpyDeviceToDevice,
+                                                [EUM_HOST_TO_HOST] = cudaMemcpyHostToHost};
+    cuda_scope scope;
+    eum_status status = cuda_stream_enter((cuda_stream *)stream, &scope);
+    if (status != EUM_OK)
+        return status;
+    cudaError_t error = cudaMemcpyAsync(dst, src, bytes, kinds[direction], native_of(stream));
+    if (error != cudaSuccess)
+        status = cuda_failed(device_of(stream), error, "Copying %zu bytes", bytes);
+    cuda_leave(&scope);
+    return status;
+}
+
+/* -------------------------------------------------------------------------------------------- managed pages -------- */
+
+static eum_status not_concurrent(eum_dstream *stream, const char *what)
+{
+    return eum_fail(EUM_ERROR_NOT_SUPPORTED,
+                    "CUDA device %d cannot %s here: that takes concurrent managed access on every device, a "
+                    "recent driver, and a stream that is not the legacy default one.",
+                    (int)stream->device->caps.index, what);
+}
+
+eum_status cuda_prefetch(eum_dstream *stream, const eum_block *block, size_t offset, size_t bytes, eum_location where)
+{
+    if (!stream->device->caps.concurrent_managed)
+        return not_concurrent(stream, "prefetch");
+    cuda_scope scope;
+    eum_status status = cuda_stream_enter((cuda_stream *)stream, &scope);
+    if (status != EUM_OK)
+        return status;
+    char *begin;
+    size_t length;
+    cuda_pages(stream->device, block, offset, bytes, &begin, &length);
+#if CUDART_VERSION >= 13000
+    struct cudaMemLocation location = {.type = where == EUM_LOCATION_HOST ? cudaMemLocationTypeHost : cudaMemLocationTypeDevice,
+                                       .id = where == EUM_LOCATION_HOST ? 0 : (int)where};
+    cudaError_t error = cudaMemPrefetchAsync(begin, length, location, 0, native_of(stream));
+#else
+    int location = where == EUM_LOCATION_HOST ? cudaCpuDeviceId : (int)where;
+    cudaError_t error = cudaMemPrefetchAsync(begin, length, location, native_of(stream));
+#endif
+    if (error != cudaSuccess)
+        status = cuda_failed(device_of(stream), error, "Prefetching %zu bytes to location %d", length, (int)where);
+    cuda_leave(&scope);
+    return status;
+}
+
+eum_status cuda_discard(eum_dstream *stream, const eum_block *block, size_t offset, size_t bytes)
+{
+    cudaStream_t native = native_of(stream);
+    if (!stream->device->caps.discard || native == NULL || native == cudaStreamLegacy)
+        return not_concurrent(stream, "discard");
+    cuda_scope scope;
+    eum_status status = cuda_stream_enter((cuda_stream *)stream, &scope);
+    if (status != EUM_OK)
+        return status;
+    unsigned long long address = (uintptr_t)block->device + offset;
+    int error = cuda_calls.discard_batch(&address, &bytes, 1, 0, native);
+    if (error != 0)
+        status = cuda_failed(device_of(stream), (cudaError_t)error, "Discarding %zu bytes", bytes);
+    cuda_leave(&scope);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------- kernels --------- */
+
+/* Calls the callback with the device current. A launch in it that failed without its noticing shows in CUDA's last error. */
+static int32_t call_kernel(cuda_device *device, eum_task *task)
+{
+    bool clean = cudaPeekAtLastError() == cudaSuccess;
+    eum_callback_depth++;
+    int32_t code = task->gpu(&task->call);
+    eum_callback_depth--;
+    void *current = NULL;
+    if (cuda_calls.context_current(&current) == 0 && current != device->primary->context)
+        (void)cuda_calls.context_make_current(
+            device->primary->context); /* the callback chose another device: undone, as leave expects */
+    cudaError_t error = cudaPeekAtLastError();
+    if (code == 0 && clean && error != cudaSuccess && error != cudaErrorNotReady)
+        code = (int32_t)error;
+    if (clean && error != cudaSuccess)
+        (void)cudaGetLastError();
+    return code;
+}
+
+eum_status cuda_submit(eum_dstream *stream, eum_task *task)
+{
+    cuda_device *device = device_of(stream);
+    cuda_scope scope;
+    eum_status status = cuda_stream_enter((cuda_stream *)stream, &scope);
+    if (status != EUM_OK)
+        return status;
+    task->call.stream = native_of(stream);
+    task->call.device = device->base.caps.index;
+    int32_t code = call_kernel(device, task);
+    cuda_leave(&scope);
+    if (code == 0) {
+        task->finish(task, EUM_OK, 0);
+        return EUM_OK;
+    }
+    cuda_note(device, code);
+    const char *name = eum_cuda_name(code);
+    return eum_fail_with_cuda(EUM_ERROR_LAUNCH_FAILED, code, name,
+                              "The kernel could not be started on CUDA device %d: its callback gave code %d (%s).",
+                              (int)device->base.caps.index, (int)code, name != NULL ? name : "not a CUDA code");
+}
+
+typedef struct call_later {
+    cuda_device *device;
+    void (*fn)(void *user);
+    void *user;
+} call_later;
+
+static void CUDART_CB run_later(cudaStream_t stream, cudaError_t error, void *arg)
+{
+    (void)stream;
+    call_later *later = arg;
+    if (error != cudaSuccess)
+        cuda_note(later->device, (int32_t)error);
+    eum_callback_depth++;
+    later->fn(later->user);
+    eum_callback_depth--;
+    free(later);
+}
+
+/* Not cudaLaunchHostFunc: that one never calls back once the device has failed, and who waits for the call would wait for ever. */
+eum_status cuda_host_call(eum_dstream *stream, void (*fn)(void *user), void *user)
+{
+    cuda_device *device = device_of(stream);
+    call_later *later = malloc(sizeof *later);
+    if (later == NULL)
+        return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "No memory for a callback (%zu bytes).", sizeof *later);
+    *later = (call_later){device, fn, user};
+    cuda_scope scope;
+    eum_status status = cuda_stream_enter((cuda_stream *)stream, &scope);
+    if (status == EUM_OK) {
+        cudaError_t error = cudaStreamAddCallback(native_of(stream), run_later, later, 0);
+        if (error != cudaSuccess)
+            status = cuda_failed(device, error, "Enqueuing a callback");
+        cuda_leave(&scope);
+    }
+    if (status != EUM_OK)
+        free(later);
+    return status;
+}
+
+#endif

@@ -1,0 +1,427 @@
+/* cudart_stream: streams and points. A point is an event; the events of a stream pass in order, so that one query settles all before.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "device/device.h"
+
+#if EUM_HAVE_CUDA
+
+#include <stdlib.h>
+#include <time.h>
+
+#include "device/cudart.h"
+#include "threads.h"
+
+#define FIRST_CAPACITY 64u
+/* A CUDA program's own default is to spin as long as the kernel takes; longer than this, a sleep costs little in comparison. */
+#define SPIN_NS INT64_C(200000)
+#define NAP_NS INT64_C(50000) /* between two looks of a wait with a timeout */
+
+struct cuda_event {
+    cudaEvent_t event;
+    uint32_t references; /* its place among the marks, and each thread that waits; under the stream's mutex */
+    cuda_event *next;    /* among the spare ones */
+};
+
+static cuda_stream *stream_of(eum_dstream *stream)
+{
+    return (cuda_stream *)stream;
+}
+
+static cuda_device *device_of(const cuda_stream *stream)
+{
+    return (cuda_device *)stream->base.device;
+}
+
+/* ------------------------------------------------------------------------------------------------- events ---------- */
+
+/* Inside enter and leave. Blocking: a thread that waits long sleeps. */
+static eum_status take_event(cuda_device *device, cuda_event **out)
+{
+    (void)pthread_mutex_lock(&device->mutex);
+    cuda_event *event = device->spare_events;
+    if (event != NULL)
+        device->spare_events = event->next;
+    (void)pthread_mutex_unlock(&device->mutex);
+    if (event == NULL) {
+        event = calloc(1, sizeof *event);
+        if (event == NULL)
+            return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "No memory for an event of a stream.");
+        cudaError_t error = cudaEventCreateWithFlags(&event->event, cudaEventDisableTiming | cudaEventBlockingSync);
+        if (error != cudaSuccess) {
+            free(event);
+            return cuda_failed(device, error, "Creating an event");
+        }
+    }
+    event->references = 1;
+    *out = event;
+    return EUM_OK;
+}
+
+/* The event is free for another mark once nobody refers to it. */
+static void drop_event(cuda_device *device, cuda_event *event)
+{
+    if (--event->references != 0)
+        return;
+    (void)pthread_mutex_lock(&device->mutex);
+    event->next = device->spare_events;
+    device->spare_events = event;
+    (void)pthread_mutex_unlock(&device->mutex);
+}
+
+void cuda_events_destroy(cuda_device *device, bool usable)
+{
+    while (device->spare_events != NULL) {
+        cuda_event *event = device->spare_events;
+        device->spare_events = event->next;
+        if (usable && cudaEventDestroy(event->event) != cudaSuccess)
+            (void)cudaGetLastError();
+        free(event);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------- streams --------- */
+
+static eum_status make_stream(eum_device *device, cuda_stream **out)
+{
+    cuda_stream *stream = calloc(1, sizeof *stream);
+    cuda_event **marks = calloc(FIRST_CAPACITY, sizeof(cuda_event *));
+    if (stream == NULL || marks == NULL) {
+        free(stream);
+        free(marks);
+        return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "No memory for the record of a stream.");
+    }
+    stream->base.device = device;
+    stream->marks = marks;
+    stream->capacity = FIRST_CAPACITY;
+    (void)pthread_mutex_init(&stream->mutex, NULL);
+    *out = stream;
+    return EUM_OK;
+}
+
+static void free_stream(cuda_stream *stream)
+{
+    (void)pthread_mutex_destroy(&stream->mutex);
+    free(stream->marks);
+    free(stream);
+}
+
+eum_status cuda_stream_create(eum_device *base, eum_dstream **out)
+{
+    cuda_device *device = cuda_of(base);
+    cuda_stream *stream = NULL;
+    eum_status status = make_stream(base, &stream);
+    if (status != EUM_OK)
+        return status;
+    cuda_scope scope;
+    status = cuda_enter(device, &scope);
+    if (status == EUM_OK) {
+        cudaError_t error = cudaStreamCreateWithFlags(&stream->native, cudaStreamNonBlocking);
+        if (error != cudaSuccess)
+            status = cuda_failed(device, error, "Creating a stream");
+        cuda_leave(&scope);
+    }
+    if (status == EUM_OK)
+        *out = &stream->base;
+    else
+        free_stream(stream);
+    return status;
+}
+
+static eum_status check_not_capturing(cuda_stream *stream)
+{
+    enum cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+    cudaError_t error = cudaStreamIsCapturing(stream->native, &capture);
+    if (error != cudaSuccess)
+        return cuda_failed(device_of(stream), error, "Asking whether the stream %p is capturing", (void *)stream->native);
+    if (capture == cudaStreamCaptureStatusNone)
+        return EUM_OK;
+    return eum_fail(EUM_ERROR_CAPTURING,
+                    "The CUDA stream %p is capturing a graph, in which nothing of this library can take part; end the "
+                    "capture first, or use another stream.",
+                    (void *)stream->native);
+}
+
+/* The stream must be one whose meaning does not depend on the thread, and of the context's device. */
+static eum_status check_wrappable(cuda_stream *stream)
+{
+    cuda_device *device = device_of(stream);
+    if (stream->native == cudaStreamPerThread)
+        return eum_fail(EUM_ERROR_NOT_SUPPORTED,
+                        "cudaStreamPerThread is another stream on every thread; wrap one from cudaStreamCreate.");
+    eum_status status = check_not_capturing(stream);
+    if (status != EUM_OK)
+        return status;
+    void *context = NULL;
+    int error = cuda_calls.stream_context(stream->native, &context);
+    if (error != 0)
+        return cuda_failed(device, (cudaError_t)error, "Asking for the context of the stream %p", (void *)stream->native);
+    if (context != device->primary->context)
+        return eum_fail(EUM_ERROR_NOT_SUPPORTED,
+                        "The CUDA stream %p is not of CUDA device %d's primary context; make it after "
+                        "cudaSetDevice(%d).",
+                        (void *)stream->native, (int)device->base.caps.index, (int)device->base.caps.index);
+    return EUM_OK;
+}
+
+eum_status cuda_stream_wrap(eum_device *base, void *native, eum_dstream **out)
+{
+    cuda_stream *stream = NULL;
+    eum_status status = make_stream(base, &stream);
+    if (status != EUM_OK)
+        return status;
+    stream->native = native;
+    stream->wrapped = true;
+    cuda_scope scope;
+    status = cuda_enter(cuda_of(base), &scope);
+    if (status == EUM_OK) {
+        status = check_wrappable(stream);
+        cuda_leave(&scope);
+    }
+    if (status == EUM_OK)
+        *out = &stream->base;
+    else
+        free_stream(stream);
+    return status;
+}
+
+eum_status cuda_stream_enter(cuda_stream *stream, cuda_scope *out)
+{
+    eum_status status = cuda_enter(device_of(stream), out);
+    if (status != EUM_OK || !stream->wrapped)
+        return status;
+    status = check_not_capturing(stream);
+    if (status != EUM_OK)
+        cuda_leave(out);
+    return status;
+}
+
+/* Under the stream's mutex: mark `sequence` and all before are done. */
+static void retire(cuda_stream *stream, uint64_t sequence)
+{
+    uint64_t passed = atomic_load_explicit(&stream->passed, memory_order_relaxed);
+    if (sequence <= passed)
+        return;
+    for (uint64_t i = passed + 1; i <= sequence; i++)
+        drop_event(device_of(stream), stream->marks[i & (stream->capacity - 1)]);
+    atomic_store_explicit(&stream->passed, sequence, memory_order_release);
+}
+
+void cuda_stream_destroy(eum_dstream *base)
+{
+    cuda_stream *stream = stream_of(base);
+    cuda_device *device = device_of(stream);
+    (void)pthread_mutex_lock(&stream->mutex);
+    retire(stream, stream->newest);
+    (void)pthread_mutex_unlock(&stream->mutex);
+    cuda_scope scope;
+    if (!stream->wrapped && cuda_enter_primary(device->primary, &scope) == cudaSuccess) {
+        cudaError_t error = cudaStreamDestroy(stream->native);
+        if (error != cudaSuccess) {
+            (void)cudaGetLastError();
+            cuda_note(device, (int32_t)error);
+            eum_log_write(device->log, EUM_LOG_WARN, "a CUDA stream could not be destroyed: %s", cudaGetErrorString(error));
+        }
+        cuda_leave(&scope);
+    }
+    free_stream(stream);
+}
+
+/* -------------------------------------------------------------------------------------------------- points --------- */
+
+static bool has_passed(const cuda_stream *stream, uint64_t sequence)
+{
+    return atomic_load_explicit(&stream->passed, memory_order_acquire) >= sequence;
+}
+
+/* Inside enter and leave. Success, or NotReady; any other answer about an event of our own means that the device is lost. */
+static cudaError_t query(cuda_device *device, const cuda_event *event)
+{
+    cudaError_t error = cudaEventQuery(event->event);
+    if (error == cudaSuccess)
+        return error;
+    (void)cudaGetLastError();
+    if (error != cudaErrorNotReady)
+        cuda_lose(device, (int32_t)error);
+    return error;
+}
+
+/* Under the stream's mutex: room for one mark more. Retires half of the marks if they have passed: one query for many. */
+static eum_status reserve(cuda_stream *stream)
+{
+    uint64_t passed = atomic_load_explicit(&stream->passed, memory_order_relaxed);
+    if (stream->newest - passed < stream->capacity)
+        return EUM_OK;
+    uint64_t middle = passed + stream->capacity / 2;
+    if (query(device_of(stream), stream->marks[middle & (stream->capacity - 1)]) == cudaSuccess) {
+        retire(stream, middle);
+        return EUM_OK;
+    }
+    cuda_event **marks = calloc((size_t)stream->capacity * 2, sizeof(cuda_event *));
+    if (marks == NULL)
+        return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "No memory for more than %u pending points of a stream; wait for some of them.",
+                        stream->capacity);
+    for (uint64_t i = passed + 1; i <= stream->newest; i++)
+        marks[i & (stream->capacity * 2 - 1)] = stream->marks[i & (stream->capacity - 1)];
+    free(stream->marks);
+    stream->marks = marks;
+    stream->capacity *= 2;
+    return EUM_OK;
+}
+
+/* Under the stream's mutex, inside enter and leave. */
+static eum_status record(cuda_stream *stream, uint64_t *out_sequence)
+{
+    cuda_device *device = device_of(stream);
+    cuda_event *event = NULL;
+    eum_status status = reserve(stream);
+    if (status == EUM_OK)
+        status = take_event(device, &event);
+    if (status != EUM_OK)
+        return status;
+    cudaError_t error = cudaEventRecord(event->event, stream->native);
+    if (error != cudaSuccess) {
+        drop_event(device, event);
+        return cuda_failed(device, error, "Recording an event");
+    }
+    stream->newest++;
+    stream->marks[stream->newest & (stream->capacity - 1)] = event;
+    *out_sequence = stream->newest;
+    return EUM_OK;
+}
+
+eum_status cuda_mark(eum_dstream *base, uint64_t *out_sequence)
+{
+    cuda_stream *stream = stream_of(base);
+    cuda_scope scope;
+    eum_status status = cuda_stream_enter(stream, &scope);
+    if (status != EUM_OK)
+        return status;
+    (void)pthread_mutex_lock(&stream->mutex);
+    status = record(stream, out_sequence);
+    (void)pthread_mutex_unlock(&stream->mutex);
+    cuda_leave(&scope);
+    return status;
+}
+
+/* The event of a mark, held so that it is not used for another one meanwhile; NULL if the mark is known to have passed. */
+static cuda_event *hold(cuda_stream *stream, uint64_t sequence)
+{
+    cuda_event *event = NULL;
+    (void)pthread_mutex_lock(&stream->mutex);
+    if (!has_passed(stream, sequence)) {
+        event = stream->marks[sequence & (stream->capacity - 1)];
+        event->references++;
+    }
+    (void)pthread_mutex_unlock(&stream->mutex);
+    return event;
+}
+
+static void let_go(cuda_stream *stream, cuda_event *event, bool done, uint64_t sequence)
+{
+    (void)pthread_mutex_lock(&stream->mutex);
+    if (done)
+        retire(stream, sequence);
+    drop_event(device_of(stream), event);
+    (void)pthread_mutex_unlock(&stream->mutex);
+}
+
+bool cuda_passed(eum_dstream *base, uint64_t sequence)
+{
+    cuda_stream *stream = stream_of(base);
+    cuda_device *device = device_of(stream);
+    if (has_passed(stream, sequence) || cuda_is_gone(device))
+        return true;
+    cuda_scope scope;
+    if (cuda_enter_primary(device->primary, &scope) != cudaSuccess)
+        return true; /* exiting, or its context is gone */
+    cuda_event *event = hold(stream, sequence);
+    bool done = true;
+    if (event != NULL) {
+        done = query(device, event) == cudaSuccess;
+        let_go(stream, event, done, sequence);
+    }
+    cuda_leave(&scope);
+    return done || cuda_is_gone(device);
+}
+
+/* NotReady when the time is over. */
+static cudaError_t wait_for_event(cuda_device *device, const cuda_event *event, int64_t timeout_ns)
+{
+    cudaError_t error = query(device, event);
+    if (error != cudaErrorNotReady || timeout_ns == 0)
+        return error;
+    int64_t begin = eum_now_ns(), waited = 0, spin = eum_spin_ns() != 0 ? SPIN_NS : 0;
+    while (error == cudaErrorNotReady && waited < spin && (timeout_ns < 0 || waited < timeout_ns)) {
+        EUM_PAUSE();
+        error = query(device, event);
+        waited = eum_now_ns() - begin;
+    }
+    if (error == cudaErrorNotReady && timeout_ns < 0)
+        return cudaEventSynchronize(event->event);
+    while (error == cudaErrorNotReady && waited < timeout_ns) {
+        int64_t nap = timeout_ns - waited < NAP_NS ? timeout_ns - waited : NAP_NS;
+        (void)nanosleep(&(struct timespec){.tv_nsec = (long)nap}, NULL);
+        error = query(device, event);
+        waited = eum_now_ns() - begin;
+    }
+    return error;
+}
+
+eum_status cuda_wait(eum_dstream *base, uint64_t sequence, int64_t timeout_ns)
+{
+    cuda_stream *stream = stream_of(base);
+    cuda_device *device = device_of(stream);
+    if (has_passed(stream, sequence))
+        return EUM_OK;
+    cuda_scope scope;
+    eum_status status = cuda_enter(device, &scope);
+    if (status != EUM_OK)
+        return status;
+    cuda_event *event = hold(stream, sequence);
+    if (event != NULL) {
+        cudaError_t error = wait_for_event(device, event, timeout_ns);
+        if (error == cudaErrorNotReady)
+            status = eum_fail(EUM_ERROR_TIMEOUT, "The work on CUDA device %d is not done after %lld ns; it goes on, wait again.",
+                              (int)device->base.caps.index, (long long)timeout_ns);
+        else if (error != cudaSuccess)
+            status = cuda_failed(device, error, "The work on a stream");
+        let_go(stream, event, error == cudaSuccess, sequence);
+    }
+    cuda_leave(&scope);
+    return status;
+}
+
+eum_status cuda_order(eum_dstream *base, eum_dstream *other, uint64_t sequence)
+{
+    cuda_stream *stream = stream_of(base), *first = stream_of(other);
+    if (has_passed(first, sequence))
+        return EUM_OK;
+    cuda_scope scope;
+    eum_status status = cuda_stream_enter(stream, &scope);
+    if (status != EUM_OK)
+        return status;
+    cuda_event *event = hold(first, sequence);
+    if (event != NULL) {
+        cudaError_t error = cudaStreamWaitEvent(stream->native, event->event, 0);
+        if (error != cudaSuccess)
+            status = cuda_failed(device_of(stream), error, "Ordering one stream after another");
+        let_go(first, event, false, sequence);
+    }
+    cuda_leave(&scope);
+    return status;
+}
+
+eum_status cuda_synchronize(eum_device *base)
+{
+    cuda_device *device = cuda_of(base);
+    cuda_scope scope;
+    eum_status status = cuda_enter(device, &scope);
+    if (status != EUM_OK)
+        return status;
+    cudaError_t error = cudaDeviceSynchronize();
+    if (error != cudaSuccess)
+        status = cuda_failed(device, error, "Waiting for all work");
+    cuda_leave(&scope);
+    return status;
+}
+
+#endif
