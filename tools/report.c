@@ -45,7 +45,7 @@ void report_text(const report *r)
         }
         (void)putchar('\n');
     }
-    (void)printf("On %s (%s), backing %s: %.1f ms, %s moved\n", device_word(device, r->info), r->info->device_name,
+    (void)printf("On %s, %s, backing %s: %.1f ms, %s moved\n", device_word(device, r->info), r->info->device_name,
                  backing_name(r->backing), r->ms, size_words(moved, r->bytes_moved));
 }
 

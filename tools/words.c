@@ -43,15 +43,15 @@ const char *device_word(char out[WORD_BYTES], const eum_info *info)
 
 const char *size_words(char out[WORD_BYTES], uint64_t bytes)
 {
-    static const char units[] = "kMGTPE";
-    double value = (double)bytes / 1000;
+    static const char units[] = "KMGTPE";
+    double value = (double)bytes / 1024;
     size_t unit = 0;
-    if (bytes < 1000) {
+    if (bytes < 1024) {
         (void)snprintf(out, WORD_BYTES, "%" PRIu64 " byte%s", bytes, bytes == 1 ? "" : "s");
         return out;
     }
-    for (; value >= 999.95; unit++)
-        value /= 1000;
-    (void)snprintf(out, WORD_BYTES, "%.1f %cB", value, units[unit]);
+    for (; value >= 1023.95; unit++)
+        value /= 1024;
+    (void)snprintf(out, WORD_BYTES, "%.1f %ciB", value, units[unit]);
     return out;
 }

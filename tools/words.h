@@ -16,7 +16,7 @@ bool backing_parse(const char *name, eum_backing *out);
 
 /* "host", "cuda:0" or "sim", as --device takes them. Returns out. */
 const char *device_word(char out[WORD_BYTES], const eum_info *info);
-/* "0 bytes", "136.6 MB". Returns out. */
+/* "0 bytes", "130.3 MiB". Returns out. */
 const char *size_words(char out[WORD_BYTES], uint64_t bytes);
 
 #endif

@@ -162,13 +162,14 @@ START_TEST(excerpts_are_printable_and_short)
 }
 END_TEST
 
-START_TEST(sizes_are_said_in_decimal_units)
+START_TEST(sizes_are_said_in_binary_units)
 {
     static const struct {
         uint64_t bytes;
         const char *words;
-    } sizes[] = {{0, "0 bytes"},       {1, "1 byte"},      {999, "999 bytes"},      {1000, "1.0 kB"},
-                 {999949, "999.9 kB"}, {999950, "1.0 MB"}, {136591600, "136.6 MB"}, {UINT64_MAX, "18.4 EB"}};
+    } sizes[] = {{0, "0 bytes"},          {1, "1 byte"},           {1023, "1023 bytes"}, {1024, "1.0 KiB"},
+                 {65536, "64.0 KiB"},     {1048524, "1023.9 KiB"}, {1048525, "1.0 MiB"}, {136591600, "130.3 MiB"},
+                 {UINT64_MAX, "16.0 EiB"}};
     char out[WORD_BYTES];
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         ck_assert_str_eq(size_words(out, sizes[i].bytes), sizes[i].words);
@@ -202,7 +203,7 @@ Suite *tool_output_suite(void)
     tcase_add_loop_test(tests, json_text_is_escaped_and_always_utf8, 0, COUNT(json_texts));
     tcase_add_test(tests, json_nests_and_separates);
     tcase_add_test(tests, excerpts_are_printable_and_short);
-    tcase_add_test(tests, sizes_are_said_in_decimal_units);
+    tcase_add_test(tests, sizes_are_said_in_binary_units);
     tcase_add_test(tests, backings_are_named_as_they_are_asked_for);
     suite_add_tcase(suite, tests);
     return suite;
