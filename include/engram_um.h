@@ -74,6 +74,7 @@ typedef int32_t eum_status;
 #define EUM_ERROR_UNDEFINED_DATA 118   /* a job that wrote this range failed; write it again before reading it */
 #define EUM_ERROR_FORKED 119           /* the handle was made before fork(); make a new context in the child */
 #define EUM_ERROR_CAPTURING 120        /* the CUDA stream is capturing a graph; end the capture first */
+#define EUM_ERROR_INVALID_STATE 121    /* calls that go in pairs came out of order; the sentence says which */
 
 #define EUM_ERROR_DEVICE_UNAVAILABLE 200   /* the device that was asked for is not there; the sentence says why */
 #define EUM_ERROR_NOT_SUPPORTED 201        /* the device or backing cannot do this */
@@ -87,6 +88,9 @@ typedef int32_t eum_status;
 #define EUM_ERROR_DRIVER 209               /* the driver is missing, too old, or refused to start */
 #define EUM_ERROR_CUDA 210                 /* any other CUDA error; eum_error has its code and name */
 #define EUM_ERROR_SYSTEM 211               /* an operating-system call failed (thread, file or mapping); sentence has errno */
+#define EUM_ERROR_COUNTING_UNAVAILABLE 212 /* faults cannot be counted: CUPTI is not installed or does not support this device */
+#define EUM_ERROR_COUNTING_REFUSED 213     /* faults may not be counted: privileges, another profiler, MPS, or virtualisation */
+#define EUM_ERROR_COUNTING_DROPPED 214     /* records were lost while counting, so the count is unknown */
 
 /* Returns: the constant's name ("EUM_ERROR_MAPPED"), or "EUM_ERROR_UNKNOWN" for a number that is none. Static, borrowed. */
 EUM_API const char *eum_status_name(eum_status status);
@@ -527,6 +531,41 @@ EUM_API eum_status eum_buffer_explain(const eum_buffer *buffer, eum_decision *ou
 /* Writes the decision as sentences, always terminated by a 0 byte if capacity > 0. *needed (may be NULL) gets the full length
  * with the 0 byte. Errors: EUM_ERROR_INVALID_ARGUMENT (text NULL with capacity > 0). */
 EUM_API eum_status eum_decision_text(const eum_decision *decision, char *text, size_t capacity, size_t *needed);
+
+/* Why managed pages moved. */
+#define EUM_CAUSE_FAULT 0    /* somebody touched them from the other side */
+#define EUM_CAUSE_PREFETCH 1 /* a prefetch: the library's, or the user's own */
+#define EUM_CAUSE_EVICTION 2 /* device memory was full */
+#define EUM_CAUSE_OTHER 3    /* coherence, access counters, a launch on a device without concurrent access */
+#define EUM_CAUSES 4
+
+/* Where the numbers come from. */
+typedef int32_t eum_fault_source;
+#define EUM_FAULT_SOURCE_NONE 1  /* no device, or no managed memory in use: nothing can fault */
+#define EUM_FAULT_SOURCE_SIM 2   /* the simulated device, exact */
+#define EUM_FAULT_SOURCE_CUPTI 3 /* the driver's records */
+
+typedef struct eum_faults {
+    size_t struct_size;
+    eum_fault_source source;
+    int32_t reserved;
+    uint64_t cpu_faults; /* page faults of the CPU on managed memory that the driver had to serve */
+    uint64_t gpu_faults; /* the same of kernels */
+    uint64_t bytes_to_device[EUM_CAUSES], bytes_to_host[EUM_CAUSES]; /* of managed pages that moved, by cause */
+    uint64_t bytes_copied_to_device, bytes_copied_to_host;           /* by explicit copies of the library */
+} eum_faults;
+#define EUM_FAULTS_INIT {sizeof(eum_faults), 1, 0, 0, 0, {0}, {0}, 0, 0}
+EUM_API void eum_faults_init(eum_faults *faults);
+
+/* Counts page faults and movements of managed memory between begin and end: exactly on simulated devices, through CUPTI (loaded at run time)
+ * on CUDA, 0 on the host, which has nothing to fault. One window at a time for a context; both calls wait for everything submitted.
+ * Errors: EUM_ERROR_INVALID_STATE (begin in an open window, end without one), EUM_ERROR_COUNTING_UNAVAILABLE,
+ *   EUM_ERROR_COUNTING_REFUSED, EUM_ERROR_COUNTING_DROPPED (end: the window is over, and its counts are unknown, not zero),
+ *   EUM_ERROR_IN_CALLBACK. */
+EUM_API eum_status eum_faults_begin(eum_context *context);
+EUM_API eum_status eum_faults_end(eum_context *context, eum_faults *out);
+/* The part of one buffer in the last window that ended. Errors: EUM_ERROR_INVALID_STATE (none has), EUM_ERROR_COUNTING_DROPPED. */
+EUM_API eum_status eum_buffer_faults(eum_buffer *buffer, eum_faults *out);
 
 typedef struct eum_buffer_info {
     size_t struct_size;

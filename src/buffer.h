@@ -36,6 +36,7 @@ struct eum_buf {
     uint64_t version;
     /* for explain */
     eum_movement last_movement;
+    eum_copied copied;
     uint64_t last_bytes, bytes_to_device, bytes_to_host, launches, maps;
 };
 
@@ -50,6 +51,8 @@ eum_status eum_buf_check_access(eum_buf *buf, size_t offset, size_t bytes, eum_a
 void *eum_buf_address(const eum_buf *buf, size_t offset, eum_location where);
 /* Mirrored: makes the device copy if there is none. */
 eum_status eum_buf_need_mirror(eum_buf *buf);
+/* Counts an explicit copy for the open window, if there is one. */
+void eum_faults_copied(eum_buf *buf, uint64_t bytes, bool to_host);
 /* Frees the blocks and the struct if nothing uses it any more. */
 bool eum_buf_reap(eum_buf *buf);
 

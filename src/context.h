@@ -12,6 +12,7 @@
 #include "budget.h"
 #include "device/device.h"
 #include "engine.h"
+#include "faults.h"
 #include "hazard.h"
 #include "kernels/kernels.h"
 
@@ -51,6 +52,7 @@ struct eum_ctx {
     eum_failure *failures;        /* a ring */
     size_t failure_count, failure_next;
     eum_stats stats;
+    eum_windows windows;
 };
 
 /* Locks. Errors: EUM_ERROR_IN_CALLBACK when called from a GPU callback, which runs in the middle of a launch. */

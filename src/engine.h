@@ -34,6 +34,11 @@ eum_strm *eum_ctx_default_stream(eum_ctx *ctx);
 /* Waits (unless timeout is 0). stream and sequence as in eum_job; 0, 0 is done. */
 eum_status eum_ctx_job_wait(eum_ctx *ctx, uint64_t stream, uint64_t sequence, int64_t timeout_ns);
 
+/* Counting windows; begin and end wait. */
+eum_status eum_ctx_faults_begin(eum_ctx *ctx);
+eum_status eum_ctx_faults_end(eum_ctx *ctx, eum_faults *out);
+eum_status eum_buf_faults(eum_buf *buf, eum_faults *out);
+
 /* Buffers. */
 eum_status eum_buf_create(eum_ctx *ctx, size_t bytes, const eum_buffer_config *config, eum_buf **out);
 eum_status eum_buf_wrap(eum_ctx *ctx, const eum_wrap_config *config, eum_buf **out);

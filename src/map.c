@@ -162,6 +162,8 @@ eum_status eum_buf_map(eum_range range, eum_access access, void **out)
             eum_extents_any_flag(&buf->extents, range.offset, range.offset + range.bytes, EUM_EXTENT_UNDEFINED, NULL))
             status = eum_fail(EUM_ERROR_UNDEFINED_DATA, "a job that was to write this range failed while the map waited for it; write it again");
     }
+    if (status == EUM_OK && range.bytes > 0 && ctx->device->ops->host_access != NULL)
+        ctx->device->ops->host_access(ctx->device, &buf->memory, range.offset, range.bytes, access != EUM_ACCESS_READ);
     buf->references--;
     buf->maps++;
     if (status != EUM_OK)

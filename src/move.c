@@ -173,6 +173,8 @@ static void account(eum_buf *buf, const eum_step *step)
         buf->bytes_to_device += step->moving;
     }
     buf->last_bytes += step->moving;
+    if (step->kind == EUM_STEP_COPY)
+        eum_faults_copied(buf, step->moving, to_host);
 }
 
 /* A step that failed. Advice is a hint, and so is a prefetch of what was just discarded: without it the bytes are right all the same, and the

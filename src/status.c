@@ -43,6 +43,7 @@ static const status_entry statuses[] = {
     ENTRY(EUM_ERROR_UNDEFINED_DATA, "A job that wrote this range failed; write the range again before reading it."),
     ENTRY(EUM_ERROR_FORKED, "The handle was made before fork(); make a new context in the child."),
     ENTRY(EUM_ERROR_CAPTURING, "The CUDA stream is capturing a graph; end the capture first."),
+    ENTRY(EUM_ERROR_INVALID_STATE, "Calls that go in pairs came out of order."),
     ENTRY(EUM_ERROR_DEVICE_UNAVAILABLE, "The device that was asked for is not there."),
     ENTRY(EUM_ERROR_NOT_SUPPORTED, "The device or the backing cannot do this."),
     ENTRY(EUM_ERROR_OUT_OF_MEMORY, "Host memory is exhausted."),
@@ -55,6 +56,9 @@ static const status_entry statuses[] = {
     ENTRY(EUM_ERROR_DRIVER, "The CUDA driver is missing, too old, or refused to start."),
     ENTRY(EUM_ERROR_CUDA, "CUDA reported an error; the error detail has its code and name."),
     ENTRY(EUM_ERROR_SYSTEM, "A call to the operating system failed; the sentence has errno."),
+    ENTRY(EUM_ERROR_COUNTING_UNAVAILABLE, "Faults cannot be counted here: CUPTI is missing or does not support the device."),
+    ENTRY(EUM_ERROR_COUNTING_REFUSED, "Faults may not be counted here: privileges, another profiler, MPS or virtualisation."),
+    ENTRY(EUM_ERROR_COUNTING_DROPPED, "Records were lost while counting, so the count is unknown; count a shorter window."),
 };
 #undef ENTRY
 

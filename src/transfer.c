@@ -61,6 +61,7 @@ static eum_status copy_device(eum_buf *buf, size_t offset, size_t bytes, const v
         ctx->stats.moves_to_host++;
         buf->bytes_to_host += bytes;
     }
+    eum_faults_copied(buf, bytes, src == NULL);
     buf->last_movement = EUM_MOVEMENT_COPY;
     buf->last_bytes = bytes;
     buf->references++;

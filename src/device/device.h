@@ -121,6 +121,18 @@ struct eum_device_ops {
 
     /* WAITS until everything submitted to every stream of the device has passed. */
     eum_status (*synchronize)(eum_device *device);
+
+    /* Counting of faults and of the movement of managed pages; NULL where nothing can fault. Everything submitted has passed before begin and
+     * before end. Errors: EUM_ERROR_COUNTING_UNAVAILABLE, _REFUSED, _DROPPED. Not called twice without the other in between. */
+    eum_status (*count_begin)(eum_device *device);
+    eum_status (*count_end)(eum_device *device);
+    /* Of the window that ended last: of everything (block NULL), or of the bytes of one block. Only fields of the pages and the source are
+     * written. */
+    void (*count_read)(eum_device *device, const eum_block *block, eum_faults *out);
+
+    /* Tells a device that checks orderings that the host reads or writes bytes of a block from now on, as it may after waiting. NULL where
+     * nobody checks. */
+    void (*host_access)(eum_device *device, const eum_block *block, size_t offset, size_t bytes, bool write);
 };
 
 struct eum_device {

@@ -86,6 +86,7 @@ struct eum_sim_block {
     uint64_t *chunk_stamp;    /* when pages of the chunk last came to the device */
     uint32_t *chunk_resident; /* pages of it on the device */
     eum_sim_counters counters;
+    eum_sim_counters window[2]; /* at the begin and the end of the newest counting window */
     bool external;  /* somebody else's memory: no views of ours */
     bool given_up;  /* left through give_up */
     bool unguarded; /* wholly open for good */
@@ -264,6 +265,7 @@ struct eum_sim {
     const eum_log *log;
     uint64_t memory;
     bool step, check;
+    eum_status counting; /* what a counting window ends in: EUM_OK, or what the option says */
     uint64_t random;
 
     pthread_mutex_t lock;
@@ -288,6 +290,7 @@ struct eum_sim {
     unsigned kernels_running;
     bool host_closed;
     eum_sim_counters counters;
+    eum_sim_counters window[2];
     uint64_t violations;
     char violation[512];
 
@@ -311,6 +314,13 @@ eum_status eum_sim_advise(eum_device *device, const eum_block *block, size_t off
                           eum_location where);
 eum_status eum_sim_submit(eum_dstream *stream, eum_task *task);
 eum_status eum_sim_host_call(eum_dstream *stream, void (*fn)(void *user), void *user);
+
+/* count.c */
+bool eum_sim_counting_parse(eum_sim *sim, const char *value, size_t length);
+eum_status eum_sim_count_begin(eum_device *device);
+eum_status eum_sim_count_end(eum_device *device);
+void eum_sim_count_read(eum_device *device, const eum_block *block, eum_faults *out);
+void eum_sim_note_host_access(eum_device *device, const eum_block *block, size_t offset, size_t bytes, bool write);
 
 /* schedule.c */
 bool eum_sim_passed(eum_dstream *stream, uint64_t sequence);

@@ -63,6 +63,8 @@ static bool parse_option(eum_sim *sim, const char *name, const char *end)
         return parse_number(value, end, &sim->random);
     if (is(name, equals, "fail"))
         return eum_sim_inject_parse(sim, value, end);
+    if (is(name, equals, "count"))
+        return eum_sim_counting_parse(sim, value, (size_t)(end - value));
     if (is(name, equals, "schedule")) {
         sim->step = is(value, end, "step");
         return sim->step || is(value, end, "threads");
@@ -84,7 +86,7 @@ static eum_status parse_options(eum_sim *sim, const char *options)
             return eum_fail(
                 EUM_ERROR_INVALID_ARGUMENT,
                 "\"%.*s\" is no option of a simulated GPU: there are memory=BYTES (K, M, G; at least 2M), seed=N, "
-                "schedule=threads|step, check=on|off and fail=OPERATION:N|all (alloc, copy, prefetch, advise, discard, submit, "
+                "schedule=threads|step, check=on|off, count=exact|absent|refused|dropped and fail=OPERATION:N|all (alloc, copy, prefetch, advise, discard, submit, "
                 "mark, order, stream_create, adopt, host_call, any)",
                 (int)(end - at), at);
         at = *end == ',' ? end + 1 : end;
@@ -200,6 +202,10 @@ const struct eum_device_ops eum_sim_ops = {
     .submit = eum_sim_submit,
     .host_call = eum_sim_host_call,
     .synchronize = eum_sim_synchronize,
+    .count_begin = eum_sim_count_begin,
+    .count_end = eum_sim_count_end,
+    .count_read = eum_sim_count_read,
+    .host_access = eum_sim_note_host_access,
 };
 
 /* --------------------------------------------------------------------------------------------------- inspection ----- */
