@@ -181,7 +181,7 @@ static void hint(eum_hint *out, eum_status reason, const char *sentence)
     out->struct_size = sizeof *out;
     out->applied = reason == EUM_OK;
     out->reason = reason;
-    snprintf(out->sentence, sizeof out->sentence, "%s", sentence);
+    snprintf(out->sentence, sizeof out->sentence, "%.255s", sentence);
 }
 
 /* What the driver now does by itself, the extents must know. */
