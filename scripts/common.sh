@@ -35,7 +35,7 @@ run_logged() {
         say " ok ($((SECONDS - start)) s)"
     else
         say " FAILED ($((SECONDS - start)) s)"
-        tail -n 40 "$log" | sed 's/^/    /'
+        grep -v '^\[[0-9 /%]*\]' "$log" | tail -n 40 | sed 's/^/    /' # without the build's progress
         say "    (all of it: ${log#"$root"/})"
     fi
     return "$status"
