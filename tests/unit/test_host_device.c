@@ -1,0 +1,604 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include <check.h>
+#include <dirent.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "device/device.h"
+#include "threads.h"
+
+/* Sanitizers map memory of their own at any time, which a limit on address space would forbid. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
+#define MS INT64_C(1000000)
+#define STREAMS 4
+#define ROUNDS 2000
+
+static eum_device *device;
+static const struct eum_device_ops *ops;
+static eum_workers *workers;
+static eum_log silent;
+
+static void open_device(void)
+{
+    ck_assert_int_eq(eum_workers_create(2, &workers), EUM_OK);
+    eum_device_config config = {.index = -1, .log = &silent, .workers = workers};
+    ck_assert_int_eq(eum_host_open(&config, &device), EUM_OK);
+    ops = device->ops;
+}
+
+static void close_device(void)
+{
+    ops->close(device);
+    eum_workers_destroy(workers);
+}
+
+static eum_dstream *make_stream(void)
+{
+    eum_dstream *stream = NULL;
+    ck_assert_int_eq(ops->stream_create(device, &stream), EUM_OK);
+    return stream;
+}
+
+static void drain(eum_dstream *stream)
+{
+    uint64_t sequence = 0;
+    ck_assert_int_eq(ops->mark(stream, &sequence), EUM_OK);
+    ck_assert_int_eq(ops->wait(stream, sequence, -1), EUM_OK);
+}
+
+static void drain_and_destroy(eum_dstream *stream)
+{
+    drain(stream);
+    ops->stream_destroy(stream);
+}
+
+/* A gate that a call on a stream waits at until the test opens it. */
+static atomic_bool gate_open;
+static atomic_int calls;
+
+static void wait_at_gate(void *user)
+{
+    (void)user;
+    while (!atomic_load(&gate_open))
+        (void)usleep(200);
+    atomic_fetch_add(&calls, 1);
+}
+
+static void count_call(void *user)
+{
+    (void)user;
+    atomic_fetch_add(&calls, 1);
+}
+
+typedef struct work {
+    eum_task task; /* first: the call does not know its work, finish does */
+    int32_t code;
+    atomic_int ran, finished;
+    int depth;
+    eum_status status;
+    int32_t finish_code;
+    eum_dstream *stream;
+    bool passed_too_early;
+    int32_t where;
+    void *native;
+} work;
+
+static int32_t run_work(const eum_kernel_call *call)
+{
+    work *w = call->user;
+    w->depth = eum_callback_depth;
+    w->where = call->device;
+    w->native = call->stream;
+    atomic_fetch_add(&w->ran, 1);
+    return w->code;
+}
+
+static void finish_work(eum_task *task, eum_status status, int32_t code)
+{
+    work *w = (work *)task;
+    w->status = status;
+    w->finish_code = code;
+    w->passed_too_early = w->stream != NULL && ops->passed(w->stream, 1);
+    atomic_fetch_add(&w->finished, 1);
+}
+
+static void init_work(work *w, int32_t code)
+{
+    memset(w, 0, sizeof *w);
+    w->code = code;
+    w->task.cpu = run_work;
+    w->task.finish = finish_work;
+    w->task.call.struct_size = sizeof w->task.call;
+    w->task.call.user = w;
+}
+
+/* ---------------------------------------------------------------------------------------------------- memory ------- */
+
+START_TEST(memory_is_aligned_and_writable_at_every_size)
+{
+    static const size_t sizes[] = {1, 63, 64, 257, 4096, (2u << 20) - 1, 2u << 20, (2u << 20) + 1, 9u << 20};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        eum_block block = {0};
+        ck_assert_int_eq(ops->alloc(device, EUM_MEMORY_HOST, sizes[i], &block), EUM_OK);
+        ck_assert_ptr_eq(block.host, block.device);
+        ck_assert_uint_eq((uintptr_t)block.host % (sizes[i] >= 2u << 20 ? 2u << 20 : 256), 0);
+        ck_assert_uint_eq(block.bytes, sizes[i]);
+        ck_assert(!block.adopted);
+        memset(block.host, 0xa5, sizes[i]);
+        ops->release(device, &block);
+    }
+}
+END_TEST
+
+START_TEST(memory_that_the_machine_does_not_have_is_out_of_memory)
+{
+    eum_block block = {.bytes = 77};
+    ck_assert_int_eq(ops->alloc(device, EUM_MEMORY_HOST, SIZE_MAX, &block), EUM_ERROR_OUT_OF_MEMORY);
+    ck_assert_int_eq(ops->alloc(device, EUM_MEMORY_HOST, SIZE_MAX / 4, &block), EUM_ERROR_OUT_OF_MEMORY);
+    ck_assert_uint_eq(block.bytes, 77);
+}
+END_TEST
+
+START_TEST(other_kinds_of_memory_are_not_supported)
+{
+    eum_block block = {.bytes = 77};
+    ck_assert_int_eq(ops->alloc(device, EUM_MEMORY_PINNED, 64, &block), EUM_ERROR_NOT_SUPPORTED);
+    ck_assert_int_eq(ops->alloc(device, EUM_MEMORY_MANAGED, 64, &block), EUM_ERROR_NOT_SUPPORTED);
+    ck_assert_int_eq(ops->alloc(device, EUM_MEMORY_DEVICE, 64, &block), EUM_ERROR_NOT_SUPPORTED);
+    ck_assert_uint_eq(block.bytes, 77);
+}
+END_TEST
+
+START_TEST(host_and_pinned_memory_of_others_is_used_where_it_is)
+{
+    static const eum_memory kinds[] = {EUM_MEMORY_HOST, EUM_MEMORY_PINNED};
+    char bytes[100];
+    for (int i = 0; i < 4; i++) {
+        eum_block block = {0};
+        ck_assert_int_eq(ops->adopt(device, kinds[i % 2], bytes, sizeof bytes, i >= 2, &block), EUM_OK);
+        ck_assert_ptr_eq(block.host, bytes);
+        ck_assert_ptr_eq(block.device, bytes);
+        ck_assert(block.adopted);
+        ops->unadopt(device, &block);
+    }
+    eum_block block = {0};
+    ck_assert_int_eq(ops->adopt(device, EUM_MEMORY_MANAGED, bytes, 1, false, &block), EUM_ERROR_NOT_SUPPORTED);
+    ck_assert_int_eq(ops->adopt(device, EUM_MEMORY_DEVICE, bytes, 1, false, &block), EUM_ERROR_NOT_SUPPORTED);
+}
+END_TEST
+
+typedef struct given {
+    eum_release_fn release;
+    void *user;
+    eum_block block;
+} given;
+
+static void *release_given(void *arg)
+{
+    given *g = arg;
+    g->release(g->user, g->block.host, g->block.bytes);
+    return NULL;
+}
+
+START_TEST(memory_that_was_given_up_is_freed_after_the_device_on_another_thread)
+{
+    eum_device *other = NULL;
+    eum_device_config config = {.index = -1, .log = &silent};
+    given items[2];
+    ck_assert_int_eq(eum_host_open(&config, &other), EUM_OK);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(other->ops->alloc(other, EUM_MEMORY_HOST, i == 0 ? 100 : 3u << 20, &items[i].block), EUM_OK);
+        other->ops->give_up(other, &items[i].block, &items[i].release, &items[i].user);
+    }
+    other->ops->close(other);
+    for (int i = 0; i < 2; i++) {
+        memset(items[i].block.host, 1, items[i].block.bytes);
+        pthread_t thread;
+        ck_assert_int_eq(pthread_create(&thread, NULL, release_given, &items[i]), 0);
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    }
+}
+END_TEST
+
+START_TEST(the_device_says_what_it_is)
+{
+    uint64_t unused = 0, total = 0;
+    ck_assert_int_eq(device->caps.kind, EUM_DEVICE_HOST);
+    ck_assert_str_eq(ops->name, "host");
+    ck_assert_uint_gt(strlen(device->caps.name), 0);
+    ck_assert(!device->caps.managed && !device->caps.concurrent_managed && !device->caps.discard);
+    ck_assert_uint_ge(device->caps.block, device->caps.page);
+    ck_assert_int_eq(ops->memory(device, &unused, &total), EUM_OK);
+    ck_assert_uint_gt(unused, 0);
+    ck_assert_uint_ge(total, unused);
+}
+END_TEST
+
+START_TEST(movement_advice_and_cuda_streams_are_not_supported)
+{
+    eum_dstream *stream = make_stream(), *wrapped = NULL;
+    eum_block block;
+    ck_assert_int_eq(ops->alloc(device, EUM_MEMORY_HOST, 4096, &block), EUM_OK);
+    ck_assert_int_eq(ops->prefetch(stream, &block, 0, 4096, 0), EUM_ERROR_NOT_SUPPORTED);
+    ck_assert_int_eq(ops->discard(stream, &block, 0, 4096), EUM_ERROR_NOT_SUPPORTED);
+    ck_assert_int_eq(ops->advise(device, &block, 0, 4096, EUM_ADVICE_READ_MOSTLY, 0), EUM_ERROR_NOT_SUPPORTED);
+    ck_assert_int_eq(ops->stream_wrap(device, &block, &wrapped), EUM_ERROR_NOT_SUPPORTED);
+    ck_assert_ptr_null(wrapped);
+    ops->release(device, &block);
+    ops->stream_destroy(stream);
+}
+END_TEST
+
+START_TEST(options_are_refused)
+{
+    eum_device *other = NULL;
+    eum_device_config config = {.options = "seed=1", .index = -1, .log = &silent};
+    ck_assert_int_eq(eum_host_open(&config, &other), EUM_ERROR_INVALID_ARGUMENT);
+    ck_assert_ptr_null(other);
+}
+END_TEST
+
+/* --------------------------------------------------------------------------------------------------- streams ------- */
+
+START_TEST(marks_rise_and_pass_at_once_on_an_idle_stream)
+{
+    eum_dstream *stream = make_stream();
+    uint64_t before = 0;
+    for (int i = 0; i < 100; i++) {
+        uint64_t sequence = 0;
+        ck_assert_int_eq(ops->mark(stream, &sequence), EUM_OK);
+        ck_assert_uint_gt(sequence, before);
+        ck_assert(ops->passed(stream, sequence));
+        ck_assert_int_eq(ops->wait(stream, sequence, 0), EUM_OK);
+        before = sequence;
+    }
+    ops->stream_destroy(stream);
+}
+END_TEST
+
+START_TEST(a_kernel_runs_once_in_a_callback_and_finishes_before_it_has_passed)
+{
+    eum_dstream *stream = make_stream();
+    work w;
+    uint64_t sequence;
+    init_work(&w, 0);
+    w.stream = stream;
+    ck_assert_int_eq(ops->submit(stream, &w.task), EUM_OK);
+    ck_assert_int_eq(ops->mark(stream, &sequence), EUM_OK);
+    ck_assert_int_eq(ops->wait(stream, sequence, -1), EUM_OK);
+    ck_assert_int_eq(atomic_load(&w.ran), 1);
+    ck_assert_int_eq(atomic_load(&w.finished), 1);
+    ck_assert(!w.passed_too_early);
+    ck_assert_int_eq(w.status, EUM_OK);
+    ck_assert_int_eq(w.depth, 1);
+    ck_assert_int_eq(w.where, EUM_LOCATION_HOST);
+    ck_assert_ptr_null(w.native);
+    ck_assert_int_eq(eum_callback_depth, 0);
+    ops->stream_destroy(stream);
+}
+END_TEST
+
+START_TEST(a_kernel_that_fails_hands_its_code_to_finish_and_stops_nothing)
+{
+    eum_dstream *stream = make_stream();
+    work bad, good;
+    init_work(&bad, -42);
+    init_work(&good, 0);
+    ck_assert_int_eq(ops->submit(stream, &bad.task), EUM_OK);
+    ck_assert_int_eq(ops->submit(stream, &good.task), EUM_OK);
+    drain(stream);
+    ck_assert_int_eq(bad.status, EUM_ERROR_JOB_FAILED);
+    ck_assert_int_eq(bad.finish_code, -42);
+    ck_assert_int_eq(good.status, EUM_OK);
+    ops->stream_destroy(stream);
+}
+END_TEST
+
+START_TEST(a_wait_that_is_too_short_times_out_and_cancels_nothing)
+{
+    eum_dstream *stream = make_stream();
+    uint64_t sequence;
+    ck_assert_int_eq(ops->host_call(stream, wait_at_gate, NULL), EUM_OK);
+    ck_assert_int_eq(ops->mark(stream, &sequence), EUM_OK);
+    ck_assert(!ops->passed(stream, sequence));
+    ck_assert_int_eq(ops->wait(stream, sequence, 0), EUM_ERROR_TIMEOUT);
+    int64_t begin = eum_now_ns();
+    ck_assert_int_eq(ops->wait(stream, sequence, 30 * MS), EUM_ERROR_TIMEOUT);
+    ck_assert_int_ge(eum_now_ns() - begin, 30 * MS);
+    ck_assert_int_eq(atomic_load(&calls), 0);
+    atomic_store(&gate_open, true);
+    ck_assert_int_eq(ops->wait(stream, sequence, INT64_MAX), EUM_OK);
+    ck_assert_int_eq(atomic_load(&calls), 1);
+    ops->stream_destroy(stream);
+}
+END_TEST
+
+START_TEST(streams_do_not_wait_for_each_other_unless_ordered)
+{
+    eum_dstream *blocked = make_stream(), *freely = make_stream(), *after = make_stream();
+    uint64_t gate, sequence;
+    ck_assert_int_eq(ops->host_call(blocked, wait_at_gate, NULL), EUM_OK);
+    ck_assert_int_eq(ops->mark(blocked, &gate), EUM_OK);
+    ck_assert_int_eq(ops->host_call(freely, count_call, NULL), EUM_OK);
+    drain_and_destroy(freely);
+    ck_assert_int_eq(atomic_load(&calls), 1);
+    ck_assert_int_eq(ops->order(after, blocked, gate), EUM_OK);
+    ck_assert_int_eq(ops->host_call(after, count_call, NULL), EUM_OK);
+    ck_assert_int_eq(ops->mark(after, &sequence), EUM_OK);
+    ck_assert_int_eq(ops->wait(after, sequence, 30 * MS), EUM_ERROR_TIMEOUT);
+    ck_assert_int_eq(atomic_load(&calls), 1);
+    atomic_store(&gate_open, true);
+    ck_assert_int_eq(ops->wait(after, sequence, -1), EUM_OK);
+    ck_assert_int_eq(atomic_load(&calls), 3);
+    ops->stream_destroy(blocked);
+    ops->stream_destroy(after);
+}
+END_TEST
+
+START_TEST(a_stream_may_end_while_another_is_ordered_after_it)
+{
+    for (int i = 0; i < 200; i++) {
+        eum_dstream *first = make_stream(), *second = make_stream();
+        uint64_t sequence;
+        ck_assert_int_eq(ops->host_call(first, count_call, NULL), EUM_OK);
+        ck_assert_int_eq(ops->mark(first, &sequence), EUM_OK);
+        ck_assert_int_eq(ops->order(second, first, sequence), EUM_OK);
+        ck_assert_int_eq(ops->host_call(second, count_call, NULL), EUM_OK);
+        ck_assert_int_eq(ops->wait(first, sequence, -1), EUM_OK);
+        ops->stream_destroy(first);
+        drain_and_destroy(second);
+    }
+    ck_assert_int_eq(atomic_load(&calls), 400);
+}
+END_TEST
+
+/* Every stream adds to one plain counter, each after the one before it: only the order keeps it right (and a thread sanitizer quiet). */
+static uint64_t shared_counter;
+
+static void add_one(void *user)
+{
+    (void)user;
+    shared_counter++;
+}
+
+START_TEST(order_between_streams_holds_under_stress)
+{
+    eum_dstream *streams[STREAMS];
+    for (int i = 0; i < STREAMS; i++)
+        streams[i] = make_stream();
+    uint64_t sequence = 0;
+    for (int i = 0; i < ROUNDS; i++) {
+        eum_dstream *now = streams[i % STREAMS];
+        if (i > 0)
+            ck_assert_int_eq(ops->order(now, streams[(i - 1) % STREAMS], sequence), EUM_OK);
+        ck_assert_int_eq(ops->host_call(now, add_one, NULL), EUM_OK);
+        ck_assert_int_eq(ops->mark(now, &sequence), EUM_OK);
+    }
+    ck_assert_int_eq(ops->wait(streams[(ROUNDS - 1) % STREAMS], sequence, -1), EUM_OK);
+    ck_assert_uint_eq(shared_counter, ROUNDS);
+    for (int i = 0; i < STREAMS; i++)
+        drain_and_destroy(streams[i]);
+}
+END_TEST
+
+typedef struct log_entry {
+    int *list;
+    atomic_int *count;
+    int number;
+} log_entry;
+
+static void append(void *user)
+{
+    log_entry *entry = user;
+    entry->list[atomic_fetch_add(entry->count, 1)] = entry->number;
+}
+
+START_TEST(a_stream_keeps_the_order_of_more_entries_than_its_queue_had_room_for)
+{
+    static int list[ROUNDS];
+    static log_entry entries[ROUNDS];
+    atomic_int count = 0;
+    eum_dstream *stream = make_stream();
+    ck_assert_int_eq(ops->host_call(stream, wait_at_gate, NULL), EUM_OK);
+    for (int i = 0; i < ROUNDS; i++) {
+        entries[i] = (log_entry){list, &count, i};
+        ck_assert_int_eq(ops->host_call(stream, append, &entries[i]), EUM_OK);
+    }
+    atomic_store(&gate_open, true);
+    drain(stream);
+    for (int i = 0; i < ROUNDS; i++)
+        ck_assert_int_eq(list[i], i);
+    ops->stream_destroy(stream);
+}
+END_TEST
+
+START_TEST(copies_run_in_stream_order_whatever_their_size)
+{
+    static const size_t sizes[] = {1, 100, 300u << 10, 3u << 20};
+    eum_dstream *stream = make_stream();
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        eum_block a, b;
+        ck_assert_int_eq(ops->alloc(device, EUM_MEMORY_HOST, sizes[i], &a), EUM_OK);
+        ck_assert_int_eq(ops->alloc(device, EUM_MEMORY_HOST, sizes[i], &b), EUM_OK);
+        memset(a.host, (int)i + 1, sizes[i]);
+        memset(b.host, 0, sizes[i]);
+        atomic_store(&gate_open, false);
+        ck_assert_int_eq(ops->host_call(stream, wait_at_gate, NULL), EUM_OK);
+        ck_assert_int_eq(ops->copy(stream, b.device, a.host, sizes[i], EUM_HOST_TO_DEVICE), EUM_OK);
+        ck_assert_int_eq(*(char *)b.host, 0);
+        atomic_store(&gate_open, true);
+        drain(stream);
+        ck_assert_int_eq(memcmp(a.host, b.host, sizes[i]), 0);
+        ops->release(device, &a);
+        ops->release(device, &b);
+    }
+    ops->stream_destroy(stream);
+}
+END_TEST
+
+START_TEST(overlapping_copies_move_the_bytes_as_they_were)
+{
+    char text[] = "abcdefgh";
+    eum_dstream *stream = make_stream();
+    ck_assert_int_eq(ops->copy(stream, text + 2, text, 6, EUM_DEVICE_TO_DEVICE), EUM_OK);
+    drain(stream);
+    ck_assert_str_eq(text, "ababcdef");
+    ops->stream_destroy(stream);
+}
+END_TEST
+
+START_TEST(synchronize_waits_for_every_stream)
+{
+    eum_dstream *streams[STREAMS];
+    for (int i = 0; i < STREAMS; i++) {
+        streams[i] = make_stream();
+        for (int j = 0; j < 100; j++)
+            ck_assert_int_eq(ops->host_call(streams[i], count_call, NULL), EUM_OK);
+    }
+    ck_assert_int_eq(ops->synchronize(device), EUM_OK);
+    ck_assert_int_eq(atomic_load(&calls), STREAMS * 100);
+    for (int i = 0; i < STREAMS; i++)
+        ops->stream_destroy(streams[i]);
+    ck_assert_int_eq(ops->synchronize(device), EUM_OK);
+}
+END_TEST
+
+static void *use_streams(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 50; i++) {
+        eum_dstream *stream = make_stream();
+        work w;
+        init_work(&w, 0);
+        ck_assert_int_eq(ops->submit(stream, &w.task), EUM_OK);
+        if (i % 5 == 0)
+            ck_assert_int_eq(ops->synchronize(device), EUM_OK);
+        drain(stream);
+        ck_assert_int_eq(atomic_load(&w.finished), 1);
+        ops->stream_destroy(stream);
+    }
+    return NULL;
+}
+
+START_TEST(streams_come_and_go_on_several_threads_at_once)
+{
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, use_streams, NULL), 0);
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+}
+END_TEST
+
+START_TEST(a_stream_without_a_thread_to_start_says_so_and_works_later)
+{
+    eum_dstream *stream = make_stream();
+    work w;
+    init_work(&w, 0);
+    struct rlimit before, none;
+    ck_assert_int_eq(getrlimit(RLIMIT_AS, &before), 0);
+    none = before;
+    none.rlim_cur = 1; /* no stack can be mapped */
+    bool limited = setrlimit(RLIMIT_AS, &none) == 0;
+    eum_status status = ops->submit(stream, &w.task);
+    ck_assert_int_eq(setrlimit(RLIMIT_AS, &before), 0);
+    if (limited && status != EUM_OK) { /* a thread's cached stack may still have been there */
+        ck_assert_int_eq(status, EUM_ERROR_SYSTEM);
+        ck_assert_int_eq(atomic_load(&w.ran), 0);
+        ck_assert_int_eq(ops->submit(stream, &w.task), EUM_OK);
+    }
+    drain(stream);
+    ck_assert_int_eq(atomic_load(&w.ran), 1);
+    ck_assert_int_eq(atomic_load(&w.finished), 1);
+    ops->stream_destroy(stream);
+}
+END_TEST
+
+/* Threads of streams, by their name. */
+static int count_stream_threads(void)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    if (tasks == NULL)
+        return -1;
+    int count = 0;
+    for (struct dirent *entry = readdir(tasks); entry != NULL; entry = readdir(tasks)) {
+        char path[300], name[32] = "";
+        (void)snprintf(path, sizeof path, "/proc/self/task/%s/comm", entry->d_name);
+        FILE *file = fopen(path, "r");
+        if (file == NULL)
+            continue;
+        count += fgets(name, sizeof name, file) != NULL && strcmp(name, "eum-stream\n") == 0;
+        (void)fclose(file);
+    }
+    (void)closedir(tasks);
+    return count;
+}
+
+START_TEST(idle_streams_cost_no_thread)
+{
+    eum_dstream *stream = make_stream(), *never_used = make_stream();
+    if (count_stream_threads() < 0)
+        return; /* no /proc */
+    drain(never_used);
+    ck_assert_int_eq(count_stream_threads(), 0);
+    ck_assert_int_eq(ops->host_call(stream, wait_at_gate, NULL), EUM_OK);
+    ck_assert_int_eq(count_stream_threads(), 1);
+    atomic_store(&gate_open, true);
+    drain(stream);
+    int64_t end = eum_now_ns() + 20000 * MS;
+    while (count_stream_threads() > 0 && eum_now_ns() < end)
+        (void)usleep(20000);
+    ck_assert_int_eq(count_stream_threads(), 0);
+    ck_assert_int_eq(ops->host_call(stream, count_call, NULL), EUM_OK); /* and a new one starts */
+    drain_and_destroy(stream);
+    ops->stream_destroy(never_used);
+    ck_assert_int_eq(atomic_load(&calls), 2);
+}
+END_TEST
+
+Suite *host_device_suite(void)
+{
+    Suite *suite = suite_create("host_device");
+    TCase *tests = tcase_create("host_device");
+    tcase_add_checked_fixture(tests, open_device, close_device);
+    tcase_add_test(tests, memory_is_aligned_and_writable_at_every_size);
+    tcase_add_test(tests, memory_that_the_machine_does_not_have_is_out_of_memory);
+    tcase_add_test(tests, other_kinds_of_memory_are_not_supported);
+    tcase_add_test(tests, host_and_pinned_memory_of_others_is_used_where_it_is);
+    tcase_add_test(tests, memory_that_was_given_up_is_freed_after_the_device_on_another_thread);
+    tcase_add_test(tests, the_device_says_what_it_is);
+    tcase_add_test(tests, movement_advice_and_cuda_streams_are_not_supported);
+    tcase_add_test(tests, options_are_refused);
+    tcase_add_test(tests, marks_rise_and_pass_at_once_on_an_idle_stream);
+    tcase_add_test(tests, a_kernel_runs_once_in_a_callback_and_finishes_before_it_has_passed);
+    tcase_add_test(tests, a_kernel_that_fails_hands_its_code_to_finish_and_stops_nothing);
+    tcase_add_test(tests, a_wait_that_is_too_short_times_out_and_cancels_nothing);
+    tcase_add_test(tests, streams_do_not_wait_for_each_other_unless_ordered);
+    tcase_add_test(tests, a_stream_may_end_while_another_is_ordered_after_it);
+    tcase_add_test(tests, order_between_streams_holds_under_stress);
+    tcase_add_test(tests, a_stream_keeps_the_order_of_more_entries_than_its_queue_had_room_for);
+    tcase_add_test(tests, copies_run_in_stream_order_whatever_their_size);
+    tcase_add_test(tests, overlapping_copies_move_the_bytes_as_they_were);
+    tcase_add_test(tests, synchronize_waits_for_every_stream);
+    tcase_add_test(tests, streams_come_and_go_on_several_threads_at_once);
+    if (!SANITIZED)
+        tcase_add_test(tests, a_stream_without_a_thread_to_start_says_so_and_works_later);
+    tcase_add_test(tests, idle_streams_cost_no_thread);
+    suite_add_tcase(suite, tests);
+    return suite;
+}

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include <check.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cores.h"
+#include "threads.h"
+#include "workers.h"
+
+/* Sanitizers map memory of their own at any time, which a limit on address space would forbid. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
+typedef struct loop {
+    eum_workers *workers;
+    unsigned char *times; /* each item was visited */
+    uint64_t items, grain;
+    atomic_int pieces, wrong, on_other_threads;
+    pthread_t caller;
+} loop;
+
+static void visit(void *arg, uint64_t begin, uint64_t end)
+{
+    loop *l = arg;
+    atomic_fetch_add(&l->pieces, 1);
+    if (begin % l->grain != 0 || end <= begin || end > l->items || (end % l->grain != 0 && end != l->items))
+        atomic_fetch_add(&l->wrong, 1);
+    if (!pthread_equal(l->caller, pthread_self())) {
+        atomic_fetch_add(&l->on_other_threads, 1);
+        if (eum_callback_depth == 0)
+            atomic_fetch_add(&l->wrong, 1);
+    }
+    for (uint64_t i = begin; i < end; i++)
+        l->times[i]++;
+}
+
+/* Runs one loop and checks that each item was visited once. */
+static bool run_loop(eum_workers *workers, uint64_t items, uint64_t grain, int *out_pieces)
+{
+    loop l = {.workers = workers, .times = calloc(items + 1, 1), .items = items, .grain = grain, .caller = pthread_self()};
+    if (l.times == NULL)
+        return false;
+    eum_workers_run(workers, items, grain, visit, &l);
+    bool right = atomic_load(&l.wrong) == 0;
+    for (uint64_t i = 0; i < items; i++)
+        right = right && l.times[i] == 1;
+    *out_pieces = atomic_load(&l.pieces);
+    free(l.times);
+    return right;
+}
+
+START_TEST(every_item_is_visited_once_in_whole_grains)
+{
+    static const uint64_t sizes[] = {0, 1, 2, 7, 64, 1000, 99999}, grains[] = {1, 3, 64, 1000, 100000, UINT64_MAX};
+    for (uint32_t count = 1; count <= 5; count++) {
+        eum_workers *workers = NULL;
+        ck_assert_int_eq(eum_workers_create(count, &workers), EUM_OK);
+        ck_assert_uint_eq(eum_workers_count(workers), count);
+        for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+            for (size_t g = 0; g < sizeof grains / sizeof *grains; g++) {
+                int pieces = 0;
+                ck_assert_msg(run_loop(workers, sizes[s], grains[g], &pieces), "%u threads, %lu items, grain %lu", count,
+                              (unsigned long)sizes[s], (unsigned long)grains[g]);
+                if (sizes[s] == 0)
+                    ck_assert_int_eq(pieces, 0);
+                else if (sizes[s] <= grains[g] || count == 1)
+                    ck_assert_int_eq(pieces, 1);
+                else
+                    ck_assert_int_ge(pieces, 2);
+            }
+        eum_workers_destroy(workers);
+    }
+}
+END_TEST
+
+static void count_huge(void *arg, uint64_t begin, uint64_t end)
+{
+    atomic_fetch_add((atomic_uint_fast64_t *)arg, end - begin);
+}
+
+START_TEST(item_counts_near_the_end_of_64_bits_do_not_overflow)
+{
+    eum_workers *workers = NULL;
+    atomic_uint_fast64_t sum = 0;
+    ck_assert_int_eq(eum_workers_create(3, &workers), EUM_OK);
+    eum_workers_run(workers, UINT64_MAX, 7, count_huge, &sum);
+    ck_assert(atomic_load(&sum) == UINT64_MAX);
+    eum_workers_destroy(workers);
+}
+END_TEST
+
+static void slow_visit(void *arg, uint64_t begin, uint64_t end)
+{
+    (void)usleep(20000);
+    visit(arg, begin, end);
+}
+
+START_TEST(several_threads_share_a_loop)
+{
+    eum_workers *workers = NULL;
+    unsigned char times[8] = {0};
+    loop l = {.times = times, .items = 8, .grain = 1, .caller = pthread_self()};
+    ck_assert_int_eq(eum_workers_create(4, &workers), EUM_OK);
+    eum_workers_run(workers, 8, 1, slow_visit, &l);
+    ck_assert_int_ge(atomic_load(&l.on_other_threads), 1);
+    ck_assert_int_eq(atomic_load(&l.wrong), 0);
+    eum_workers_destroy(workers);
+}
+END_TEST
+
+static void *run_many(void *arg)
+{
+    bool right = true;
+    for (uint64_t i = 0; i < 300; i++) {
+        int pieces = 0;
+        right = run_loop(arg, 1 + i * 7, 1 + i % 5, &pieces) && right;
+    }
+    return right ? arg : NULL;
+}
+
+START_TEST(loops_from_several_threads_at_once_are_all_right)
+{
+    eum_workers *workers = NULL;
+    pthread_t threads[4];
+    ck_assert_int_eq(eum_workers_create(3, &workers), EUM_OK);
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, run_many, workers), 0);
+    for (int i = 0; i < 4; i++) {
+        void *result = NULL;
+        ck_assert_int_eq(pthread_join(threads[i], &result), 0);
+        ck_assert_ptr_nonnull(result);
+    }
+    eum_workers_destroy(workers);
+}
+END_TEST
+
+static void nested(void *arg, uint64_t begin, uint64_t end)
+{
+    loop *l = arg;
+    for (uint64_t i = begin; i < end; i++) {
+        int pieces = 0;
+        if (!run_loop(l->workers, 50, 1, &pieces))
+            atomic_fetch_add(&l->wrong, 1);
+    }
+}
+
+START_TEST(a_loop_inside_a_loop_runs_alone)
+{
+    loop l = {.grain = 1};
+    ck_assert_int_eq(eum_workers_create(3, &l.workers), EUM_OK);
+    eum_workers_run(l.workers, 20, 1, nested, &l);
+    ck_assert_int_eq(atomic_load(&l.wrong), 0);
+    eum_workers_destroy(l.workers);
+}
+END_TEST
+
+START_TEST(sleeping_threads_wake_up_for_the_next_loop)
+{
+    eum_workers *workers = NULL;
+    ck_assert_int_eq(eum_workers_create(4, &workers), EUM_OK);
+    for (int i = 0; i < 20; i++) {
+        int pieces = 0;
+        ck_assert(run_loop(workers, 1000, 10, &pieces));
+        (void)usleep(2000); /* longer than they spin */
+    }
+    eum_workers_destroy(workers);
+}
+END_TEST
+
+START_TEST(without_threads_to_start_the_caller_does_the_work)
+{
+    struct rlimit before, none;
+    ck_assert_int_eq(getrlimit(RLIMIT_AS, &before), 0);
+    eum_workers *workers = NULL;
+    int pieces = 0;
+    ck_assert_int_eq(eum_workers_create(3, &workers), EUM_OK);
+    none = before;
+    none.rlim_cur = 1; /* no stack can be mapped */
+    unsigned char times[16] = {0};
+    loop l = {.times = times, .items = 16, .grain = 1, .caller = pthread_self()};
+    bool limited = setrlimit(RLIMIT_AS, &none) == 0;
+    eum_workers_run(workers, 16, 1, visit, &l);
+    ck_assert_int_eq(setrlimit(RLIMIT_AS, &before), 0);
+    for (int i = 0; i < 16; i++)
+        ck_assert_int_eq(times[i], 1);
+    if (limited)
+        ck_assert_int_eq(atomic_load(&l.on_other_threads), 0);
+    ck_assert(run_loop(workers, 100, 1, &pieces)); /* and later it shares again */
+    eum_workers_destroy(workers);
+}
+END_TEST
+
+START_TEST(count_0_is_one_thread_a_core_that_may_be_used)
+{
+    cpu_set_t before, one;
+    eum_workers *workers = NULL;
+    ck_assert_int_eq(sched_getaffinity(0, sizeof before, &before), 0);
+    ck_assert_int_eq(eum_workers_create(0, &workers), EUM_OK);
+    ck_assert_uint_ge(eum_workers_count(workers), 1);
+    ck_assert_uint_le(eum_workers_count(workers), (uint32_t)CPU_COUNT(&before));
+    eum_workers_destroy(workers);
+    CPU_ZERO(&one);
+    for (int i = 0; i < CPU_SETSIZE && CPU_COUNT(&one) == 0; i++)
+        if (CPU_ISSET(i, &before))
+            CPU_SET(i, &one);
+    ck_assert_int_eq(sched_setaffinity(0, sizeof one, &one), 0);
+    ck_assert_uint_eq(eum_cores(), 1);
+    ck_assert_int_eq(sched_setaffinity(0, sizeof before, &before), 0);
+}
+END_TEST
+
+START_TEST(destroying_nothing_is_fine)
+{
+    eum_workers_destroy(NULL);
+    eum_workers *workers = NULL;
+    ck_assert_int_eq(eum_workers_create(8, &workers), EUM_OK);
+    eum_workers_destroy(workers); /* no thread was ever started */
+}
+END_TEST
+
+/* ---- the quota of a cgroup, from files as the kernel writes them ---- */
+
+static char root[64];
+
+static void write_file(const char *path, const char *text)
+{
+    char name[256];
+    (void)snprintf(name, sizeof name, "%s/%s", root, path);
+    for (char *slash = strchr(name + strlen(root) + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        *slash = 0;
+        (void)mkdir(name, 0700);
+        *slash = '/';
+    }
+    FILE *file = fopen(name, "w");
+    ck_assert_ptr_nonnull(file);
+    (void)fputs(text, file);
+    (void)fclose(file);
+}
+
+static uint32_t quota(const char *cgroup)
+{
+    char file[128];
+    write_file("cgroup", cgroup);
+    (void)snprintf(file, sizeof file, "%s/cgroup", root);
+    return eum_cores_quota(file, root);
+}
+
+static void make_root(void)
+{
+    (void)snprintf(root, sizeof root, "%s", "/tmp/eum-cores-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(root));
+}
+
+static void remove_root(void)
+{
+    char command[128];
+    (void)snprintf(command, sizeof command, "rm -rf '%s'", root);
+    ck_assert_int_eq(system(command), 0);
+}
+
+START_TEST(the_quota_of_cgroup_2_is_rounded_up_to_cores)
+{
+    write_file("a/b/cpu.max", "150000 100000\n");
+    ck_assert_uint_eq(quota("0::/a/b\n"), 2);
+    write_file("a/b/cpu.max", "max 100000\n");
+    ck_assert_uint_eq(quota("0::/a/b\n"), 0);
+    write_file("a/cpu.max", "300000 100000\n");
+    ck_assert_uint_eq(quota("0::/a/b\n"), 3); /* the parent's holds too */
+    ck_assert_uint_eq(quota("0::/a/b/gone\n"), 3);
+    write_file("cpu.max", "50000 100000\n"); /* as inside a container */
+    ck_assert_uint_eq(quota("0::/elsewhere\n"), 1);
+    ck_assert_uint_eq(quota("0::/\n"), 1);
+}
+END_TEST
+
+START_TEST(the_quota_of_cgroup_1_counts_too)
+{
+    write_file("cpu/x/cpu.cfs_quota_us", "400000\n");
+    write_file("cpu/x/cpu.cfs_period_us", "100000\n");
+    ck_assert_uint_eq(quota("5:memory:/x\n4:cpu,cpuacct:/x\n0::/x\n"), 4);
+    ck_assert_uint_eq(quota("4:cpuset:/x\n"), 0);
+    write_file("cpu/x/cpu.cfs_quota_us", "-1\n");
+    ck_assert_uint_eq(quota("4:cpuacct,cpu:/x\n"), 0);
+}
+END_TEST
+
+START_TEST(files_that_are_missing_or_garbage_are_no_quota)
+{
+    ck_assert_uint_eq(eum_cores_quota("/nonexistent/cgroup", root), 0);
+    ck_assert_uint_eq(quota(""), 0);
+    ck_assert_uint_eq(quota("garbage\n::\n0:\n"), 0);
+    write_file("a/cpu.max", "0 0\n");
+    ck_assert_uint_eq(quota("0::/a\n"), 0);
+    write_file("a/cpu.max", "one two\n");
+    ck_assert_uint_eq(quota("0::/a\n"), 0);
+}
+END_TEST
+
+Suite *workers_suite(void)
+{
+    Suite *suite = suite_create("workers");
+    TCase *tests = tcase_create("workers");
+    tcase_add_test(tests, every_item_is_visited_once_in_whole_grains);
+    tcase_add_test(tests, item_counts_near_the_end_of_64_bits_do_not_overflow);
+    tcase_add_test(tests, several_threads_share_a_loop);
+    tcase_add_test(tests, loops_from_several_threads_at_once_are_all_right);
+    tcase_add_test(tests, a_loop_inside_a_loop_runs_alone);
+    tcase_add_test(tests, sleeping_threads_wake_up_for_the_next_loop);
+    if (!SANITIZED)
+        tcase_add_test(tests, without_threads_to_start_the_caller_does_the_work);
+    tcase_add_test(tests, count_0_is_one_thread_a_core_that_may_be_used);
+    tcase_add_test(tests, destroying_nothing_is_fine);
+    suite_add_tcase(suite, tests);
+    TCase *cores = tcase_create("cores");
+    tcase_add_checked_fixture(cores, make_root, remove_root);
+    tcase_add_test(cores, the_quota_of_cgroup_2_is_rounded_up_to_cores);
+    tcase_add_test(cores, the_quota_of_cgroup_1_counts_too);
+    tcase_add_test(cores, files_that_are_missing_or_garbage_are_no_quota);
+    suite_add_tcase(suite, cores);
+    return suite;
+}
