@@ -9,17 +9,31 @@
 #define MAX_ARGUMENTS 64      /* what fits comfortably on the stack here and in a kernel's parameter block there */
 #define MAX_PARAMS_BYTES 4096 /* CUDA's own limit for kernel parameters before 12.1 */
 
+/* The arguments of one call: checked, and their buffers pinned. */
+typedef struct pinned_arguments {
+    eum_range ranges[MAX_ARGUMENTS];
+    eum_access accesses[MAX_ARGUMENTS];
+    const eum_buffer *buffers[MAX_ARGUMENTS];
+    size_t count;
+} pinned_arguments;
+
+static eum_status check_arguments(const eum_argument *arguments, size_t count)
+{
+    if (count > MAX_ARGUMENTS)
+        return eum_fail(EUM_ERROR_INVALID_ARGUMENT,
+                        "argument_count is %zu, at most %d are possible; pass views of fewer, larger buffers", count, MAX_ARGUMENTS);
+    if (arguments == NULL && count > 0)
+        return eum_fail(EUM_ERROR_INVALID_ARGUMENT, "arguments is NULL and argument_count is %zu; pass the arguments, or 0", count);
+    return EUM_OK;
+}
+
 static eum_status check_config(const eum_launch_config *config)
 {
     if (config->gpu == NULL && config->cpu == NULL)
         return eum_fail(EUM_ERROR_NO_KERNEL, "gpu and cpu are both NULL; pass the callback for the device of the stream, or both");
-    if (config->argument_count > MAX_ARGUMENTS)
-        return eum_fail(EUM_ERROR_INVALID_ARGUMENT,
-                        "argument_count is %zu, at most %d are possible; pass views of fewer, larger buffers",
-                        config->argument_count, MAX_ARGUMENTS);
-    if (config->arguments == NULL && config->argument_count > 0)
-        return eum_fail(EUM_ERROR_INVALID_ARGUMENT, "arguments is NULL and argument_count is %zu; pass the arguments, or 0",
-                        config->argument_count);
+    eum_status status = check_arguments(config->arguments, config->argument_count);
+    if (status != EUM_OK)
+        return status;
     if (config->params_bytes > MAX_PARAMS_BYTES)
         return eum_fail(EUM_ERROR_INVALID_ARGUMENT, "params_bytes is %zu, at most %d are possible; pass larger values in a buffer",
                         config->params_bytes, MAX_PARAMS_BYTES);
@@ -48,14 +62,36 @@ static eum_status take_argument(const eum_argument *argument, size_t position, c
     return status;
 }
 
+static void unpin_arguments(pinned_arguments *pinned)
+{
+    while (pinned->count > 0)
+        eum_handle_unpin(pinned->buffers[--pinned->count]);
+}
+
+/* On failure nothing is pinned. */
+static eum_status pin_arguments(const eum_argument *arguments, size_t count, const eum_strm *stream, pinned_arguments *out)
+{
+    eum_status status = EUM_OK;
+    for (out->count = 0; status == EUM_OK && out->count < count;) {
+        size_t i = out->count;
+        eum_argument argument = arguments[i]; /* read once: what is unpinned is what was pinned */
+        status = take_argument(&argument, i, stream, &out->ranges[i]);
+        if (status != EUM_OK)
+            break;
+        out->accesses[i] = argument.access;
+        out->buffers[i] = argument.view.buffer;
+        out->count++;
+    }
+    if (status != EUM_OK)
+        unpin_arguments(out);
+    return status;
+}
+
 eum_status eum_launch(eum_stream *stream, const eum_launch_config *config, eum_job *out)
 {
     eum_launch_config full;
     eum_stream_object *on = NULL;
-    eum_range ranges[MAX_ARGUMENTS];
-    eum_access accesses[MAX_ARGUMENTS];
-    const eum_buffer *pinned[MAX_ARGUMENTS];
-    size_t count = 0;
+    pinned_arguments pinned;
     eum_job job = {NULL, 0, 0};
     eum_status status = eum_struct_take(&eum_launch_config_type, config, &full);
     if (status == EUM_OK)
@@ -64,23 +100,56 @@ eum_status eum_launch(eum_stream *stream, const eum_launch_config *config, eum_j
         status = eum_pin_stream(stream, &on);
     if (status != EUM_OK)
         return status;
-
-    while (status == EUM_OK && count < full.argument_count) {
-        eum_argument argument = full.arguments[count]; /* read once: what is unpinned is what was pinned */
-        status = take_argument(&argument, count, on->stream, &ranges[count]);
-        if (status == EUM_OK) {
-            accesses[count] = argument.access;
-            pinned[count++] = argument.view.buffer;
-        }
-    }
+    status = pin_arguments(full.arguments, full.argument_count, on->stream, &pinned);
     if (status == EUM_OK) {
-        eum_launch_request request = {full.gpu, full.cpu, ranges, accesses, count, full.params, full.params_bytes, full.user};
+        eum_launch_request request = {full.gpu,    full.cpu,          pinned.ranges, pinned.accesses, pinned.count,
+                                      full.params, full.params_bytes, full.user};
         status = eum_engine_launch(on->stream, &request, &job);
+        if (status == EUM_OK && out != NULL)
+            *out = (eum_job){on->context, job.stream, job.sequence};
+        unpin_arguments(&pinned);
     }
-    if (status == EUM_OK && out != NULL)
-        *out = (eum_job){on->context, job.stream, job.sequence};
-    while (count > 0)
-        eum_handle_unpin(pinned[--count]);
+    eum_handle_unpin(stream);
+    return status;
+}
+
+eum_status eum_stream_acquire(eum_stream *stream, const eum_argument *arguments, size_t count, void **out_addresses)
+{
+    eum_stream_object *on = NULL;
+    pinned_arguments pinned;
+    eum_status status = check_arguments(arguments, count);
+    if (status == EUM_OK && count > 0)
+        status = eum_check_pointer("out_addresses", out_addresses);
+    if (status == EUM_OK)
+        status = eum_pin_stream(stream, &on);
+    if (status != EUM_OK)
+        return status;
+    status = pin_arguments(arguments, count, on->stream, &pinned);
+    if (status == EUM_OK) {
+        status = eum_engine_acquire(on->stream, pinned.ranges, pinned.accesses, pinned.count, out_addresses);
+        unpin_arguments(&pinned);
+    }
+    eum_handle_unpin(stream);
+    return status;
+}
+
+eum_status eum_stream_release(eum_stream *stream, const eum_argument *arguments, size_t count, eum_job *out)
+{
+    eum_stream_object *on = NULL;
+    pinned_arguments pinned;
+    eum_job job = {NULL, 0, 0};
+    eum_status status = check_arguments(arguments, count);
+    if (status == EUM_OK)
+        status = eum_pin_stream(stream, &on);
+    if (status != EUM_OK)
+        return status;
+    status = pin_arguments(arguments, count, on->stream, &pinned);
+    if (status == EUM_OK) {
+        status = eum_engine_release(on->stream, pinned.ranges, pinned.accesses, pinned.count, &job);
+        if (status == EUM_OK && out != NULL)
+            *out = (eum_job){on->context, job.stream, job.sequence};
+        unpin_arguments(&pinned);
+    }
     eum_handle_unpin(stream);
     return status;
 }

@@ -409,6 +409,16 @@ EUM_API void eum_launch_config_init(eum_launch_config *config);
  *   EUM_ERROR_OVER_BUDGET, EUM_ERROR_CAPTURING, view errors. After a failure every buffer is as it was. */
 EUM_API eum_status eum_launch(eum_stream *stream, const eum_launch_config *config, eum_job *out);
 
+/* Hands views to code that starts work outside eum_launch: on the stream's own CUDA stream, with another library's kernels.
+ *   eum_stream_acquire  moves the bytes to the device as a launch would, in stream order, and gives each view's address there. Work that is
+ *                       enqueued on the stream afterwards may use them. Until the release, conflicting maps and launches are refused
+ *                       (EUM_ERROR_MAPPED); readers may share.
+ *   eum_stream_release  ends that: later uses wait for everything enqueued on the stream so far. Takes the same arguments.
+ * Parameters: out_addresses  room for `count` addresses, which are borrowed until the release. out  may be NULL.
+ * Errors: as eum_launch; EUM_ERROR_NOT_MAPPED (release of what was not acquired: nothing is released). */
+EUM_API eum_status eum_stream_acquire(eum_stream *stream, const eum_argument *arguments, size_t count, void **out_addresses);
+EUM_API eum_status eum_stream_release(eum_stream *stream, const eum_argument *arguments, size_t count, eum_job *out);
+
 /* Calls fn(user, status) once, on a thread of the library, after everything submitted to the stream so far is done. The
  * callback must not wait (EUM_ERROR_IN_CALLBACK). status: EUM_OK, or what eum_stream_synchronize would return. */
 typedef void (*eum_done_fn)(void *user, eum_status status);

@@ -77,6 +77,9 @@ eum_status eum_buf_check_access(eum_buf *buf, size_t offset, size_t bytes, eum_a
         const eum_lease *lease = &buf->leases[i];
         if (lease->begin >= offset + bytes || lease->end <= offset || (lease->access == EUM_ACCESS_READ && access == EUM_ACCESS_READ))
             continue;
+        if (lease->external)
+            return eum_fail(EUM_ERROR_MAPPED, "bytes %" PRIu64 " to %" PRIu64 " are acquired for %s; call eum_stream_release before using %zu to %zu",
+                            lease->begin, lease->end, lease->access == EUM_ACCESS_READ ? "reading" : "writing", offset, offset + bytes);
         return eum_fail(EUM_ERROR_MAPPED, "bytes %" PRIu64 " to %" PRIu64 " are mapped for %s; call eum_buffer_unmap before using %zu to %zu",
                         lease->begin, lease->end, lease->access == EUM_ACCESS_READ ? "reading" : "writing", offset, offset + bytes);
     }
@@ -85,6 +88,26 @@ eum_status eum_buf_check_access(eum_buf *buf, size_t offset, size_t bytes, eum_a
         return eum_fail(EUM_ERROR_UNDEFINED_DATA,
                         "a job that was to write byte %" PRIu64 " failed, so what is there is undefined; write it again first", where);
     return EUM_OK;
+}
+
+eum_status eum_buf_reserve_lease(eum_buf *buf)
+{
+    if (buf->lease_count < buf->lease_capacity)
+        return EUM_OK;
+    size_t capacity = buf->lease_capacity * 2 + 2;
+    eum_lease *leases = realloc(buf->leases, capacity * sizeof *leases);
+    if (leases == NULL)
+        return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory for a map; free some host memory");
+    buf->leases = leases;
+    buf->lease_capacity = capacity;
+    return EUM_OK;
+}
+
+void eum_buf_remove_lease(eum_buf *buf, size_t index)
+{
+    for (size_t i = index + 1; i < buf->lease_count; i++)
+        buf->leases[i - 1] = buf->leases[i];
+    buf->lease_count--;
 }
 
 /* ----------------------------------------------------------------------------------------------------- creation ---- */
@@ -135,11 +158,54 @@ static void release_block(eum_buf *buf, eum_block *block)
     memset(block, 0, sizeof *block);
 }
 
+static void link_mirror(eum_buf *buf)
+{
+    buf->older = buf->ctx->mirrored;
+    buf->newer = NULL;
+    if (buf->older != NULL)
+        buf->older->newer = buf;
+    buf->ctx->mirrored = buf;
+}
+
+static void unlink_mirror(eum_buf *buf)
+{
+    if (buf->newer != NULL)
+        buf->newer->older = buf->older;
+    else
+        buf->ctx->mirrored = buf->older;
+    if (buf->older != NULL)
+        buf->older->newer = buf->newer;
+    buf->newer = buf->older = NULL;
+}
+
 eum_status eum_buf_need_mirror(eum_buf *buf)
 {
     if (buf->mirror.bytes != 0)
         return EUM_OK;
-    return allocate(buf, EUM_MEMORY_DEVICE, buf->bytes, &buf->mirror);
+    eum_status status = allocate(buf, EUM_MEMORY_DEVICE, buf->bytes, &buf->mirror);
+    if (status == EUM_OK)
+        link_mirror(buf);
+    return status;
+}
+
+void eum_buf_drop_mirror(eum_buf *buf)
+{
+    if (buf->mirror.bytes == 0)
+        return;
+    unlink_mirror(buf);
+    release_block(buf, &buf->mirror);
+    eum_budget_return(buf->ctx->budget, buf->bytes);
+    buf->budgeted -= buf->bytes;
+    for (size_t i = 0; i < buf->extents.count; i++)
+        buf->extents.items[i].valid &= EUM_AT_HOST;
+}
+
+void eum_buf_touch_mirror(eum_buf *buf)
+{
+    if (buf->mirror.bytes == 0 || buf->ctx->mirrored == buf)
+        return;
+    unlink_mirror(buf);
+    link_mirror(buf);
 }
 
 static eum_memory kind_of(eum_backing backing)
@@ -335,7 +401,7 @@ static bool passed(void *arg, eum_point point)
 
 static void free_buffer(eum_buf *buf)
 {
-    release_block(buf, &buf->mirror);
+    eum_buf_drop_mirror(buf);
     release_block(buf, &buf->memory);
     if (buf->budgeted != 0)
         eum_budget_return(buf->ctx->budget, buf->budgeted);
@@ -375,9 +441,11 @@ void eum_buf_end(eum_buf *buf)
 {
     eum_ctx *ctx = buf->ctx;
     pthread_mutex_lock(&ctx->lock);
-    ctx->stats.maps_live -= buf->lease_count;
+    uint32_t maps = (uint32_t)buf->lease_count - buf->acquired;
+    ctx->stats.maps_live -= maps;
     if (buf->backing == EUM_BACKING_MANAGED && !ctx->device->caps.concurrent_managed)
-        ctx->nonconcurrent_maps -= (uint32_t)buf->lease_count;
+        ctx->nonconcurrent_maps -= maps;
+    buf->acquired = 0;
     buf->lease_count = 0;
     buf->ended = true;
     ctx->stats.buffers_live--;
@@ -420,7 +488,7 @@ static void give_up(eum_buf *buf, eum_raw *raw)
     if (buf->wrapped) {
         raw->release = buf->release;
         raw->release_user = buf->release_user;
-        release_block(buf, &buf->mirror);
+        eum_buf_drop_mirror(buf);
         release_block(buf, &buf->memory); /* un-adopts */
     } else if (buf->memory.bytes == 0) {
         raw->release = release_nothing;
@@ -428,7 +496,7 @@ static void give_up(eum_buf *buf, eum_raw *raw)
         ctx->stats.raw_given_up[buf->memory.kind]++;
         ctx->device->ops->give_up(ctx->device, &buf->memory, &raw->release, &raw->release_user);
         memset(&buf->memory, 0, sizeof buf->memory);
-        release_block(buf, &buf->mirror);
+        eum_buf_drop_mirror(buf);
     }
     buf->given_up = true;
 }
@@ -447,7 +515,7 @@ eum_status eum_buf_into_raw(eum_buf *buf, eum_raw *out)
     status = eum_buf_enter(buf, "eum_buffer_into_raw");
     if (status != EUM_OK)
         return status;
-    if (buf->lease_count != (buf->backing != EUM_BACKING_DEVICE ? 1u : 0u)) {
+    if (buf->lease_count != (buf->backing != EUM_BACKING_DEVICE ? 1u : 0u)) { /* an acquisition counts as well */
         eum_ctx_unlock(ctx);
         if (mapped != NULL)
             (void)eum_buf_unmap(buf, mapped);
@@ -504,7 +572,7 @@ eum_status eum_buf_info(eum_buf *buf, eum_buffer_info *out)
                              .backing = buf->backing,
                              .ownership = buf->ownership,
                              .read_only = buf->read_only,
-                             .maps = (uint32_t)buf->lease_count};
+                             .maps = (uint32_t)buf->lease_count - buf->acquired};
     eum_ctx_unlock(buf->ctx);
     return EUM_OK;
 }

@@ -7,22 +7,25 @@
 #include "extent.h"
 #include "placement.h"
 
-/* A live map: the CPU's turn on a range. */
+/* A live map, the CPU's turn on a range; or a range that code outside eum_launch has acquired. */
 typedef struct eum_lease {
     uint64_t begin, end;
     eum_access access;
     void *address;
+    bool external; /* eum_acquire: it is the device's turn, not the CPU's */
 } eum_lease;
 
 struct eum_buf {
     eum_ctx *ctx;
     eum_buf *next_dead; /* in the graveyard */
+    eum_buf *newer, *older; /* in the list of buffers with a device copy */
     size_t bytes;
     eum_role role, advised_role;
     eum_backing backing;
     eum_backing_reason backing_reason;
     eum_ownership ownership;
     bool wrapped, read_only, ended, given_up;
+    uint32_t acquired; /* leases of code that works outside eum_launch */
     uint32_t references; /* launches in flight, waiters */
     eum_release_fn release;
     void *release_user;
@@ -49,8 +52,16 @@ eum_use eum_buf_use(const eum_buf *buf, size_t offset, size_t bytes, eum_access 
 eum_status eum_buf_check_access(eum_buf *buf, size_t offset, size_t bytes, eum_access access);
 /* The address on the side of `where` (which has a block by now). */
 void *eum_buf_address(const eum_buf *buf, size_t offset, eum_location where);
-/* Mirrored: makes the device copy if there is none. */
+/* Mirrored: makes the device copy if there is none. Errors: EUM_ERROR_OVER_BUDGET, EUM_ERROR_OUT_OF_DEVICE_MEMORY. */
 eum_status eum_buf_need_mirror(eum_buf *buf);
+/* Mirrored, with a device copy: frees it. What was valid only there is lost, so it must have been brought to the host, and nothing in flight
+ * may use it. */
+void eum_buf_drop_mirror(eum_buf *buf);
+/* The device copy was used just now: others are spilled before it. */
+void eum_buf_touch_mirror(eum_buf *buf);
+/* Makes room for one more lease. Errors: EUM_ERROR_OUT_OF_MEMORY. */
+eum_status eum_buf_reserve_lease(eum_buf *buf);
+void eum_buf_remove_lease(eum_buf *buf, size_t index);
 /* Counts an explicit copy for the open window, if there is one. */
 void eum_faults_copied(eum_buf *buf, uint64_t bytes, bool to_host);
 /* Frees the blocks and the struct if nothing uses it any more. */

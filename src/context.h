@@ -47,6 +47,7 @@ struct eum_ctx {
     uint64_t next_serial;
     eum_strm *default_stream, *transfer;
 
+    eum_buf *mirrored;            /* buffers that have a device copy, newest use first */
     eum_buf *graveyard;           /* ended buffers whose jobs have not passed */
     uint32_t nonconcurrent_maps;  /* live maps of managed memory that must not be touched while kernels run */
     eum_failure *failures;        /* a ring */

@@ -131,12 +131,17 @@ static void finish(eum_task *task, eum_status status, int32_t code)
 
 /* ---------------------------------------------------------------------------------------------------- checks ------- */
 
-static eum_status check_request(const eum_strm *stream, const eum_launch_request *request)
+static eum_status check_kernel(const eum_strm *stream, const eum_launch_request *request)
 {
     bool cuda = stream->ctx->device->caps.kind == EUM_DEVICE_CUDA;
     if ((cuda ? request->gpu : request->cpu) == NULL)
         return eum_fail(EUM_ERROR_NO_KERNEL, "the launch has no %s callback, and it runs on device \"%s\"; give it one", cuda ? "GPU" : "CPU",
                         stream->ctx->device->caps.name);
+    return EUM_OK;
+}
+
+eum_status eum_launch_check(const eum_strm *stream, const eum_launch_request *request)
+{
     for (size_t i = 0; i < request->count; i++)
         if (request->ranges[i].buf->ctx != stream->ctx)
             return eum_fail(EUM_ERROR_WRONG_CONTEXT, "argument %zu belongs to another context than the stream", i);
@@ -179,8 +184,7 @@ static eum_location location_of(const eum_ctx *ctx)
     return ctx->device->caps.kind == EUM_DEVICE_HOST ? EUM_LOCATION_HOST : ctx->device->caps.index;
 }
 
-/* Checks what depends on state, prepares the moves, and waits where a movement needs the host to have waited. Lock held on entry and exit. */
-static eum_status settle(eum_strm *stream, const eum_launch_request *request, eum_move *moves)
+eum_status eum_launch_settle(eum_strm *stream, const eum_launch_request *request, eum_move *moves)
 {
     eum_ctx *ctx = stream->ctx;
     for (;;) {
@@ -189,8 +193,15 @@ static eum_status settle(eum_strm *stream, const eum_launch_request *request, eu
             eum_move_init(&moves[i], request->ranges[i].buf, request->ranges[i].offset, request->ranges[i].bytes, request->accesses[i],
                           location_of(ctx));
         eum_status status = check_state(stream, request);
-        if (status != EUM_OK || !eum_moves_must_wait(moves, request->count, &point))
+        bool waited = false;
+        if (status == EUM_OK)
+            status = eum_moves_make_room(moves, request->count, &waited);
+        if (status != EUM_OK)
             return status;
+        if (waited)
+            continue;
+        if (!eum_moves_must_wait(moves, request->count, &point))
+            return EUM_OK;
         status = eum_check_may_wait("eum_launch, which here must wait for an earlier job,");
         if (status != EUM_OK)
             return status;
@@ -202,14 +213,12 @@ static eum_status settle(eum_strm *stream, const eum_launch_request *request, eu
     }
 }
 
-static void hold(eum_launch_record *record)
+static void hold(eum_launch_record *record, const eum_move *moves)
 {
-    eum_location where = location_of(record->stream->ctx);
     for (size_t i = 0; i < record->count; i++) {
-        const eum_range *range = &record->ranges[i];
-        void *address = range->bytes == 0 ? NULL : eum_buf_address(range->buf, range->offset, where);
+        void *address = eum_move_address(&moves[i]);
         record->addresses[i] = address != NULL ? address : nothing;
-        range->buf->references++;
+        moves[i].buf->references++;
     }
     record->stream->references++;
 }
@@ -240,7 +249,7 @@ static eum_status submit(eum_launch_record *record, const eum_launch_request *re
     eum_ctx *ctx = stream->ctx;
     eum_launch_record written = {.count = request->count, .ranges = (eum_range *)(uintptr_t)request->ranges,
                                  .accesses = (eum_access *)(uintptr_t)request->accesses};
-    hold(record);
+    hold(record, moves);
     /* Nothing may take the sequence before it is known: finish takes the lock, which we hold. On CUDA it runs inside submit. */
     record->sequence = stream->sequence + 1;
     ctx->submitting = ctx->device->caps.kind == EUM_DEVICE_CUDA;
@@ -280,7 +289,9 @@ static eum_status submit(eum_launch_record *record, const eum_launch_request *re
 eum_status eum_engine_launch(eum_strm *stream, const eum_launch_request *request, eum_job *out)
 {
     eum_ctx *ctx = stream->ctx;
-    eum_status status = check_request(stream, request);
+    eum_status status = check_kernel(stream, request);
+    if (status == EUM_OK)
+        status = eum_launch_check(stream, request);
     if (status != EUM_OK)
         return status;
     eum_move few[FEW], *moves = few;
@@ -296,7 +307,7 @@ eum_status eum_engine_launch(eum_strm *stream, const eum_launch_request *request
         goto free_both;
     if (ctx->graveyard != NULL)
         eum_ctx_reap(ctx);
-    status = settle(stream, request, moves);
+    status = eum_launch_settle(stream, request, moves);
     if (status == EUM_OK)
         status = eum_moves_run(moves, request->count, stream);
     if (status == EUM_OK) {

@@ -20,4 +20,10 @@ typedef struct eum_launch_record {
     size_t *bytes;
 } eum_launch_record;
 
+/* Checks the arguments of a launch or an acquisition against each other and against the stream: contexts, overlap. */
+eum_status eum_launch_check(const eum_strm *stream, const eum_launch_request *request);
+/* Checks what depends on state, prepares the moves, makes room, and waits where a movement needs the host to have waited. Lock held on entry
+ * and exit, released in between. */
+eum_status eum_launch_settle(eum_strm *stream, const eum_launch_request *request, eum_move *moves);
+
 #endif

@@ -15,18 +15,13 @@ static bool unmovable(const eum_buf *buf)
 
 static eum_status add_lease(eum_buf *buf, size_t offset, size_t bytes, eum_access access, void **out)
 {
-    if (buf->lease_count == buf->lease_capacity) {
-        size_t capacity = buf->lease_capacity * 2 + 2;
-        eum_lease *leases = realloc(buf->leases, capacity * sizeof *leases);
-        if (leases == NULL)
-            return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory for a map; free some host memory");
-        buf->leases = leases;
-        buf->lease_capacity = capacity;
-    }
+    eum_status status = eum_buf_reserve_lease(buf);
+    if (status != EUM_OK)
+        return status;
     void *address = eum_buf_address(buf, offset, EUM_LOCATION_HOST);
     if (address == NULL)
         address = nothing;
-    buf->leases[buf->lease_count++] = (eum_lease){offset, offset + bytes, access, address};
+    buf->leases[buf->lease_count++] = (eum_lease){offset, offset + bytes, access, address, false};
     buf->ctx->stats.maps_live++;
     if (unmovable(buf))
         buf->ctx->nonconcurrent_maps++;
@@ -39,11 +34,9 @@ static bool remove_lease(eum_buf *buf, const void *address, eum_access access, s
 {
     for (size_t i = buf->lease_count; i-- > 0;) {
         const eum_lease *lease = &buf->leases[i];
-        if (lease->address != address || (access != 0 && (lease->access != access || lease->end - lease->begin != bytes)))
+        if (lease->external || lease->address != address || (access != 0 && (lease->access != access || lease->end - lease->begin != bytes)))
             continue;
-        for (size_t k = i + 1; k < buf->lease_count; k++)
-            buf->leases[k - 1] = buf->leases[k];
-        buf->lease_count--;
+        eum_buf_remove_lease(buf, i);
         buf->ctx->stats.maps_live--;
         if (unmovable(buf))
             buf->ctx->nonconcurrent_maps--;

@@ -11,7 +11,7 @@ static bool host_holds_page(const eum_buf *buf, const eum_use *use)
     for (size_t i = 0; i < buf->lease_count; i++) {
         const eum_lease *lease = &buf->leases[i];
         bool both_read = lease->access == EUM_ACCESS_READ && use->access == EUM_ACCESS_READ;
-        if (!both_read && lease->begin < end && lease->end > begin)
+        if (!both_read && !lease->external && lease->begin < end && lease->end > begin)
             return true;
     }
     return false;
@@ -23,7 +23,16 @@ void eum_move_init(eum_move *move, eum_buf *buf, size_t offset, size_t bytes, eu
     move->use = eum_buf_use(buf, offset, bytes, access, where);
     if (buf->backing == EUM_BACKING_MANAGED && where != EUM_LOCATION_HOST)
         move->use.host_holds_page = host_holds_page(buf, &move->use);
+    move->over_link = false;
     eum_plan_init(&move->plan);
+}
+
+void *eum_move_address(const eum_move *move)
+{
+    const eum_use *use = &move->use;
+    if (use->begin == use->end)
+        return NULL;
+    return move->over_link ? (char *)move->buf->memory.device + use->begin : eum_buf_address(move->buf, use->begin, use->where);
 }
 
 void eum_move_end(eum_move *move)
@@ -241,6 +250,8 @@ static eum_status reserve(eum_move *move, size_t count)
 static eum_movement movement_of(const eum_move *move)
 {
     eum_movement movement = EUM_MOVEMENT_NONE;
+    if (move->over_link)
+        return EUM_MOVEMENT_IN_PLACE;
     if (move->use.where != EUM_LOCATION_HOST && (move->buf->backing == EUM_BACKING_MAPPED || eum_use_in_place(&move->use)))
         movement = EUM_MOVEMENT_IN_PLACE;
     if (move->plan.discarded > 0)
@@ -263,11 +274,7 @@ static eum_status run_one(eum_move *move, size_t count, eum_strm *stream)
     const eum_use *use = &move->use;
     if (use->begin == use->end)
         return EUM_OK;
-    eum_status status = EUM_OK;
-    if (buf->backing == EUM_BACKING_MIRRORED && use->where != EUM_LOCATION_HOST)
-        status = eum_buf_need_mirror(buf);
-    if (status == EUM_OK)
-        status = reserve(move, count);
+    eum_status status = reserve(move, count);
     if (status != EUM_OK)
         return status;
     ordering o = {stream, EUM_OK};

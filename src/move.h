@@ -11,12 +11,20 @@ typedef struct eum_move {
     eum_buf *buf;
     eum_use use;
     eum_plan plan;
+    bool over_link; /* mirrored, but there is no room for a device copy: the device uses the pinned host side in place */
 } eum_move;
 
 /* The context's lock is held for all of these. In order: init each; while must_wait, unlock, wait for the point, lock and check again; run;
  * submit what uses the bytes; commit (or, if that failed, commit with submitted = false); end each. */
 void eum_move_init(eum_move *move, eum_buf *buf, size_t offset, size_t bytes, eum_access access, eum_location where);
 void eum_move_end(eum_move *move);
+/* The address that the user of the bytes gets; NULL for an empty range. */
+void *eum_move_address(const eum_move *move);
+
+/* Makes the device copies that the uses need. Where there is no room, copies that were used longest ago are spilled first: their bytes go back
+ * to the host, which takes waiting (the lock is released and taken again: *out_waited says so, and the caller looks at everything again). What
+ * still finds no room is used over the link, if the host side is pinned. Errors: EUM_ERROR_OVER_BUDGET, EUM_ERROR_OUT_OF_DEVICE_MEMORY. */
+eum_status eum_moves_make_room(eum_move *moves, size_t count, bool *out_waited);
 
 /* Read-mostly copies collapse at once, not in stream order: before that the host must have waited for the jobs that use them. */
 bool eum_moves_must_wait(const eum_move *moves, size_t count, eum_point *out_point);

@@ -33,7 +33,12 @@ static eum_status copy_device(eum_buf *buf, size_t offset, size_t bytes, const v
     eum_move move;
     eum_move_init(&move, buf, offset, bytes, access, device);
     eum_point point;
-    eum_status status = eum_moves_run(&move, 1, ctx->transfer);
+    bool waited = true;
+    eum_status status = EUM_OK;
+    while (status == EUM_OK && waited) /* a buffer that is only on the device has its copy: this makes no room, it keeps it */
+        status = eum_moves_make_room(&move, 1, &waited);
+    if (status == EUM_OK)
+        status = eum_moves_run(&move, 1, ctx->transfer);
     if (status == EUM_OK) {
         char *side = eum_buf_address(buf, offset, device);
         status = src != NULL ? ctx->device->ops->copy(ctx->transfer->device_stream, side, src, bytes, EUM_HOST_TO_DEVICE)
@@ -161,6 +166,8 @@ eum_status eum_buf_prefetch(eum_range range, eum_location where, eum_strm *strea
             status = eum_point_wait(ctx, point, -1);
             pthread_mutex_lock(&ctx->lock);
         }
+        for (bool waited = true; status == EUM_OK && waited;)
+            status = eum_moves_make_room(&move, 1, &waited);
         if (status == EUM_OK)
             status = eum_moves_run(&move, 1, stream);
         if (status == EUM_OK)

@@ -1,0 +1,108 @@
+/* spill: room on the device for the copies that a launch needs, at the cost of those that were used longest ago.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include <inttypes.h>
+
+#include "move.h"
+
+static bool part_of(const eum_buf *buf, const eum_move *moves, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (moves[i].buf == buf)
+            return true;
+    return false;
+}
+
+/* The copy that was used longest ago and is not needed now. */
+static eum_buf *victim(const eum_ctx *ctx, const eum_move *moves, size_t count)
+{
+    eum_buf *oldest = NULL;
+    for (eum_buf *buf = ctx->mirrored; buf != NULL; buf = buf->older)
+        if (!part_of(buf, moves, count) && !buf->acquired)
+            oldest = buf;
+    return oldest;
+}
+
+static bool passed(void *arg, eum_point point)
+{
+    return eum_point_passed(arg, point);
+}
+
+/* Brings the buffer's bytes back and frees its copy. Lock held on entry and exit, released in between. */
+static eum_status spill(eum_buf *buf)
+{
+    eum_ctx *ctx = buf->ctx;
+    eum_log_write(&ctx->log, EUM_LOG_INFO, "spilling the device copy of a buffer of %zu bytes to make room", buf->bytes);
+    buf->references++;
+    eum_move move;
+    eum_point point = {0, 0};
+    eum_move_init(&move, buf, 0, buf->bytes, EUM_ACCESS_READ, EUM_LOCATION_HOST);
+    eum_status status = buf->ended ? EUM_OK : eum_moves_run(&move, 1, ctx->transfer); /* nobody will read an ended one */
+    if (status == EUM_OK && !buf->ended)
+        status = eum_strm_mark(ctx->transfer, &point);
+    if (status == EUM_OK && !buf->ended)
+        eum_moves_commit(&move, 1, point, false);
+    eum_move_end(&move);
+    while (status == EUM_OK) {
+        eum_hazards_prune(&buf->hazards, passed, ctx);
+        if (buf->hazards.count == 0)
+            break;
+        point = buf->hazards.items[0].point;
+        eum_ctx_unlock(ctx);
+        status = eum_point_wait(ctx, point, -1);
+        pthread_mutex_lock(&ctx->lock);
+    }
+    buf->references--;
+    if (buf->ended) {
+        eum_ctx_reap(ctx);
+        return status;
+    }
+    /* While the lock was released a launch may have written the copy again: then it is not the oldest any more, and stays. */
+    eum_locations elsewhere = ~EUM_AT_HOST;
+    bool needed = buf->acquired || buf->references != 0;
+    for (size_t i = 0; i < buf->extents.count; i++)
+        needed |= (buf->extents.items[i].valid & elsewhere) != 0 && (buf->extents.items[i].valid & EUM_AT_HOST) == 0;
+    if (status == EUM_OK && buf->hazards.count == 0 && !needed)
+        eum_buf_drop_mirror(buf);
+    return status;
+}
+
+static bool no_room(eum_status status)
+{
+    return status == EUM_ERROR_OVER_BUDGET || status == EUM_ERROR_OUT_OF_DEVICE_MEMORY;
+}
+
+static void use_over_link(eum_move *move)
+{
+    move->over_link = true;
+    move->use.where = EUM_LOCATION_HOST;
+    eum_log_write(&move->buf->ctx->log, EUM_LOG_WARN,
+                  "no room on the device for a copy of a buffer of %zu bytes: the kernel uses it over the link", move->buf->bytes);
+}
+
+eum_status eum_moves_make_room(eum_move *moves, size_t count, bool *out_waited)
+{
+    *out_waited = false;
+    for (size_t i = 0; i < count; i++) {
+        eum_buf *buf = moves[i].buf;
+        if (buf->backing != EUM_BACKING_MIRRORED || moves[i].use.where == EUM_LOCATION_HOST || moves[i].use.begin == moves[i].use.end)
+            continue;
+        eum_error before;
+        eum_error_save(&before);
+        eum_status status = eum_buf_need_mirror(buf);
+        if (status == EUM_OK) {
+            eum_buf_touch_mirror(buf);
+            continue;
+        }
+        eum_buf *other = no_room(status) ? victim(buf->ctx, moves, count) : NULL;
+        if (other != NULL && eum_callback_depth == 0) {
+            eum_error_restore(&before);
+            *out_waited = true;
+            return spill(other);
+        }
+        if (!no_room(status) || buf->memory.device == NULL)
+            return status;
+        eum_error_restore(&before);
+        use_over_link(&moves[i]);
+    }
+    return EUM_OK;
+}
