@@ -153,21 +153,28 @@ static void after_fork_in_child(void)
 /* ------------------------------------------------------------------------------------------------- slots ----------- */
 
 /* Under the lock. */
-static eum_status make_ready(void)
+static bool make_ready(void)
 {
     if (table.ready)
-        return EUM_OK;
+        return true;
     if (pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) != 0)
-        return eum_fail(EUM_ERROR_OUT_OF_MEMORY,
-                        "no memory to register the fork handlers of the handle table; free some and try again");
+        return false;
     /* The address tells copies in one process apart; the time, a copy from one that was unloaded from the same address before. */
     struct timespec now = {0};
     timespec_get(&now, TIME_UTC);
-    uint64_t seed = mix((uint64_t)(uintptr_t)&table ^ mix((uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec));
-    table.seed = seed;
-    table.mark = seed << MARK_SHIFT & MARK_MASK;
+    table.seed = mix((uint64_t)(uintptr_t)&table ^ mix((uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec));
+    table.mark = table.seed << MARK_SHIFT & MARK_MASK;
     table.ready = true;
-    return EUM_OK;
+    return true;
+}
+
+/* When the library is loaded: a fork that is under way while the handlers are registered does not run them, and would copy a lock that
+ * another thread had taken since. What fails here, and constructors that come before this one, find it undone and do it themselves. */
+__attribute__((constructor)) static void make_ready_early(void)
+{
+    pthread_mutex_lock(&table.lock);
+    make_ready();
+    pthread_mutex_unlock(&table.lock);
 }
 
 /* Under the lock. */
@@ -304,9 +311,9 @@ eum_status eum_handle_reserve(eum_handle_type type, void **out_handle)
 {
     uint32_t index = 0;
     pthread_mutex_lock(&table.lock);
-    eum_status status = make_ready();
-    if (status == EUM_OK)
-        status = take_free(&index);
+    eum_status status = make_ready()
+                            ? take_free(&index)
+                            : eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory to register fork handlers; free some and try again");
     if (status == EUM_OK) {
         slot *taken = slot_at(index);
         atomic_store_explicit(&taken->epoch, atomic_load_explicit(&table.epoch, memory_order_relaxed), memory_order_relaxed);
