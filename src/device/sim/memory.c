@@ -9,7 +9,6 @@
 #include "device/sim/internal.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -19,23 +18,6 @@
  * on real devices. Only so many bytes, because large blocks should cost nothing until they are used. */
 #define FRESH_BYTE 0xDB
 #define FRESH_BYTES ((size_t)1 << 20)
-
-/* ------------------------------------------------------------------------------------------------ the page lock ----- */
-
-/* A spin lock, because the fault handler takes it. Holders never touch a guarded view, so the handler never waits for its own thread. */
-static atomic_flag page_lock = ATOMIC_FLAG_INIT;
-
-void eum_sim_lock_pages(void)
-{
-    for (unsigned spins = 0; atomic_flag_test_and_set_explicit(&page_lock, memory_order_acquire); spins++)
-        if (spins >= 64)
-            sched_yield();
-}
-
-void eum_sim_unlock_pages(void)
-{
-    atomic_flag_clear_explicit(&page_lock, memory_order_release);
-}
 
 /* ------------------------------------------------------------------------------------------------- the registry ----- */
 
@@ -116,7 +98,7 @@ void eum_sim_forget_views(void)
 static void registry_remove(const eum_sim_block *block)
 {
     for (int side = 0; side < 2; side++) {
-        if (block->view[side] == NULL)
+        if (block->external || block->view[side] == NULL)
             continue;
         size_t at = registry_upper((uintptr_t)block->view[side]);
         if (at == 0 || registry[at - 1].block != block)
