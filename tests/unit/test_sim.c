@@ -1233,6 +1233,31 @@ START_TEST(the_checker_catches_memory_released_while_in_use_and_nothing_crashes)
 }
 END_TEST
 
+static void keep_message(void *user, eum_log_level level, const char *message)
+{
+    ck_assert_int_eq(level, EUM_LOG_ERROR);
+    snprintf(user, 1024, "%s", message);
+}
+
+START_TEST(violations_are_logged_as_errors)
+{
+    char message[1024] = "";
+    eum_log log = {.fn = keep_message, .user = message, .level = EUM_LOG_ERROR};
+    eum_device_config config = {.options = "schedule=step", .arch = "maxwell", .log = &log};
+    eum_device *device = NULL;
+    ck_assert_int_eq(eum_sim_open(&config, &device), EUM_OK);
+    eum_dstream *stream = new_stream(device);
+    eum_block block = alloc(device, EUM_MEMORY_MANAGED, PAGE);
+    job kernel;
+    submit(&kernel, stream, sum, &block, EUM_ACCESS_READ);
+    *(volatile float *)block.host = 1;
+    finish_stream(stream);
+    ck_assert_msg(strstr(message, "the host touched managed memory") != NULL, "%s", message);
+    eum_sim_violations_clear(device);
+    done(device, stream, &block);
+}
+END_TEST
+
 START_TEST(the_checker_can_be_switched_off)
 {
     pair it = make_pair("check=off");
@@ -1684,6 +1709,7 @@ Suite *sim_suite(void)
     tcase_add_test(checker, the_checker_lets_read_mostly_pages_be_duplicated_under_readers);
     tcase_add_test(checker, the_checker_catches_a_discard_under_a_reader);
     tcase_add_test(checker, the_checker_catches_memory_released_while_in_use_and_nothing_crashes);
+    tcase_add_test(checker, violations_are_logged_as_errors);
     tcase_add_test(checker, the_checker_can_be_switched_off);
     tcase_add_test(checker, the_checker_does_not_grow_with_the_length_of_a_run);
     suite_add_tcase(suite, checker);

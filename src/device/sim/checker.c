@@ -64,6 +64,20 @@ void eum_sim_violation(eum_sim *sim, const char *format, ...)
     va_end(values);
 }
 
+void eum_sim_log_violations(eum_sim *sim)
+{
+    char text[sizeof sim->violation];
+    eum_sim_lock_pages();
+    uint64_t count = sim->violations - sim->violations_logged;
+    sim->violations_logged = sim->violations;
+    memcpy(text, sim->violation, sizeof text);
+    eum_sim_unlock_pages();
+    if (count > 0)
+        eum_log_write(sim->log, EUM_LOG_ERROR,
+                      "simulated GPU: %llu new violation(s) of the rules of unified memory; the first of all: %s",
+                      (unsigned long long)count, text);
+}
+
 static const char *verb(uint8_t kind)
 {
     switch (kind) {
@@ -239,7 +253,7 @@ void eum_sim_violations_clear(eum_device *device)
     if (sim == NULL)
         return;
     eum_sim_lock_pages();
-    sim->violations = 0;
+    sim->violations = sim->violations_logged = 0;
     sim->violation[0] = '\0';
     eum_sim_unlock_pages();
 }

@@ -98,6 +98,7 @@ struct eum_sim_block {
     size_t use_count, use_capacity;
 };
 
+/* lock.c */
 void eum_sim_lock_pages(void);
 void eum_sim_unlock_pages(void);
 
@@ -186,6 +187,8 @@ void eum_sim_check_use(eum_sim_stream *stream, eum_sim_block *block, size_t offs
 bool eum_sim_check_release(eum_sim *sim, eum_sim_block *block);
 /* Adds a violation. Page lock held instead. */
 void eum_sim_violation(eum_sim *sim, const char *format, ...) EUM_PRINTF(2, 3);
+/* Tells the log of violations that it has not heard of: the fault handler, which finds some of them, cannot. Page lock not held. */
+void eum_sim_log_violations(eum_sim *sim);
 
 /* ---------------------------------------------------------------------------------------------- clock.c ------------- */
 
@@ -291,8 +294,8 @@ struct eum_sim {
     bool host_closed;
     eum_sim_counters counters;
     eum_sim_counters window[2];
-    uint64_t violations;
-    char violation[512];
+    uint64_t violations, violations_logged;
+    char violation[512]; /* the first */
 
     atomic_uint_fast64_t calls[EUM_SIM_OPERATIONS];
     atomic_uint_fast64_t fail_at[EUM_SIM_OPERATIONS]; /* 0: never; the call of that number; EUM_SIM_FAIL_ALL */

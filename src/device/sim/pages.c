@@ -1,7 +1,7 @@
 /* pages: where managed pages are, who may touch them, and what a fault, a prefetch, advice or a discard does about it.
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * The rules follow the CUDA programming guide and the open driver; ../../../docs/testing-without-a-gpu.md lists them. The bytes of a page
+ * The rules follow the CUDA programming guide and the open driver; docs/testing-without-a-gpu.md lists them. The bytes of a page
  * exist once: what moves is the right to touch them, which the protection of the two views mirrors. A 64 KiB page is the unit of all of it.
  * Everything here runs with the page lock held, partly inside the fault handler: no allocation, no other lock. */
 #define _GNU_SOURCE 1

@@ -173,6 +173,7 @@ void eum_sim_unref_and_unlock(eum_sim *sim)
 static void close_sim(eum_device *device)
 {
     eum_sim *sim = (eum_sim *)device;
+    eum_sim_log_violations(sim);
     eum_sim_orphan_blocks(sim);
     pthread_mutex_lock(&sim->lock);
     eum_sim_unref_and_unlock(sim);

@@ -160,6 +160,7 @@ static void host_learned(eum_sim *sim)
     if (sim->host_closed && idle)
         eum_sim_pages_reopen_host(sim);
     eum_sim_unlock_pages();
+    eum_sim_log_violations(sim);
 }
 
 static void host_reaches(eum_sim *sim, uint64_t time)
