@@ -4,8 +4,9 @@
 
 #include <string.h>
 
-_Static_assert(EUM_SIM_CAUSES == EUM_CAUSES && EUM_SIM_CAUSE_FAULT == EUM_CAUSE_FAULT && EUM_SIM_CAUSE_PREFETCH == EUM_CAUSE_PREFETCH &&
-                   EUM_SIM_CAUSE_EVICTION == EUM_CAUSE_EVICTION && EUM_SIM_CAUSE_LAUNCH == EUM_CAUSE_OTHER,
+_Static_assert(EUM_SIM_CAUSES == EUM_CAUSES && EUM_SIM_CAUSE_FAULT == EUM_CAUSE_FAULT &&
+                   EUM_SIM_CAUSE_PREFETCH == EUM_CAUSE_PREFETCH && EUM_SIM_CAUSE_EVICTION == EUM_CAUSE_EVICTION &&
+                   EUM_SIM_CAUSE_LAUNCH == EUM_CAUSE_OTHER,
                "the causes of the simulator are those of the ABI");
 
 bool eum_sim_counting_parse(eum_sim *sim, const char *value, size_t length)
@@ -42,8 +43,9 @@ eum_status eum_sim_count_begin(eum_device *device)
         return eum_fail(EUM_ERROR_COUNTING_UNAVAILABLE, "the simulated device was told to behave as if faults could not be counted "
                                                         "(count=absent); leave the option out");
     if (sim->counting == EUM_ERROR_COUNTING_REFUSED)
-        return eum_fail(EUM_ERROR_COUNTING_REFUSED,
-                        "the simulated device was told to behave as if counting were not allowed (count=refused); leave the option out");
+        return eum_fail(
+            EUM_ERROR_COUNTING_REFUSED,
+            "the simulated device was told to behave as if counting were not allowed (count=refused); leave the option out");
     snapshot(sim, 0);
     return EUM_OK;
 }

@@ -87,12 +87,12 @@ struct eum_sim_block {
     uint32_t *chunk_resident; /* pages of it on the device */
     eum_sim_counters counters;
     eum_sim_counters window[2]; /* at the begin and the end of the newest counting window */
-    bool external;  /* somebody else's memory: no views of ours */
-    bool given_up;  /* left through give_up */
-    bool unguarded; /* wholly open for good */
-    bool opened;    /* host view opened in spite of a running kernel, until the next launch */
-    bool dead;      /* released; unmapped when pending is 0 */
-    size_t pending; /* operations that have not run; sim->lock */
+    bool external;              /* somebody else's memory: no views of ours */
+    bool given_up;              /* left through give_up */
+    bool unguarded;             /* wholly open for good */
+    bool opened;                /* host view opened in spite of a running kernel, until the next launch */
+    bool dead;                  /* released; unmapped when pending is 0 */
+    size_t pending;             /* operations that have not run; sim->lock */
     size_t adoptions;
     eum_sim_use *use; /* sim->lock */
     size_t use_count, use_capacity;

@@ -83,12 +83,12 @@ static eum_status parse_options(eum_sim *sim, const char *options)
         if (end == NULL)
             end = at + strlen(at);
         if (end > at && !parse_option(sim, at, end))
-            return eum_fail(
-                EUM_ERROR_INVALID_ARGUMENT,
-                "\"%.*s\" is no option of a simulated GPU: there are memory=BYTES (K, M, G; at least 2M), seed=N, "
-                "schedule=threads|step, check=on|off, count=exact|absent|refused|dropped and fail=OPERATION:N|all (alloc, copy, prefetch, advise, discard, submit, "
-                "mark, order, stream_create, adopt, host_call, any)",
-                (int)(end - at), at);
+            return eum_fail(EUM_ERROR_INVALID_ARGUMENT,
+                            "\"%.*s\" is no option of a simulated GPU: there are memory=BYTES (K, M, G; at least 2M), seed=N, "
+                            "schedule=threads|step, check=on|off, count=exact|absent|refused|dropped and fail=OPERATION:N|all "
+                            "(alloc, copy, prefetch, advise, discard, submit, "
+                            "mark, order, stream_create, adopt, host_call, any)",
+                            (int)(end - at), at);
         at = *end == ',' ? end + 1 : end;
     }
     return EUM_OK;
