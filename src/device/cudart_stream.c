@@ -11,9 +11,13 @@
 #include "threads.h"
 
 #define FIRST_CAPACITY 64u
-/* A CUDA program's own default is to spin as long as the kernel takes; longer than this, a sleep costs little in comparison. */
-#define SPIN_NS INT64_C(200000)
-#define NAP_NS INT64_C(50000) /* between two looks of a wait with a timeout */
+/* A CUDA program's own default is to spin as long as the kernel takes. We spin for so long and then nap between looks, each nap a small
+ * part of what was waited so far. Not cudaEventBlockingSync: recording the 57th such event that is pending waits for the first (driver
+ * 580), and a mark must not wait. */
+#define SPIN_NS INT64_C(1000000)
+#define NAP_PART 16
+#define LONGEST_NAP_NS INT64_C(500000)
+#define SHORTEST_NAP_NS INT64_C(20000)
 
 struct cuda_event {
     cudaEvent_t event;
@@ -33,7 +37,7 @@ static cuda_device *device_of(const cuda_stream *stream)
 
 /* ------------------------------------------------------------------------------------------------- events ---------- */
 
-/* Inside enter and leave. Blocking: a thread that waits long sleeps. */
+/* Inside enter and leave. */
 static eum_status take_event(cuda_device *device, cuda_event **out)
 {
     (void)pthread_mutex_lock(&device->mutex);
@@ -45,7 +49,7 @@ static eum_status take_event(cuda_device *device, cuda_event **out)
         event = calloc(1, sizeof *event);
         if (event == NULL)
             return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "No memory for an event of a stream.");
-        cudaError_t error = cudaEventCreateWithFlags(&event->event, cudaEventDisableTiming | cudaEventBlockingSync);
+        cudaError_t error = cudaEventCreateWithFlags(&event->event, cudaEventDisableTiming);
         if (error != cudaSuccess) {
             free(event);
             return cuda_failed(device, error, "Creating an event");
@@ -343,26 +347,30 @@ bool cuda_passed(eum_dstream *base, uint64_t sequence)
     return done || cuda_is_gone(device);
 }
 
+static void nap(int64_t waited, int64_t left)
+{
+    int64_t length = waited / NAP_PART;
+    length = length < SHORTEST_NAP_NS ? SHORTEST_NAP_NS : length > LONGEST_NAP_NS ? LONGEST_NAP_NS : length;
+    (void)nanosleep(&(struct timespec){.tv_nsec = (long)(length < left ? length : left)}, NULL);
+}
+
 /* NotReady when the time is over. */
 static cudaError_t wait_for_event(cuda_device *device, const cuda_event *event, int64_t timeout_ns)
 {
-    cudaError_t error = query(device, event);
-    if (error != cudaErrorNotReady || timeout_ns == 0)
-        return error;
-    int64_t begin = eum_now_ns(), waited = 0, spin = eum_spin_ns() != 0 ? SPIN_NS : 0;
-    while (error == cudaErrorNotReady && waited < spin && (timeout_ns < 0 || waited < timeout_ns)) {
-        EUM_PAUSE();
-        error = query(device, event);
+    cudaError_t error = cudaEventQuery(event->event);
+    int64_t begin = timeout_ns != 0 ? eum_now_ns() : 0, waited = 0, spin = eum_spin_ns() != 0 ? SPIN_NS : 0;
+    int64_t limit = timeout_ns < 0 ? INT64_MAX : timeout_ns;
+    while (error == cudaErrorNotReady && waited < limit) {
+        if (waited < spin)
+            EUM_PAUSE();
+        else
+            nap(waited, limit - waited);
+        error = cudaEventQuery(event->event);
         waited = eum_now_ns() - begin;
     }
-    if (error == cudaErrorNotReady && timeout_ns < 0)
-        return cudaEventSynchronize(event->event);
-    while (error == cudaErrorNotReady && waited < timeout_ns) {
-        int64_t nap = timeout_ns - waited < NAP_NS ? timeout_ns - waited : NAP_NS;
-        (void)nanosleep(&(struct timespec){.tv_nsec = (long)nap}, NULL);
-        error = query(device, event);
-        waited = eum_now_ns() - begin;
-    }
+    (void)cudaGetLastError(); /* NotReady leaves its mark there */
+    if (error != cudaSuccess && error != cudaErrorNotReady)
+        cuda_lose(device, (int32_t)error);
     return error;
 }
 
