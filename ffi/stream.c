@@ -105,6 +105,33 @@ eum_status eum_stream_on_done(eum_stream *stream, eum_done_fn fn, void *user)
     return status;
 }
 
+eum_status eum_stream_native(eum_stream *stream, void **out_cuda_stream)
+{
+    eum_stream_object *object = NULL;
+    eum_status status = eum_check_pointer("out_cuda_stream", out_cuda_stream);
+    if (status == EUM_OK)
+        status = eum_pin_stream(stream, &object);
+    if (status != EUM_OK)
+        return status;
+    status = eum_strm_native(object->stream, out_cuda_stream);
+    eum_handle_unpin(stream);
+    return status;
+}
+
+eum_status eum_job_cuda_event(eum_job job, void **out_cuda_event)
+{
+    eum_context_object *object = NULL;
+    eum_status status = eum_check_pointer("out_cuda_event", out_cuda_event);
+    if (status != EUM_OK)
+        return status;
+    status = eum_pin_context(job.context, &object);
+    if (status != EUM_OK)
+        return eum_fail_about("the job's context", status);
+    status = eum_ctx_job_event(object->ctx, job.stream, job.sequence, out_cuda_event);
+    eum_handle_unpin(job.context);
+    return status;
+}
+
 eum_status eum_job_wait(eum_job job, int64_t timeout_ns)
 {
     if (job.context == NULL && job.stream == 0 && job.sequence == 0)

@@ -409,6 +409,13 @@ EUM_API void eum_launch_config_init(eum_launch_config *config);
  *   EUM_ERROR_OVER_BUDGET, EUM_ERROR_CAPTURING, view errors. After a failure every buffer is as it was. */
 EUM_API eum_status eum_launch(eum_stream *stream, const eum_launch_config *config, eum_job *out);
 
+/* For code of CUDA's own. Errors of both: EUM_ERROR_NOT_SUPPORTED (the context's device is not CUDA). */
+/* The stream's cudaStream_t. Memory: borrowed; it lives as long as the stream. */
+EUM_API eum_status eum_stream_native(eum_stream *stream, void **out_cuda_stream);
+/* A cudaEvent_t that is done when the job is, to wait for in streams of the caller's own.
+ * Memory: owned; cudaEventDestroy ends it. Errors: EUM_ERROR_INVALID_HANDLE (not a job of its context). */
+EUM_API eum_status eum_job_cuda_event(eum_job job, void **out_cuda_event);
+
 /* Hands views to code that starts work outside eum_launch: on the stream's own CUDA stream, with another library's kernels.
  *   eum_stream_acquire  moves the bytes to the device as a launch would, in stream order, and gives each view's address there. Work that is
  *                       enqueued on the stream afterwards may use them. Until the release, conflicting maps and launches are refused

@@ -68,6 +68,8 @@ void eum_strm_end(eum_strm *stream); /* finalizer of the handle; does not wait *
 eum_status eum_strm_synchronize(eum_strm *stream);
 eum_status eum_strm_on_done(eum_strm *stream, eum_done_fn fn, void *user);
 eum_ctx *eum_strm_context(const eum_strm *stream);
+eum_status eum_strm_native(eum_strm *stream, void **out);
+eum_status eum_ctx_job_event(eum_ctx *ctx, uint64_t stream, uint64_t sequence, void **out);
 
 /* Launches. arguments: checked ranges; params: copied. The job's context field is left to the caller. */
 typedef struct eum_launch_request {

@@ -31,7 +31,7 @@ void eum_hazards_conflicts(const eum_hazards *set, uint64_t begin, uint64_t end,
         const eum_hazard *h = &set->items[i];
         if (h->point.stream == stream || h->begin >= end || begin >= h->end)
             continue;
-        if (kind == EUM_HAZARD_READ && h->kind == EUM_HAZARD_READ)
+        if (h->kind == EUM_HAZARD_READ && (kind == EUM_HAZARD_READ || kind == EUM_HAZARD_COPY))
             continue;
         visit(arg, h->point);
     }
@@ -42,9 +42,11 @@ static bool supersedes(const eum_hazard *newer, const eum_hazard *old)
 {
     if (newer->begin > old->begin || newer->end < old->end)
         return false;
-    if (newer->kind != EUM_HAZARD_READ)
+    if (newer->kind == EUM_HAZARD_WRITE || newer->kind == EUM_HAZARD_MOVE)
         return true; /* it waited for old itself */
-    return old->kind == EUM_HAZARD_READ && old->point.stream == newer->point.stream;
+    if (old->kind != EUM_HAZARD_READ)
+        return newer->kind == EUM_HAZARD_COPY; /* likewise */
+    return old->point.stream == newer->point.stream;
 }
 
 static bool mergeable(const eum_hazard *a, const eum_hazard *b)

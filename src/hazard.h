@@ -12,8 +12,9 @@ typedef struct eum_point {
     uint64_t stream, sequence;
 } eum_point;
 
-/* A read waits for writes and moves; a write and a move (of bytes from one location to another) wait for everything. */
-typedef enum eum_hazard_kind { EUM_HAZARD_READ, EUM_HAZARD_WRITE, EUM_HAZARD_MOVE } eum_hazard_kind;
+/* A read waits for everything but reads. So does a copy, a movement that leaves the bytes where they were. A write and a move, which takes bytes
+ * away from one location, wait for everything. */
+typedef enum eum_hazard_kind { EUM_HAZARD_READ, EUM_HAZARD_WRITE, EUM_HAZARD_MOVE, EUM_HAZARD_COPY } eum_hazard_kind;
 
 typedef struct eum_hazard {
     uint64_t begin, end;

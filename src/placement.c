@@ -152,14 +152,25 @@ typedef struct piece_need {
     eum_location to; /* of the prefetch */
 } piece_need;
 
+/* Where the bytes are once read-mostly copies have collapsed. The driver keeps the one at the preferred location, which only TARGETS have;
+ * otherwise the choice is its own, and we count on the host. */
+static eum_locations collapsed(const eum_extent *e, const eum_use *use)
+{
+    bool copies = (e->valid & (e->valid - 1)) != 0;
+    if ((e->flags & EUM_EXTENT_READ_MOSTLY) == 0 || !copies)
+        return e->valid;
+    return use->role == EUM_ROLE_TARGETS ? e->valid & ~EUM_AT_HOST : EUM_AT_HOST;
+}
+
 static piece_need need_in_place(const eum_extent *e, const eum_use *use, bool worthless, bool no_old_bytes)
 {
     piece_need need = {.to = EUM_LOCATION_HOST};
     bool read_mostly = (e->flags & EUM_EXTENT_READ_MOSTLY) != 0;
     need.unset = read_mostly;
     need.prefetch = read_mostly || e->valid != EUM_AT_HOST;
-    need.travels = !worthless && (e->valid & EUM_AT_HOST) == 0;
-    if (need.travels && no_old_bytes && use->can_discard) {
+    need.travels = !worthless && (collapsed(e, use) & EUM_AT_HOST) == 0;
+    bool may_travel = !worthless && need.prefetch && e->valid != EUM_AT_HOST;
+    if (may_travel && no_old_bytes && use->can_discard) {
         need.discard = true;
         need.travels = false;
     }
@@ -188,8 +199,9 @@ static piece_need need_write(const eum_extent *e, const eum_use *use, bool worth
     if (e->valid == here && !need.unset)
         return need;
     need.prefetch = true;
-    need.travels = !worthless && (e->valid & here) == 0;
-    if (!need.travels || !no_old_bytes)
+    need.travels = !worthless && (collapsed(e, use) & here) == 0;
+    bool may_travel = !worthless && e->valid != here;
+    if (!may_travel || !no_old_bytes)
         return need;
     if (use->can_discard) {
         need.discard = true;

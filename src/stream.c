@@ -5,7 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-eum_status eum_strm_open(eum_ctx *ctx, bool internal, void *native, eum_strm **out)
+eum_status eum_strm_open(eum_ctx *ctx, bool internal, void *const *native, eum_strm **out)
 {
     if (ctx->stream_count == ctx->stream_capacity) {
         size_t capacity = ctx->stream_capacity * 2 + 4;
@@ -19,7 +19,7 @@ eum_status eum_strm_open(eum_ctx *ctx, bool internal, void *native, eum_strm **o
     if (stream == NULL)
         return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory for a stream; free some host memory");
     const struct eum_device_ops *ops = ctx->device->ops;
-    eum_status status = native != NULL ? ops->stream_wrap(ctx->device, native, &stream->device_stream)
+    eum_status status = native != NULL ? ops->stream_wrap(ctx->device, *native, &stream->device_stream)
                                        : ops->stream_create(ctx->device, &stream->device_stream);
     if (status != EUM_OK) {
         free(stream);
@@ -196,7 +196,7 @@ eum_status eum_strm_synchronize(eum_strm *stream)
     return status;
 }
 
-static eum_status open_user_stream(eum_ctx *ctx, void *native, const char *function, eum_strm **out)
+static eum_status open_user_stream(eum_ctx *ctx, void *const *native, const char *function, eum_strm **out)
 {
     eum_status status = eum_ctx_lock(ctx, function);
     if (status != EUM_OK)
@@ -221,7 +221,7 @@ eum_status eum_strm_wrap(eum_ctx *ctx, void *cuda_stream, eum_strm **out)
     if (ctx->device->caps.kind != EUM_DEVICE_CUDA)
         return eum_fail(EUM_ERROR_NOT_SUPPORTED, "a CUDA stream was wrapped in a context whose device is \"%s\"; use eum_stream_create",
                         ctx->device->caps.name);
-    return open_user_stream(ctx, cuda_stream, "eum_stream_wrap", out);
+    return open_user_stream(ctx, &cuda_stream, "eum_stream_wrap", out);
 }
 
 void eum_strm_end(eum_strm *stream)
@@ -238,6 +238,42 @@ void eum_strm_end(eum_strm *stream)
 eum_ctx *eum_strm_context(const eum_strm *stream)
 {
     return stream->ctx;
+}
+
+/* -------------------------------------------------------------------------------------- for code of CUDA's own ------ */
+
+static eum_status no_cuda(const eum_ctx *ctx, const char *what)
+{
+    return eum_fail(EUM_ERROR_NOT_SUPPORTED, "device \"%s\" has no %s; only CUDA devices have", ctx->device->caps.name, what);
+}
+
+eum_status eum_strm_native(eum_strm *stream, void **out)
+{
+    const struct eum_device_ops *ops = stream->ctx->device->ops;
+    if (ops->native == NULL)
+        return no_cuda(stream->ctx, "CUDA streams");
+    *out = ops->native(stream->device_stream);
+    return EUM_OK;
+}
+
+eum_status eum_ctx_job_event(eum_ctx *ctx, uint64_t serial, uint64_t sequence, void **out)
+{
+    if (ctx->device->ops->export_event == NULL)
+        return no_cuda(ctx, "CUDA events");
+    eum_status status = eum_ctx_lock(ctx, "eum_job_cuda_event");
+    if (status != EUM_OK)
+        return status;
+    eum_strm *stream = eum_strm_find(ctx, serial);
+    if (serial > ctx->next_serial || (stream != NULL && sequence > stream->sequence))
+        status = eum_fail(EUM_ERROR_INVALID_HANDLE,
+                          "stream %" PRIu64 ", sequence %" PRIu64 " is no job of this context; pass a job as a launch returned it", serial,
+                          sequence);
+    else if (stream == NULL) /* its work is done, like that of any stream at sequence 0 */
+        status = ctx->device->ops->export_event(ctx->transfer->device_stream, 0, out);
+    else
+        status = ctx->device->ops->export_event(stream->device_stream, sequence, out);
+    eum_ctx_unlock(ctx);
+    return status;
 }
 
 /* ------------------------------------------------------------------------------------------- completion callbacks -- */

@@ -16,7 +16,8 @@ struct eum_strm {
 };
 
 /* Lock held for all of these. */
-eum_status eum_strm_open(eum_ctx *ctx, bool internal, void *native, eum_strm **out);
+/* native: where the cudaStream_t to wrap stands (it may be CUDA's stream 0); NULL: a stream of our own. */
+eum_status eum_strm_open(eum_ctx *ctx, bool internal, void *const *native, eum_strm **out);
 eum_strm *eum_strm_find(eum_ctx *ctx, uint64_t serial); /* NULL: gone, so all its work is done */
 /* A point after everything submitted to the stream so far. */
 eum_status eum_strm_mark(eum_strm *stream, eum_point *out);

@@ -55,6 +55,8 @@ static const struct eum_device_ops cuda_ops = {
     .submit = cuda_submit,
     .host_call = cuda_host_call,
     .synchronize = cuda_synchronize,
+    .native = cuda_native,
+    .export_event = cuda_export_event,
 };
 
 /* ---------------------------------------------------------------------------------------- what the device can ------ */

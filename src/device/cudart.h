@@ -112,6 +112,8 @@ bool cuda_passed(eum_dstream *stream, uint64_t sequence);
 eum_status cuda_wait(eum_dstream *stream, uint64_t sequence, int64_t timeout_ns);
 eum_status cuda_order(eum_dstream *stream, eum_dstream *other, uint64_t sequence);
 eum_status cuda_synchronize(eum_device *device);
+void *cuda_native(eum_dstream *stream);
+eum_status cuda_export_event(eum_dstream *stream, uint64_t sequence, void **out);
 /* Frees the spare ones. usable: inside enter and leave, so that CUDA's part can be destroyed too. */
 void cuda_events_destroy(cuda_device *device, bool usable);
 

@@ -418,6 +418,53 @@ eum_status cuda_order(eum_dstream *base, eum_dstream *other, uint64_t sequence)
     return status;
 }
 
+void *cuda_native(eum_dstream *stream)
+{
+    return stream_of(stream)->native;
+}
+
+/* Inside enter and leave. Our own event will be used again for other marks, so the exported one is recorded behind it on a stream of its own;
+ * destroying that stream leaves what was submitted to it running. */
+static cudaError_t record_behind(const cuda_event *event, cudaEvent_t exported)
+{
+    cudaStream_t behind = NULL;
+    cudaError_t error = cudaStreamCreateWithFlags(&behind, cudaStreamNonBlocking);
+    if (error != cudaSuccess)
+        return error;
+    if (event != NULL)
+        error = cudaStreamWaitEvent(behind, event->event, 0);
+    if (error == cudaSuccess)
+        error = cudaEventRecord(exported, behind);
+    cudaError_t destroyed = cudaStreamDestroy(behind);
+    return error != cudaSuccess ? error : destroyed;
+}
+
+eum_status cuda_export_event(eum_dstream *base, uint64_t sequence, void **out)
+{
+    cuda_stream *stream = stream_of(base);
+    cuda_device *device = device_of(stream);
+    cuda_scope scope;
+    eum_status status = cuda_enter(device, &scope);
+    if (status != EUM_OK)
+        return status;
+    cudaEvent_t exported = NULL;
+    cudaError_t error = cudaEventCreateWithFlags(&exported, cudaEventDisableTiming);
+    if (error == cudaSuccess) {
+        cuda_event *event = hold(stream, sequence);
+        error = record_behind(event, exported);
+        if (event != NULL)
+            let_go(stream, event, false, sequence);
+        if (error != cudaSuccess)
+            (void)cudaEventDestroy(exported);
+    }
+    if (error != cudaSuccess)
+        status = cuda_failed(device, error, "Exporting an event");
+    else
+        *out = exported;
+    cuda_leave(&scope);
+    return status;
+}
+
 eum_status cuda_synchronize(eum_device *base)
 {
     cuda_device *device = cuda_of(base);

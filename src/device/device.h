@@ -122,6 +122,11 @@ struct eum_device_ops {
     /* WAITS until everything submitted to every stream of the device has passed. */
     eum_status (*synchronize)(eum_device *device);
 
+    /* CUDA only, NULL on the others. The cudaStream_t of a stream. */
+    void *(*native)(eum_dstream *stream);
+    /* A cudaEvent_t that is done when the stream has passed `sequence` (0: already), the caller's to destroy. */
+    eum_status (*export_event)(eum_dstream *stream, uint64_t sequence, void **out);
+
     /* Counting of faults and of the movement of managed pages; NULL where nothing can fault. Everything submitted has passed before begin and
      * before end. Errors: EUM_ERROR_COUNTING_UNAVAILABLE, _REFUSED, _DROPPED. Not called twice without the other in between. */
     eum_status (*count_begin)(eum_device *device);
