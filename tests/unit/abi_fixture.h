@@ -99,6 +99,8 @@ static struct {
     eum_stats stats;
     eum_decision decision;
     eum_buffer_info buffer_info;
+    eum_faults faults;
+    void *addresses[64];
     char text[64];
 } out, poisoned;
 
@@ -111,6 +113,7 @@ UNUSED static void poison(void)
     out.stats.struct_size = sizeof out.stats;
     out.decision.struct_size = sizeof out.decision;
     out.buffer_info.struct_size = sizeof out.buffer_info;
+    out.faults.struct_size = sizeof out.faults;
     memcpy(&poisoned, &out, sizeof out);
 }
 
@@ -152,6 +155,18 @@ UNUSED static eum_status launch_with(eum_stream *on, eum_view view, eum_access a
     config.arguments = &argument;
     config.argument_count = 1;
     return eum_launch(on, &config, &out.job);
+}
+
+UNUSED static eum_status acquire_with(eum_stream *on, eum_view view, eum_access access, int32_t reserved)
+{
+    eum_argument argument = {view, access, reserved};
+    return eum_stream_acquire(on, &argument, 1, out.addresses);
+}
+
+UNUSED static eum_status release_with(eum_stream *on, eum_view view, eum_access access, int32_t reserved)
+{
+    eum_argument argument = {view, access, reserved};
+    return eum_stream_release(on, &argument, 1, &out.job);
 }
 
 UNUSED static eum_cosine_config cosine_of(eum_view query, eum_view targets, eum_view scores, uint64_t rows, uint64_t dim)

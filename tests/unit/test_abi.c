@@ -39,6 +39,7 @@ START_TEST(init_macros_and_init_functions_give_the_same_bytes)
     SAME_BYTES(eum_stream_config, EUM_STREAM_CONFIG_INIT);
     SAME_BYTES(eum_launch_config, EUM_LAUNCH_CONFIG_INIT);
     SAME_BYTES(eum_cosine_config, EUM_COSINE_CONFIG_INIT);
+    SAME_BYTES(eum_faults, EUM_FAULTS_INIT);
     SAME_BYTES(eum_info, {.struct_size = sizeof(eum_info)});
     SAME_BYTES(eum_stats, {.struct_size = sizeof(eum_stats)});
     SAME_BYTES(eum_decision, {.struct_size = sizeof(eum_decision)});
@@ -62,6 +63,7 @@ START_TEST(the_first_version_of_every_struct_has_the_size_it_was_released_with)
     ck_assert_uint_eq(sizeof(eum_stats), 240);
     ck_assert_uint_eq(sizeof(eum_decision), 88);
     ck_assert_uint_eq(sizeof(eum_buffer_info), 40);
+    ck_assert_uint_eq(sizeof(eum_faults), 112);
     ck_assert_uint_eq(sizeof(eum_view), 24);
     ck_assert_uint_eq(sizeof(eum_job), 24);
     ck_assert_uint_eq(sizeof(eum_argument), 32);
@@ -83,6 +85,8 @@ CALL(size_stats, void *s, eum_context_stats(context, s))
 CALL(size_explain, void *s, eum_buffer_explain(buffer, s))
 CALL(size_text, void *s, eum_decision_text(s, out.text, sizeof out.text, &out.size))
 CALL(size_buffer_info, void *s, eum_buffer_get_info(buffer, s))
+CALL(size_faults, void *s, eum_faults_end(context, s))
+CALL(size_buffer_faults, void *s, eum_buffer_faults(buffer, s))
 CALL(size_error, void *s, eum_last_error(s))
 
 static const struct {
@@ -103,6 +107,8 @@ static const struct {
     {"eum_decision", sizeof(eum_decision), size_explain},
     {"eum_decision", sizeof(eum_decision), size_text},
     {"eum_buffer_info", sizeof(eum_buffer_info), size_buffer_info},
+    {"eum_faults", sizeof(eum_faults), size_faults},
+    {"eum_faults", sizeof(eum_faults), size_buffer_faults},
 };
 
 START_TEST(struct_size_is_checked_by_every_function)
@@ -205,6 +211,22 @@ START_TEST(outputs_keep_the_callers_struct_size_and_are_filled)
 }
 END_TEST
 
+START_TEST(counting_windows_come_in_pairs)
+{
+    poison();
+    EXPECT(eum_faults_end(context, &out.faults), EUM_ERROR_INVALID_STATE, "eum_faults_begin");
+    EXPECT(eum_buffer_faults(buffer, &out.faults), EUM_ERROR_INVALID_STATE, "");
+    untouched("counting without a window");
+    OK(eum_faults_begin(context));
+    EXPECT(eum_faults_begin(context), EUM_ERROR_INVALID_STATE, "");
+    OK(eum_faults_end(context, &out.faults));
+    ck_assert_uint_eq(out.faults.struct_size, sizeof out.faults);
+    ck_assert_int_eq(out.faults.source, EUM_FAULT_SOURCE_NONE);
+    ck_assert_uint_eq(out.faults.gpu_faults, 0);
+    OK(eum_buffer_faults(buffer, &out.faults));
+}
+END_TEST
+
 /* -------------------------------------------------------------------------------------- streams, jobs, lifetimes --- */
 
 START_TEST(the_default_stream_is_one_handle_and_not_the_callers_to_destroy)
@@ -296,6 +318,8 @@ static int32_t wait_in_vain(const eum_kernel_call *call)
     EXPECT(eum_buffer_read(whole(buffer), bytes), EUM_ERROR_IN_CALLBACK, "eum_buffer_read");
     EXPECT(eum_buffer_into_raw(buffer, &out.raw), EUM_ERROR_IN_CALLBACK, "eum_buffer_into_raw");
     EXPECT(eum_stream_synchronize(stream), EUM_ERROR_IN_CALLBACK, "eum_stream_synchronize");
+    EXPECT(eum_faults_begin(context), EUM_ERROR_IN_CALLBACK, "eum_faults_begin");
+    EXPECT(eum_faults_end(context, &out.faults), EUM_ERROR_IN_CALLBACK, "eum_faults_end");
     EXPECT(eum_context_destroy(context), EUM_ERROR_IN_CALLBACK, "eum_context_destroy");
     EXPECT(eum_buffer_destroy(wrapped), EUM_ERROR_IN_CALLBACK, "eum_buffer_destroy");
     EXPECT(eum_job_wait((eum_job){context, 1, 1}, 1), EUM_ERROR_IN_CALLBACK, "eum_job_wait");
@@ -377,6 +401,7 @@ Suite *abi_suite(void)
     tcase_add_test(structs, struct_size_is_checked_by_every_function);
     tcase_add_test(structs, last_error_never_changes_what_it_reports);
     tcase_add_test(structs, errors_belong_to_their_thread_and_successes_leave_them);
+    tcase_add_test(structs, counting_windows_come_in_pairs);
     tcase_add_test(structs, outputs_keep_the_callers_struct_size_and_are_filled);
     suite_add_tcase(suite, structs);
 

@@ -19,6 +19,10 @@ START_TEST(null_outputs_are_refused)
     EXPECT(eum_context_stats(context, NULL), EUM_ERROR_INVALID_ARGUMENT, "eum_stats");
     EXPECT(eum_buffer_explain(buffer, NULL), EUM_ERROR_INVALID_ARGUMENT, "eum_decision");
     EXPECT(eum_buffer_get_info(buffer, NULL), EUM_ERROR_INVALID_ARGUMENT, "eum_buffer_info");
+    EXPECT(eum_faults_end(context, NULL), EUM_ERROR_INVALID_ARGUMENT, "eum_faults");
+    EXPECT(eum_buffer_faults(buffer, NULL), EUM_ERROR_INVALID_ARGUMENT, "eum_faults");
+    eum_argument argument = {whole(buffer), EUM_ACCESS_READ, 0};
+    EXPECT(eum_stream_acquire(stream, &argument, 1, NULL), EUM_ERROR_INVALID_ARGUMENT, "out_addresses is NULL");
     /* and nothing happened to what the calls were about */
     OK(eum_buffer_get_info(buffer, &out.buffer_info));
     OK(eum_context_stats(context, &out.stats));
@@ -129,6 +133,8 @@ START_TEST(unknown_enumeration_values_are_named)
         EXPECT(eum_buffer_map(whole(buffer), value, &out.pointer), EUM_ERROR_INVALID_ENUM, words);
         EXPECT(launch_with(stream, whole(buffer), value, 0), EUM_ERROR_INVALID_ENUM, words);
         EXPECT(launch_with(stream, whole(buffer), value, 0), EUM_ERROR_INVALID_ENUM, "argument 0: ");
+        EXPECT(acquire_with(stream, whole(buffer), value, 0), EUM_ERROR_INVALID_ENUM, words);
+        EXPECT(release_with(stream, whole(buffer), value, 0), EUM_ERROR_INVALID_ENUM, words);
     }
     /* 0 is a value of some, and 6 one of others */
     EXPECT(eum_buffer_map(whole(buffer), 0, &out.pointer), EUM_ERROR_INVALID_ENUM, "access is 0,");
@@ -163,6 +169,8 @@ START_TEST(unknown_flags_and_reserved_fields_are_named)
     EXPECT(stream_with(0, 1), EUM_ERROR_INVALID_ARGUMENT, "eum_stream_config.flags is 0x1");
     EXPECT(stream_with(3, 0), EUM_ERROR_INVALID_ARGUMENT, "eum_stream_config.device is 3");
     EXPECT(launch_with(stream, whole(buffer), EUM_ACCESS_READ, 5), EUM_ERROR_INVALID_ARGUMENT, "argument 0: reserved is 5");
+    EXPECT(acquire_with(stream, whole(buffer), EUM_ACCESS_READ, 5), EUM_ERROR_INVALID_ARGUMENT, "argument 0: reserved is 5");
+    EXPECT(release_with(stream, whole(buffer), EUM_ACCESS_READ, 5), EUM_ERROR_INVALID_ARGUMENT, "argument 0: reserved is 5");
     untouched("calls with unknown flags");
 }
 END_TEST
@@ -243,12 +251,15 @@ CALL(view_read, eum_view v, eum_buffer_read(v, &out))
 CALL(view_prefetch, eum_view v, eum_buffer_prefetch(v, EUM_LOCATION_HOST, NULL))
 CALL(view_advise, eum_view v, eum_buffer_advise(v, EUM_ADVICE_READ_MOSTLY, 0, &out.hint))
 CALL(view_launch, eum_view v, launch_with(stream, v, EUM_ACCESS_READ, 0))
+CALL(view_acquire, eum_view v, acquire_with(stream, v, EUM_ACCESS_READ, 0))
+CALL(view_release, eum_view v, release_with(stream, v, EUM_ACCESS_READ, 0))
 CALL(view_query, eum_view v, cosine_on(stream, v, whole(buffer), whole(buffer)))
 CALL(view_targets, eum_view v, cosine_on(stream, whole(buffer), v, whole(buffer)))
 CALL(view_scores, eum_view v, cosine_on(stream, whole(buffer), whole(buffer), v))
 
-static eum_status (*const view_users[])(eum_view) = {view_map,    view_write, view_read,    view_prefetch, view_advise,
-                                                     view_launch, view_query, view_targets, view_scores};
+static eum_status (*const view_users[])(eum_view) = {view_map,    view_write,   view_read,    view_prefetch,
+                                                     view_advise, view_launch,  view_acquire, view_release,
+                                                     view_query,  view_targets, view_scores};
 
 START_TEST(views_must_lie_in_their_buffer)
 {

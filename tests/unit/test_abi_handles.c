@@ -17,6 +17,13 @@ CALL(use_stream_wrap, void *h, eum_stream_wrap(h, NULL, &out.stream))
 CALL(use_info, void *h, eum_context_info(h, &out.info))
 CALL(use_stats, void *h, eum_context_stats(h, &out.stats))
 CALL(use_job_wait, void *h, eum_job_wait((eum_job){h, 1, 1}, 0))
+CALL(use_faults_begin, void *h, eum_faults_begin(h))
+CALL(use_faults_end, void *h, eum_faults_end(h, &out.faults))
+CALL(use_buffer_faults, void *h, eum_buffer_faults(h, &out.faults))
+CALL(use_acquire_argument, void *h, acquire_with(stream, whole(h), EUM_ACCESS_READ, 0))
+CALL(use_release_argument, void *h, release_with(stream, whole(h), EUM_ACCESS_READ, 0))
+CALL(use_acquire, void *h, acquire_with(h, whole(buffer), EUM_ACCESS_READ, 0))
+CALL(use_release, void *h, release_with(h, whole(buffer), EUM_ACCESS_READ, 0))
 CALL(use_into_raw, void *h, eum_buffer_into_raw(h, &out.raw))
 CALL(use_buffer_destroy, void *h, eum_buffer_destroy(h))
 CALL(use_set_role, void *h, eum_buffer_set_role(h, EUM_ROLE_QUERY))
@@ -57,6 +64,13 @@ static const struct {
     {"eum_context_info", CONTEXT, false, use_info},
     {"eum_context_stats", CONTEXT, false, use_stats},
     {"eum_job_wait", CONTEXT, false, use_job_wait},
+    {"eum_faults_begin", CONTEXT, false, use_faults_begin},
+    {"eum_faults_end", CONTEXT, false, use_faults_end},
+    {"eum_buffer_faults", BUFFER, false, use_buffer_faults},
+    {"eum_stream_acquire, argument 0", BUFFER, false, use_acquire_argument},
+    {"eum_stream_release, argument 0", BUFFER, false, use_release_argument},
+    {"eum_stream_acquire", STREAM, false, use_acquire},
+    {"eum_stream_release", STREAM, false, use_release},
     {"eum_buffer_into_raw", BUFFER, false, use_into_raw},
     {"eum_buffer_destroy", BUFFER, true, use_buffer_destroy},
     {"eum_buffer_set_role", BUFFER, false, use_set_role},

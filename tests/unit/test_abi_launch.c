@@ -37,6 +37,41 @@ START_TEST(launch_configurations_are_checked)
 }
 END_TEST
 
+START_TEST(arguments_of_acquire_and_release_are_checked)
+{
+    eum_argument arguments[65];
+    poison();
+    for (size_t i = 0; i < 65; i++)
+        arguments[i] = (eum_argument){whole(buffer), EUM_ACCESS_READ, 0};
+    EXPECT(eum_stream_acquire(stream, NULL, 1, out.addresses), EUM_ERROR_INVALID_ARGUMENT, "arguments is NULL");
+    EXPECT(eum_stream_release(stream, NULL, 1, &out.job), EUM_ERROR_INVALID_ARGUMENT, "arguments is NULL");
+    EXPECT(eum_stream_acquire(stream, arguments, 65, out.addresses), EUM_ERROR_INVALID_ARGUMENT, "argument_count is 65");
+    EXPECT(eum_stream_release(stream, arguments, 65, &out.job), EUM_ERROR_INVALID_ARGUMENT, "argument_count is 65");
+    EXPECT(eum_stream_release(stream, arguments, 2, &out.job), EUM_ERROR_NOT_MAPPED, "");
+    arguments[63].view.bytes = BYTES + 1;
+    EXPECT(eum_stream_acquire(stream, arguments, 64, out.addresses), EUM_ERROR_OUT_OF_BOUNDS, "argument 63 ");
+    arguments[1] = (eum_argument){{buffer, 8, 8}, EUM_ACCESS_OVERWRITE, 0};
+    EXPECT(eum_stream_acquire(stream, arguments, 2, out.addresses), EUM_ERROR_OVERLAP, "");
+    untouched("eum_stream_acquire and eum_stream_release");
+}
+END_TEST
+
+START_TEST(acquired_views_have_addresses_until_they_are_released)
+{
+    const eum_argument arguments[] = {{{buffer, 8, 8}, EUM_ACCESS_READ_WRITE, 0}, {{buffer, 32, 16}, EUM_ACCESS_READ, 0}};
+    eum_job job = {NULL, 0, 0};
+    OK(eum_stream_acquire(stream, NULL, 0, NULL)); /* nothing */
+    OK(eum_stream_release(stream, NULL, 0, NULL));
+    OK(eum_stream_acquire(stream, arguments, 2, out.addresses));
+    ck_assert_ptr_eq((char *)out.addresses[1] - 24, out.addresses[0]);
+    EXPECT(launch_with(stream, whole(buffer), EUM_ACCESS_READ, 0), EUM_ERROR_MAPPED, "");
+    OK(eum_stream_release(stream, arguments, 2, &job));
+    ck_assert_ptr_eq(job.context, context);
+    OK(eum_job_wait(job, -1));
+    OK(launch_with(stream, whole(buffer), EUM_ACCESS_READ, 0));
+}
+END_TEST
+
 typedef struct seen {
     size_t count, bytes[2], params_bytes;
     int params, device;
@@ -95,6 +130,7 @@ START_TEST(handles_of_two_contexts_do_not_mix)
     EXPECT(cosine_on(stream, whole(foreign), whole(buffer), whole(buffer)), EUM_ERROR_WRONG_CONTEXT, "query ");
     EXPECT(cosine_on(stream, whole(buffer), whole(foreign), whole(buffer)), EUM_ERROR_WRONG_CONTEXT, "targets ");
     EXPECT(cosine_on(stream, whole(buffer), whole(buffer), whole(foreign)), EUM_ERROR_WRONG_CONTEXT, "scores ");
+    EXPECT(acquire_with(stream, whole(foreign), EUM_ACCESS_READ, 0), EUM_ERROR_WRONG_CONTEXT, "argument 0 ");
     EXPECT(eum_buffer_prefetch(whole(foreign), EUM_LOCATION_HOST, stream), EUM_ERROR_WRONG_CONTEXT, "the view ");
     untouched("calls with two contexts");
     OK(eum_buffer_destroy(foreign));
@@ -178,6 +214,8 @@ Suite *abi_launch_suite(void)
     TCase *launches = tcase_create("launches");
     tcase_add_checked_fixture(launches, set_up, tear_down);
     tcase_add_test(launches, launch_configurations_are_checked);
+    tcase_add_test(launches, arguments_of_acquire_and_release_are_checked);
+    tcase_add_test(launches, acquired_views_have_addresses_until_they_are_released);
     tcase_add_test(launches, kernels_are_told_what_the_launch_says);
     tcase_add_test(launches, handles_of_two_contexts_do_not_mix);
     tcase_add_test(launches, cosine_operands_must_fit_their_shape);
