@@ -6,6 +6,7 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::exit;
 
 /// The oldest library that these declarations match.
 const MINIMUM_VERSION: &str = "0.1.0";
@@ -19,7 +20,14 @@ enum Choice {
     Bundled,
 }
 
-fn main() -> Result<(), String> {
+fn main() {
+    if let Err(why) = find_or_build() {
+        eprintln!("engram-um-sys: {why}");
+        exit(1);
+    }
+}
+
+fn find_or_build() -> Result<(), String> {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=DOCS_RS");
     if set("DOCS_RS").is_some() {

@@ -70,6 +70,7 @@ pub const EUM_ERROR_IN_CALLBACK: eum_status = 117;
 pub const EUM_ERROR_UNDEFINED_DATA: eum_status = 118;
 pub const EUM_ERROR_FORKED: eum_status = 119;
 pub const EUM_ERROR_CAPTURING: eum_status = 120;
+pub const EUM_ERROR_INVALID_STATE: eum_status = 121;
 pub const EUM_ERROR_DEVICE_UNAVAILABLE: eum_status = 200;
 pub const EUM_ERROR_NOT_SUPPORTED: eum_status = 201;
 pub const EUM_ERROR_OUT_OF_MEMORY: eum_status = 202;
@@ -82,6 +83,9 @@ pub const EUM_ERROR_DEVICE_LOST: eum_status = 208;
 pub const EUM_ERROR_DRIVER: eum_status = 209;
 pub const EUM_ERROR_CUDA: eum_status = 210;
 pub const EUM_ERROR_SYSTEM: eum_status = 211;
+pub const EUM_ERROR_COUNTING_UNAVAILABLE: eum_status = 212;
+pub const EUM_ERROR_COUNTING_REFUSED: eum_status = 213;
+pub const EUM_ERROR_COUNTING_DROPPED: eum_status = 214;
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -625,6 +629,47 @@ impl eum_decision {
 
 default!(eum_decision);
 
+pub const EUM_CAUSE_FAULT: usize = 0;
+pub const EUM_CAUSE_PREFETCH: usize = 1;
+pub const EUM_CAUSE_EVICTION: usize = 2;
+pub const EUM_CAUSE_OTHER: usize = 3;
+pub const EUM_CAUSES: usize = 4;
+
+pub type eum_fault_source = i32;
+pub const EUM_FAULT_SOURCE_NONE: eum_fault_source = 1;
+pub const EUM_FAULT_SOURCE_SIM: eum_fault_source = 2;
+pub const EUM_FAULT_SOURCE_CUPTI: eum_fault_source = 3;
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct eum_faults {
+    pub struct_size: usize,
+    pub source: eum_fault_source,
+    pub reserved: i32,
+    pub cpu_faults: u64,
+    pub gpu_faults: u64,
+    pub bytes_to_device: [u64; EUM_CAUSES],
+    pub bytes_to_host: [u64; EUM_CAUSES],
+    pub bytes_copied_to_device: u64,
+    pub bytes_copied_to_host: u64,
+}
+
+impl eum_faults {
+    pub const INIT: Self = Self {
+        struct_size: size_of::<Self>(),
+        source: EUM_FAULT_SOURCE_NONE,
+        reserved: 0,
+        cpu_faults: 0,
+        gpu_faults: 0,
+        bytes_to_device: [0; EUM_CAUSES],
+        bytes_to_host: [0; EUM_CAUSES],
+        bytes_copied_to_device: 0,
+        bytes_copied_to_host: 0,
+    };
+}
+
+default!(eum_faults);
+
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct eum_buffer_info {
@@ -727,6 +772,10 @@ extern "C" {
         capacity: usize,
         needed: *mut usize,
     ) -> eum_status;
+    pub fn eum_faults_init(faults: *mut eum_faults);
+    pub fn eum_faults_begin(context: *mut eum_context) -> eum_status;
+    pub fn eum_faults_end(context: *mut eum_context, out: *mut eum_faults) -> eum_status;
+    pub fn eum_buffer_faults(buffer: *mut eum_buffer, out: *mut eum_faults) -> eum_status;
     pub fn eum_buffer_info_init(info: *mut eum_buffer_info);
     pub fn eum_buffer_get_info(buffer: *const eum_buffer, out: *mut eum_buffer_info) -> eum_status;
 }

@@ -6,7 +6,7 @@ use crate::info::{Info, Stats};
 use crate::log::{self, Registration};
 use crate::stream::Stream;
 use crate::sys;
-use crate::words::{Backing, LogLevel};
+use crate::words::{Backing, Location, LogLevel};
 use std::ffi::CString;
 use std::fmt;
 use std::ptr;
@@ -23,6 +23,8 @@ struct Inner {
     handle: Handle<sys::eum_context>,
     /// Borrowed from the context, and alive as long as it is.
     default_stream: Handle<sys::eum_stream>,
+    /// Where its kernels run.
+    device: sys::eum_location,
     /// Dropped after the handle.
     _log: Option<Registration>,
 }
@@ -63,6 +65,13 @@ impl Context {
     /// The C handle, borrowed: valid as long as this context is alive, not to be destroyed.
     pub fn as_raw(&self) -> *mut sys::eum_context {
         self.inner.handle.0
+    }
+
+    pub(crate) fn location(&self, location: Location) -> sys::eum_location {
+        match location {
+            Location::Host => sys::EUM_LOCATION_HOST,
+            Location::Device => self.inner.device,
+        }
     }
 
     pub(crate) fn default_stream_handle(&self) -> *mut sys::eum_stream {
@@ -165,17 +174,24 @@ impl ContextBuilder {
             // SAFETY: `config` and the name in it live through the call; `out` is valid.
             unsafe { sys::eum_context_create(&config, out) }
         })?;
-        let stream = created(|out| {
+        // From here on the handle ends with `inner`, whatever fails.
+        let mut inner = Inner {
+            handle,
+            default_stream: Handle(ptr::null_mut()),
+            device: sys::EUM_LOCATION_HOST,
+            _log: self.log.map(|(_, registration)| registration),
+        };
+        inner.default_stream = created(|out| {
             // SAFETY: the handle is alive, `out` is valid.
             unsafe { sys::eum_context_default_stream(handle.0, out) }
-        });
-        let default_stream = stream.map_err(|error| {
-            // SAFETY: nobody else has this handle.
-            let _ = unsafe { sys::eum_context_destroy(handle.0) };
-            error
         })?;
-        let _log = self.log.map(|(_, registration)| registration);
-        Ok(Context { inner: Arc::new(Inner { handle, default_stream, _log }) })
+        let mut info = sys::eum_info::INIT;
+        // SAFETY: the handle is alive; `info` is valid and says its own size.
+        check(unsafe { sys::eum_context_info(handle.0, &mut info) })?;
+        if info.device_kind != sys::EUM_DEVICE_HOST {
+            inner.device = info.device_index;
+        }
+        Ok(Context { inner: Arc::new(inner) })
     }
 }
 

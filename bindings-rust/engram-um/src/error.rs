@@ -53,6 +53,8 @@ open_enum! {
         Forked = sys::EUM_ERROR_FORKED,
         /// The CUDA stream is capturing a graph.
         Capturing = sys::EUM_ERROR_CAPTURING,
+        /// Calls that go in pairs came out of order.
+        InvalidState = sys::EUM_ERROR_INVALID_STATE,
         /// The device that was asked for is not there.
         DeviceUnavailable = sys::EUM_ERROR_DEVICE_UNAVAILABLE,
         /// The device or backing cannot do this.
@@ -77,6 +79,12 @@ open_enum! {
         Cuda = sys::EUM_ERROR_CUDA,
         /// An operating-system call failed.
         System = sys::EUM_ERROR_SYSTEM,
+        /// Faults cannot be counted: CUPTI is not installed or does not support this device.
+        CountingUnavailable = sys::EUM_ERROR_COUNTING_UNAVAILABLE,
+        /// Faults may not be counted: privileges, another profiler, MPS, or virtualisation.
+        CountingRefused = sys::EUM_ERROR_COUNTING_REFUSED,
+        /// Records were lost while counting, so the count is unknown.
+        CountingDropped = sys::EUM_ERROR_COUNTING_DROPPED,
     }
 }
 

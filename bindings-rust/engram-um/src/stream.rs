@@ -66,7 +66,7 @@ impl Stream {
         buffer.memory.before_read()?;
         let view = buffer.memory.view(buffer.len());
         // SAFETY: the view is within the buffer, and the memory is the library's own.
-        check(unsafe { sys::eum_buffer_prefetch(view, to.to_raw(), self.handle.0) })
+        check(unsafe { sys::eum_buffer_prefetch(view, self.context.location(to), self.handle.0) })
     }
 
     /// Waits for everything submitted so far. Fails with the first failure among it that no [`Job::wait`] has reported.

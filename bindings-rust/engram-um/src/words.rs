@@ -161,15 +161,6 @@ open_enum! {
 pub enum Location {
     /// The CPU's side.
     Host,
-    /// A device, by number.
-    Device(u8),
-}
-
-impl Location {
-    pub(crate) fn to_raw(self) -> sys::eum_location {
-        match self {
-            Self::Host => sys::EUM_LOCATION_HOST,
-            Self::Device(number) => number.into(),
-        }
-    }
+    /// The side where the context's kernels run; the CPU's, where there is no device.
+    Device,
 }

@@ -82,7 +82,7 @@ fn jobs_run_while_the_program_goes_on() {
         let targets = UnifiedBuffer::from_slice(ctx, &rows).unwrap();
         let (mut first, mut second) =
             (UnifiedBuffer::zeroed(ctx, 300).unwrap(), UnifiedBuffer::zeroed(ctx, 300).unwrap());
-        stream.prefetch(&targets, Location::Device(0)).unwrap();
+        stream.prefetch(&targets, Location::Device).unwrap();
         let one = stream.cosine(&query, &targets, &mut first).unwrap();
         let two = ctx.default_stream().cosine(&query, &targets, &mut second).unwrap();
         assert_eq!(targets.as_slice().unwrap(), rows, "{device}: reading beside kernels that read");
