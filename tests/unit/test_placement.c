@@ -1,0 +1,601 @@
+/* Placement against a model of a driver: every small state, use and device.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "placement.h"
+
+Suite *placement_suite(void);
+
+/* ------------------------------------------------------------------------------------------------------ backing ---- */
+
+START_TEST(the_backing_follows_from_what_the_device_can_do)
+{
+    eum_backing_answer a = eum_choose_backing((eum_backing_question){EUM_DEVICE_HOST, false, false, EUM_BACKING_AUTO});
+    ck_assert_int_eq(a.backing, EUM_BACKING_HOST);
+    ck_assert_int_eq(a.reason, EUM_BACKING_REASON_NO_DEVICE);
+    a = eum_choose_backing((eum_backing_question){EUM_DEVICE_CUDA, true, true, EUM_BACKING_AUTO});
+    ck_assert_int_eq(a.backing, EUM_BACKING_MANAGED);
+    ck_assert_int_eq(a.reason, EUM_BACKING_REASON_CONCURRENT);
+    a = eum_choose_backing((eum_backing_question){EUM_DEVICE_CUDA, true, false, EUM_BACKING_AUTO});
+    ck_assert_int_eq(a.backing, EUM_BACKING_MIRRORED);
+    ck_assert_int_eq(a.reason, EUM_BACKING_REASON_NO_CONCURRENT);
+    a = eum_choose_backing((eum_backing_question){EUM_DEVICE_SIM, false, false, EUM_BACKING_AUTO});
+    ck_assert_int_eq(a.backing, EUM_BACKING_MIRRORED);
+    ck_assert_int_eq(a.reason, EUM_BACKING_REASON_NO_MANAGED);
+}
+END_TEST
+
+START_TEST(a_forced_backing_is_that_one_or_none)
+{
+    static const struct {
+        eum_device_kind kind;
+        bool managed;
+        eum_backing forced, answer;
+    } cases[] = {
+        {EUM_DEVICE_HOST, false, EUM_BACKING_HOST, EUM_BACKING_HOST},
+        {EUM_DEVICE_HOST, false, EUM_BACKING_MANAGED, EUM_BACKING_AUTO},
+        {EUM_DEVICE_HOST, false, EUM_BACKING_MIRRORED, EUM_BACKING_AUTO},
+        {EUM_DEVICE_SIM, true, EUM_BACKING_HOST, EUM_BACKING_AUTO},
+        {EUM_DEVICE_SIM, true, EUM_BACKING_MAPPED, EUM_BACKING_MAPPED},
+        {EUM_DEVICE_SIM, true, EUM_BACKING_MIRRORED, EUM_BACKING_MIRRORED},
+        {EUM_DEVICE_SIM, true, EUM_BACKING_MANAGED, EUM_BACKING_MANAGED},
+        {EUM_DEVICE_SIM, false, EUM_BACKING_MANAGED, EUM_BACKING_AUTO},
+        {EUM_DEVICE_CUDA, true, EUM_BACKING_DEVICE, EUM_BACKING_AUTO},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        eum_backing_answer a = eum_choose_backing((eum_backing_question){cases[i].kind, cases[i].managed, true, cases[i].forced});
+        ck_assert_int_eq(a.backing, cases[i].answer);
+        ck_assert_int_eq(a.reason, EUM_BACKING_REASON_FORCED);
+    }
+}
+END_TEST
+
+START_TEST(every_reason_has_a_sentence)
+{
+    for (int reason = EUM_BACKING_REASON_FORCED; reason <= EUM_BACKING_REASON_WRAPPED; reason++)
+        for (int backing = EUM_BACKING_MANAGED; backing <= EUM_BACKING_DEVICE; backing++)
+            ck_assert_uint_gt(strlen(eum_backing_sentence(backing, reason)), 20);
+}
+END_TEST
+
+/* ---------------------------------------------------------------------------------------------- managed memory ----- */
+
+#define PAGE 2u
+#define PAGES 3u
+#define COVERED (PAGE * PAGES) /* what the extents cover */
+#define LENGTH (COVERED - 1)   /* the buffer's length: the last byte is padding */
+#define DEVICE 0
+
+/* What a driver knows of a page. */
+typedef struct page_state {
+    bool host, device, read_mostly, accessed_by;
+    bool content[PAGE]; /* bytes worth something */
+    bool unknown;       /* the extents do not know where it is */
+} page_state;
+
+enum { NEVER_WRITTEN, AT_HOST, AT_DEVICE, DUPLICATED, MOSTLY_HOST, MOSTLY_DEVICE, ASTRAY_HOST, ASTRAY_DEVICE, MAPPED_HOST, STATES };
+
+static page_state page_of(unsigned kind)
+{
+    page_state page = {.content = {true, true}};
+    switch (kind) {
+    case NEVER_WRITTEN:
+        return (page_state){0};
+    case AT_HOST:
+        page.host = true;
+        break;
+    case AT_DEVICE:
+        page.device = true;
+        break;
+    case DUPLICATED:
+        page.host = page.device = page.read_mostly = true;
+        break;
+    case MOSTLY_HOST:
+        page.host = page.read_mostly = true;
+        break;
+    case MOSTLY_DEVICE:
+        page.device = page.read_mostly = true;
+        break;
+    case ASTRAY_HOST:
+        page.host = page.unknown = true;
+        break;
+    case ASTRAY_DEVICE:
+        page.device = page.unknown = true;
+        break;
+    default:
+        page.host = page.accessed_by = true;
+        break;
+    }
+    return page;
+}
+
+static eum_extent_change state_change(const page_state *page)
+{
+    eum_extent_change change = EUM_EXTENT_CHANGE_NONE;
+    if (!page->unknown)
+        change.valid_add = (page->host ? EUM_AT_HOST : 0) | (page->device ? eum_at(DEVICE) : 0);
+    change.flags_set = (page->read_mostly ? EUM_EXTENT_READ_MOSTLY : 0) | (page->unknown ? EUM_EXTENT_ASTRAY : 0);
+    change.accessed_by_add = page->accessed_by ? eum_at(DEVICE) : 0;
+    return change;
+}
+
+typedef struct trial {
+    eum_use use;
+    page_state before[PAGES], pages[PAGES];
+    bool collapse_to_host; /* where copies collapse to is the driver's choice */
+    uint64_t moved;        /* by the model */
+} trial;
+
+/* Check writes to a pipe for every assertion that holds: far too slow for millions of them. */
+static void fail_trial(const trial *t, const char *what)
+{
+    ck_abort_msg(
+        "%s: access %d at %d, [%u, %u), role %d, discard %d, holds %d, pages (host, device, read-mostly) %d%d%d %d%d%d %d%d%d",
+        what, (int)t->use.access, (int)t->use.where, (unsigned)t->use.begin, (unsigned)t->use.end, (int)t->use.role,
+        t->use.can_discard, t->use.host_holds_page, t->before[0].host, t->before[0].device, t->before[0].read_mostly,
+        t->before[1].host, t->before[1].device, t->before[1].read_mostly, t->before[2].host, t->before[2].device,
+        t->before[2].read_mostly);
+}
+
+#define trial_assert(t, condition, what)                                                                                           \
+    do {                                                                                                                           \
+        if (!(condition))                                                                                                          \
+            fail_trial(t, what);                                                                                                   \
+    } while (0)
+
+static bool has_content(const page_state *page)
+{
+    return page->content[0] || page->content[1];
+}
+
+/* Bytes of whole pages that are overwritten and stand somewhere else. */
+static bool is_interior(const trial *t, uint64_t page)
+{
+    uint64_t end = (page + 1) * PAGE < LENGTH ? (page + 1) * PAGE : LENGTH;
+    return t->use.access == EUM_ACCESS_OVERWRITE && t->use.begin <= page * PAGE && t->use.end >= end;
+}
+
+static void drive_page(trial *t, page_state *page, const eum_step *step)
+{
+    bool to_host = step->where == EUM_LOCATION_HOST;
+    switch (step->kind) {
+    case EUM_STEP_UNSET_READ_MOSTLY:
+        trial_assert(t, page->read_mostly, "unset of a page that is not read-mostly");
+        page->read_mostly = false;
+        if (page->host && page->device)
+            *(t->collapse_to_host ? &page->device : &page->host) = false;
+        break;
+    case EUM_STEP_SET_READ_MOSTLY:
+        trial_assert(t, !page->read_mostly, "a hint that is already there");
+        page->read_mostly = true;
+        break;
+    case EUM_STEP_DISCARD:
+        memset(page->content, 0, sizeof page->content);
+        page->host = page->device = false;
+        break;
+    case EUM_STEP_PREFETCH:
+        if (has_content(page) && !(to_host ? page->host : page->device)) {
+            t->moved += PAGE;
+            trial_assert(t, !t->use.can_discard || !is_interior(t, (uint64_t)(page - t->pages)), "worthless bytes were moved");
+        }
+        if (!page->read_mostly || !has_content(page))
+            page->host = page->device = false;
+        *(to_host ? &page->host : &page->device) = true;
+        break;
+    case EUM_STEP_IN_PLACE:
+        page->accessed_by = true;
+        break;
+    case EUM_STEP_COPY:
+        trial_assert(t, false, "a copy of managed memory");
+    }
+}
+
+static bool reachable(const page_state *page, eum_location where, bool write)
+{
+    bool here = where == EUM_LOCATION_HOST ? page->host : page->device;
+    if (here && !(write && page->read_mostly))
+        return true;
+    return where != EUM_LOCATION_HOST && page->host && !page->device && page->accessed_by && !page->read_mostly;
+}
+
+static void check_extents(const trial *t, const eum_extents *extents)
+{
+    for (uint64_t i = 0; i < COVERED; i++) {
+        const eum_extent *e = &extents->items[eum_extents_find(extents, i)];
+        const page_state *page = &t->pages[i / PAGE];
+        trial_assert(t, (e->valid & EUM_AT_HOST) == 0 || page->host, "the extents believe in a copy on the host");
+        trial_assert(t, (e->valid & eum_at(DEVICE)) == 0 || page->device, "the extents believe in a copy on the device");
+        trial_assert(t, ((e->flags & EUM_EXTENT_READ_MOSTLY) != 0) == page->read_mostly, "the extents are wrong about read-mostly");
+        trial_assert(t, (e->accessed_by != 0) <= page->accessed_by, "the extents believe in accessed-by");
+        bool worthless = e->valid == 0 && (e->flags & EUM_EXTENT_ASTRAY) == 0;
+        trial_assert(t, !(worthless && page->content[i % PAGE]), "the extents forget bytes");
+    }
+}
+
+static void check_bytes(const trial *t)
+{
+    for (uint64_t i = 0; i < LENGTH; i++) {
+        bool replaced = t->use.access == EUM_ACCESS_OVERWRITE && i >= t->use.begin && i < t->use.end;
+        if (t->before[i / PAGE].content[i % PAGE] && !replaced)
+            trial_assert(t, t->pages[i / PAGE].content[i % PAGE], "bytes that are kept were dropped");
+    }
+    for (uint64_t i = t->use.begin; i < t->use.end; i++)
+        trial_assert(t, reachable(&t->pages[i / PAGE], t->use.where, t->use.access != EUM_ACCESS_READ), "a touch would fault");
+}
+
+static void check_steps(const trial *t, const eum_plan *plan)
+{
+    eum_step_kind newest = EUM_STEP_UNSET_READ_MOSTLY;
+    for (size_t i = 0; i < plan->count; i++) {
+        const eum_step *step = &plan->steps[i];
+        trial_assert(t, step->begin < step->end && step->end <= COVERED, "an empty step, or one beyond the end");
+        trial_assert(t, step->begin % PAGE == 0 && step->end % PAGE == 0, "a step on part of a page");
+        trial_assert(t, step->kind >= newest, "steps out of order");
+        newest = step->kind;
+        for (uint64_t p = step->begin / PAGE; p < step->end / PAGE; p++) {
+            bool needed = !is_interior(t, p);
+            if (step->kind == EUM_STEP_DISCARD)
+                trial_assert(t, !needed, "a discard of a page with bytes that are kept");
+            if (step->kind == EUM_STEP_PREFETCH && t->use.can_discard && !needed && !t->before[p].unknown)
+                trial_assert(t, step->moving == 0 || step->end - step->begin > PAGE, "worthless bytes travel");
+        }
+    }
+    if (t->use.access == EUM_ACCESS_OVERWRITE && t->use.can_discard && t->use.begin == 0 && t->use.end == LENGTH)
+        for (size_t i = 0; i < plan->count; i++)
+            trial_assert(t, plan->steps[i].moving == 0, "bytes travel although all of them are worthless");
+}
+
+static uint64_t planned_bytes(const eum_plan *plan)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < plan->count; i++)
+        sum += plan->steps[i].moving;
+    return sum;
+}
+
+static void check_counts(const trial *t, const eum_plan *plan, bool all_known)
+{
+    uint64_t planned = planned_bytes(plan);
+    /* Where duplicates collapse to is the driver's choice; the plan counts on the preferred location, or the host. */
+    for (size_t p = 0; p < PAGES; p++)
+        if (t->before[p].host && t->before[p].device && t->collapse_to_host == (t->use.role == EUM_ROLE_TARGETS))
+            return;
+    trial_assert(t, t->moved <= planned, "more moves than the plan says");
+    if (all_known)
+        trial_assert(t, planned == t->moved, "the plan says that more moves than does");
+    bool in_place_on_device = eum_use_in_place(&t->use);
+    if (t->use.access == EUM_ACCESS_OVERWRITE && !t->use.can_discard && t->use.where != EUM_LOCATION_HOST && !in_place_on_device)
+        for (size_t i = 0; i < plan->count; i++)
+            for (uint64_t p = plan->steps[i].begin / PAGE; p < plan->steps[i].end / PAGE; p++)
+                trial_assert(t,
+                             !(plan->steps[i].kind == EUM_STEP_PREFETCH && plan->steps[i].where != EUM_LOCATION_HOST &&
+                               plan->steps[i].moving > 0 && plan->steps[i].end - plan->steps[i].begin == PAGE && is_interior(t, p)),
+                             "worthless bytes travel to the device");
+}
+
+static bool all_known(const page_state *pages)
+{
+    for (size_t p = 0; p < PAGES; p++)
+        if (pages[p].unknown || pages[p].read_mostly)
+            return false;
+    return true;
+}
+
+static void try_one(trial *t)
+{
+    eum_extents extents;
+    eum_plan plan;
+    eum_extents_init(&extents, COVERED, 0, 0);
+    trial_assert(t, eum_extents_reserve(&extents, 40), "no memory");
+    for (uint64_t p = 0; p < PAGES; p++) {
+        eum_extent_change change = state_change(&t->before[p]);
+        eum_extents_change(&extents, p * PAGE, (p + 1) * PAGE, &change);
+    }
+    memcpy(t->pages, t->before, sizeof t->pages);
+    t->moved = 0;
+    eum_plan_init(&plan);
+    eum_plan_use(&plan, &extents, &t->use);
+    trial_assert(t, !plan.no_memory, "no memory");
+    check_steps(t, &plan);
+    for (size_t i = 0; i < plan.count; i++) {
+        for (uint64_t p = plan.steps[i].begin / PAGE; p < plan.steps[i].end / PAGE; p++)
+            drive_page(t, &t->pages[p], &plan.steps[i]);
+        eum_extent_change change = eum_step_change(&plan.steps[i]);
+        eum_extents_change(&extents, plan.steps[i].begin, plan.steps[i].end, &change);
+    }
+    check_bytes(t);
+    check_extents(t, &extents);
+    check_counts(t, &plan, all_known(t->before));
+
+    /* The same use again finds everything in place. */
+    eum_plan again;
+    eum_plan_init(&again);
+    if (t->use.access != EUM_ACCESS_OVERWRITE || !t->use.can_discard) {
+        eum_plan_use(&again, &extents, &t->use);
+        trial_assert(t, again.count == 0, "the same use again moves or hints again");
+    }
+    eum_plan_free(&again);
+    eum_plan_free(&plan);
+    eum_extents_free(&extents);
+}
+
+static void try_all_ranges(trial *t)
+{
+    for (uint64_t begin = 0; begin < LENGTH; begin++) {
+        for (uint64_t end = begin + 1; end <= LENGTH; end++) {
+            t->use.begin = begin;
+            t->use.end = end;
+            try_one(t);
+        }
+    }
+}
+
+static void try_all_uses(trial *t)
+{
+    static const eum_location places[] = {EUM_LOCATION_HOST, DEVICE};
+    for (eum_access access = EUM_ACCESS_READ; access <= EUM_ACCESS_OVERWRITE; access++) {
+        for (size_t place = 0; place < 2; place++) {
+            for (eum_role role = EUM_ROLE_AUTO; role <= EUM_ROLE_STREAM; role++) {
+                for (unsigned bits = 0; bits < 8; bits++) {
+                    if (places[place] == EUM_LOCATION_HOST && (bits & 2) != 0)
+                        continue;
+                    t->use = (eum_use){.access = access,
+                                       .where = places[place],
+                                       .backing = EUM_BACKING_MANAGED,
+                                       .role = role,
+                                       .page = PAGE,
+                                       .bytes = COVERED,
+                                       .length = LENGTH,
+                                       .can_discard = (bits & 1) != 0,
+                                       .host_holds_page = (bits & 2) != 0,
+                                       .concurrent = true};
+                    t->collapse_to_host = (bits & 4) != 0;
+                    try_all_ranges(t);
+                }
+            }
+        }
+    }
+}
+
+/* One test for each state of the first page, so that a failure says where, and the time is divided. */
+START_TEST(after_the_plan_no_touch_of_managed_memory_faults_and_no_byte_is_lost)
+{
+    trial t;
+    for (unsigned second = 0; second < STATES; second++) {
+        for (unsigned third = 0; third < STATES; third++) {
+            t.before[0] = page_of((unsigned)_i);
+            t.before[1] = page_of(second);
+            t.before[2] = page_of(third);
+            t.before[2].content[PAGE - 1] = false; /* padding */
+            try_all_uses(&t);
+        }
+    }
+}
+END_TEST
+
+START_TEST(without_concurrent_access_managed_memory_is_left_to_the_driver)
+{
+    eum_extents extents;
+    eum_plan plan;
+    eum_extents_init(&extents, COVERED, EUM_AT_HOST, 0);
+    eum_plan_init(&plan);
+    eum_use use = {.end = LENGTH,
+                   .access = EUM_ACCESS_READ,
+                   .where = DEVICE,
+                   .backing = EUM_BACKING_MANAGED,
+                   .page = PAGE,
+                   .bytes = COVERED,
+                   .length = LENGTH};
+    eum_plan_use(&plan, &extents, &use);
+    ck_assert_uint_eq(plan.count, 0);
+    eum_extents_free(&extents);
+}
+END_TEST
+
+START_TEST(memory_that_stays_where_it_is_is_never_moved)
+{
+    static const eum_backing backings[] = {EUM_BACKING_HOST, EUM_BACKING_MAPPED, EUM_BACKING_DEVICE};
+    for (size_t i = 0; i < 3; i++) {
+        for (eum_access access = EUM_ACCESS_READ; access <= EUM_ACCESS_OVERWRITE; access++) {
+            eum_extents extents;
+            eum_plan plan;
+            eum_extents_init(&extents, LENGTH, EUM_AT_HOST, 0);
+            eum_plan_init(&plan);
+            eum_use use = {.end = LENGTH,
+                           .access = access,
+                           .where = DEVICE,
+                           .backing = backings[i],
+                           .page = 1,
+                           .bytes = LENGTH,
+                           .length = LENGTH};
+            eum_plan_use(&plan, &extents, &use);
+            ck_assert_uint_eq(plan.count, 0);
+            eum_extents_free(&extents);
+        }
+    }
+}
+END_TEST
+
+START_TEST(an_empty_use_plans_nothing)
+{
+    eum_extents extents;
+    eum_plan plan;
+    eum_extents_init(&extents, COVERED, EUM_AT_HOST, 0);
+    eum_plan_init(&plan);
+    for (int backing = EUM_BACKING_MANAGED; backing <= EUM_BACKING_MIRRORED; backing++) {
+        eum_use use = {.begin = 3,
+                       .end = 3,
+                       .access = EUM_ACCESS_READ_WRITE,
+                       .where = DEVICE,
+                       .backing = backing,
+                       .page = PAGE,
+                       .bytes = COVERED,
+                       .length = LENGTH,
+                       .concurrent = true};
+        eum_plan_use(&plan, &extents, &use);
+        ck_assert_uint_eq(plan.count, 0);
+        uint64_t begin, end;
+        eum_use_footprint(&use, &begin, &end);
+        ck_assert_uint_eq(begin, end);
+    }
+    eum_extents_free(&extents);
+}
+END_TEST
+
+/* ---------------------------------------------------------------------------------------------------- mirrored ----- */
+
+#define SMALL 6u
+
+#define demand(condition)                                                                                                          \
+    do {                                                                                                                           \
+        if (!(condition))                                                                                                          \
+            ck_abort_msg("%s", #condition);                                                                                        \
+    } while (0)
+
+static void try_mirrored(const eum_locations *valid, eum_access access, eum_location where, uint64_t begin, uint64_t end)
+{
+    eum_extents extents;
+    eum_plan plan;
+    eum_extents_init(&extents, SMALL, 0, 0);
+    demand(eum_extents_reserve(&extents, 20));
+    uint64_t expected = 0;
+    for (uint64_t i = 0; i < SMALL; i++) {
+        eum_extent_change change = EUM_EXTENT_CHANGE_NONE;
+        change.valid_add = valid[i];
+        eum_extents_change(&extents, i, i + 1, &change);
+        bool elsewhere = valid[i] != 0 && (valid[i] & eum_at(where)) == 0;
+        expected += i >= begin && i < end && elsewhere && access != EUM_ACCESS_OVERWRITE;
+    }
+    eum_plan_init(&plan);
+    eum_use use = {begin, end, access, where, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, SMALL, SMALL, false, false, false};
+    eum_plan_use(&plan, &extents, &use);
+    uint64_t moving = 0;
+    for (size_t i = 0; i < plan.count; i++) {
+        const eum_step *step = &plan.steps[i];
+        demand((step->kind) == (EUM_STEP_COPY));
+        demand((step->to_host) == (where == EUM_LOCATION_HOST));
+        demand(step->begin >= begin);
+        demand(step->end <= end);
+        for (uint64_t k = step->begin; k < step->end; k++)
+            demand(step->to_host ? (valid[k] & eum_at(step->where)) != 0 : (valid[k] & EUM_AT_HOST) != 0);
+        moving += step->moving;
+        eum_extent_change change = eum_step_change(step);
+        eum_extents_change(&extents, step->begin, step->end, &change);
+    }
+    demand(moving == expected);
+    eum_extent_change change = eum_use_change(&use, 1);
+    eum_extents_change(&extents, begin, end, &change);
+    for (uint64_t i = 0; i < SMALL; i++) {
+        eum_locations now = extents.items[eum_extents_find(&extents, i)].valid;
+        if (i < begin || i >= end)
+            demand(now == valid[i]);
+        else if (access != EUM_ACCESS_READ)
+            demand(now == eum_at(where));
+        else if (valid[i] != 0)
+            demand(now == (valid[i] | eum_at(where)));
+    }
+    eum_plan_free(&plan);
+    eum_extents_free(&extents);
+}
+
+START_TEST(mirrored_bytes_are_copied_exactly_where_they_are_needed_and_not_valid)
+{
+    static const eum_location places[] = {EUM_LOCATION_HOST, DEVICE};
+    for (unsigned state = 0; state < 4096; state++) {
+        eum_locations valid[SMALL];
+        for (unsigned i = 0; i < SMALL; i++)
+            valid[i] = state >> (2 * i) & 3u;
+        for (uint64_t begin = 0; begin < SMALL; begin++)
+            for (uint64_t end = begin + 1; end <= SMALL; end++)
+                for (eum_access access = EUM_ACCESS_READ; access <= EUM_ACCESS_OVERWRITE; access++)
+                    try_mirrored(valid, access, places[(state + begin + end) % 2], begin, end);
+    }
+}
+END_TEST
+
+START_TEST(contiguous_bytes_are_one_copy)
+{
+    eum_extents extents;
+    eum_plan plan;
+    eum_extents_init(&extents, 1000, EUM_AT_HOST, 0);
+    ck_assert(eum_extents_reserve(&extents, 2));
+    eum_extent_change change = EUM_EXTENT_CHANGE_NONE;
+    change.flags_set = EUM_EXTENT_UNDEFINED;
+    eum_extents_change(&extents, 300, 400, &change); /* splits, and says nothing about where the bytes are */
+    eum_plan_init(&plan);
+    eum_use use = {0, 1000, EUM_ACCESS_READ_WRITE, DEVICE, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 1000, 1000, false, false, false};
+    eum_plan_use(&plan, &extents, &use);
+    ck_assert_uint_eq(plan.count, 1);
+    ck_assert_uint_eq(plan.steps[0].moving, 1000);
+    eum_plan_free(&plan);
+    eum_extents_free(&extents);
+}
+END_TEST
+
+START_TEST(a_plan_of_many_pieces_grows)
+{
+    eum_extents extents;
+    eum_plan plan;
+    eum_extents_init(&extents, 1000, 0, 0);
+    ck_assert(eum_extents_reserve(&extents, 500));
+    eum_extent_change change = EUM_EXTENT_CHANGE_NONE;
+    change.valid_add = EUM_AT_HOST;
+    for (uint64_t i = 0; i < 200; i++)
+        eum_extents_change(&extents, 5 * i, 5 * i + 3, &change);
+    eum_plan_init(&plan);
+    eum_use use = {0, 1000, EUM_ACCESS_READ, DEVICE, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 1000, 1000, false, false, false};
+    eum_plan_use(&plan, &extents, &use);
+    ck_assert(!plan.no_memory);
+    ck_assert_uint_eq(plan.count, 200);
+    for (size_t i = 0; i < plan.count; i++)
+        ck_assert_uint_eq(plan.steps[i].begin, 5 * i);
+    eum_plan_free(&plan);
+    eum_extents_free(&extents);
+}
+END_TEST
+
+/* ------------------------------------------------------------------------------------------------------- roles ----- */
+
+START_TEST(results_and_streams_are_used_in_place_by_the_device_only)
+{
+    for (eum_role role = EUM_ROLE_AUTO; role <= EUM_ROLE_STREAM; role++) {
+        eum_use use = {.end = 1,
+                       .access = EUM_ACCESS_OVERWRITE,
+                       .where = DEVICE,
+                       .backing = EUM_BACKING_MANAGED,
+                       .role = role,
+                       .page = PAGE,
+                       .bytes = COVERED,
+                       .length = LENGTH,
+                       .concurrent = true};
+        ck_assert_int_eq(eum_use_in_place(&use), role == EUM_ROLE_RESULTS || role == EUM_ROLE_STREAM);
+        use.where = EUM_LOCATION_HOST;
+        ck_assert(!eum_use_in_place(&use));
+        use.where = DEVICE;
+        use.backing = EUM_BACKING_MIRRORED;
+        ck_assert(!eum_use_in_place(&use));
+    }
+}
+END_TEST
+
+Suite *placement_suite(void)
+{
+    Suite *suite = suite_create("placement");
+    TCase *tests = tcase_create("placement");
+    tcase_set_timeout(tests, 240);
+    tcase_add_test(tests, the_backing_follows_from_what_the_device_can_do);
+    tcase_add_test(tests, a_forced_backing_is_that_one_or_none);
+    tcase_add_test(tests, every_reason_has_a_sentence);
+    tcase_add_loop_test(tests, after_the_plan_no_touch_of_managed_memory_faults_and_no_byte_is_lost, 0, STATES);
+    tcase_add_test(tests, without_concurrent_access_managed_memory_is_left_to_the_driver);
+    tcase_add_test(tests, memory_that_stays_where_it_is_is_never_moved);
+    tcase_add_test(tests, an_empty_use_plans_nothing);
+    tcase_add_test(tests, mirrored_bytes_are_copied_exactly_where_they_are_needed_and_not_valid);
+    tcase_add_test(tests, contiguous_bytes_are_one_copy);
+    tcase_add_test(tests, a_plan_of_many_pieces_grows);
+    tcase_add_test(tests, results_and_streams_are_used_in_place_by_the_device_only);
+    suite_add_tcase(suite, tests);
+    return suite;
+}
