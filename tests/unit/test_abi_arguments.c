@@ -21,6 +21,8 @@ START_TEST(null_outputs_are_refused)
     EXPECT(eum_buffer_get_info(buffer, NULL), EUM_ERROR_INVALID_ARGUMENT, "eum_buffer_info");
     EXPECT(eum_faults_end(context, NULL), EUM_ERROR_INVALID_ARGUMENT, "eum_faults");
     EXPECT(eum_buffer_faults(buffer, NULL), EUM_ERROR_INVALID_ARGUMENT, "eum_faults");
+    EXPECT(eum_stream_native(stream, NULL), EUM_ERROR_INVALID_ARGUMENT, "out_cuda_stream is NULL");
+    EXPECT(eum_job_cuda_event((eum_job){context, 1, 1}, NULL), EUM_ERROR_INVALID_ARGUMENT, "out_cuda_event is NULL");
     eum_argument argument = {whole(buffer), EUM_ACCESS_READ, 0};
     EXPECT(eum_stream_acquire(stream, &argument, 1, NULL), EUM_ERROR_INVALID_ARGUMENT, "out_addresses is NULL");
     /* and nothing happened to what the calls were about */

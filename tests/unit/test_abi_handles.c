@@ -20,6 +20,8 @@ CALL(use_job_wait, void *h, eum_job_wait((eum_job){h, 1, 1}, 0))
 CALL(use_faults_begin, void *h, eum_faults_begin(h))
 CALL(use_faults_end, void *h, eum_faults_end(h, &out.faults))
 CALL(use_buffer_faults, void *h, eum_buffer_faults(h, &out.faults))
+CALL(use_job_event, void *h, eum_job_cuda_event((eum_job){h, 1, 1}, &out.pointer))
+CALL(use_native, void *h, eum_stream_native(h, &out.pointer))
 CALL(use_acquire_argument, void *h, acquire_with(stream, whole(h), EUM_ACCESS_READ, 0))
 CALL(use_release_argument, void *h, release_with(stream, whole(h), EUM_ACCESS_READ, 0))
 CALL(use_acquire, void *h, acquire_with(h, whole(buffer), EUM_ACCESS_READ, 0))
@@ -67,6 +69,8 @@ static const struct {
     {"eum_faults_begin", CONTEXT, false, use_faults_begin},
     {"eum_faults_end", CONTEXT, false, use_faults_end},
     {"eum_buffer_faults", BUFFER, false, use_buffer_faults},
+    {"eum_job_cuda_event", CONTEXT, false, use_job_event},
+    {"eum_stream_native", STREAM, false, use_native},
     {"eum_stream_acquire, argument 0", BUFFER, false, use_acquire_argument},
     {"eum_stream_release, argument 0", BUFFER, false, use_release_argument},
     {"eum_stream_acquire", STREAM, false, use_acquire},
@@ -190,6 +194,7 @@ START_TEST(sentences_say_which_of_several_handles_it_was)
     EXPECT(use_launch_argument(&out), EUM_ERROR_INVALID_HANDLE, "argument 0: ");
     EXPECT(use_cosine_scores(&out), EUM_ERROR_INVALID_HANDLE, "scores: ");
     EXPECT(use_job_wait(&out), EUM_ERROR_INVALID_HANDLE, "the job's context: ");
+    EXPECT(use_job_event(&out), EUM_ERROR_INVALID_HANDLE, "the job's context: ");
 }
 END_TEST
 

@@ -1,5 +1,8 @@
 /* Launches and similarity in the C ABI: what their configurations may say, and what kernels get to see.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include <stdatomic.h>
+#include <unistd.h>
+
 #include "abi_fixture.h"
 
 /* ------------------------------------------------------------------------------------------------- launches -------- */
@@ -121,6 +124,66 @@ START_TEST(kernels_are_told_what_the_launch_says)
 }
 END_TEST
 
+static int32_t fail_with_42(const eum_kernel_call *call)
+{
+    (void)call;
+    return 42;
+}
+
+typedef struct told {
+    atomic_int calls;
+    eum_status status;
+} told;
+
+static void tell(void *user, eum_status status)
+{
+    told *it = user;
+    it->status = status;
+    atomic_fetch_add(&it->calls, 1);
+}
+
+static void wait_until_told(const told *it)
+{
+    while (atomic_load(&it->calls) == 0)
+        usleep(100);
+}
+
+START_TEST(on_done_is_called_once_with_what_synchronize_would_return)
+{
+    told fine = {0, -1}, failed = {0, -1};
+    eum_launch_config config = EUM_LAUNCH_CONFIG_INIT;
+    config.cpu = do_nothing;
+    OK(eum_launch(stream, &config, NULL));
+    OK(eum_stream_on_done(stream, tell, &fine));
+    wait_until_told(&fine);
+    ck_assert_int_eq(fine.status, EUM_OK);
+    config.cpu = fail_with_42;
+    OK(eum_launch(stream, &config, NULL));
+    OK(eum_stream_on_done(stream, tell, &failed));
+    wait_until_told(&failed);
+    ck_assert_int_eq(failed.status, EUM_ERROR_JOB_FAILED);
+    (void)eum_stream_synchronize(stream); /* says so too, unless the callback's news counts as the report */
+    OK(eum_stream_synchronize(stream));
+    ck_assert_int_eq(atomic_load(&fine.calls), 1);
+    ck_assert_int_eq(atomic_load(&failed.calls), 1);
+}
+END_TEST
+
+START_TEST(cudas_own_streams_and_events_are_not_on_the_host)
+{
+    eum_job job = {NULL, 0, 0};
+    eum_launch_config config = EUM_LAUNCH_CONFIG_INIT;
+    config.cpu = do_nothing;
+    OK(eum_launch(stream, &config, &job));
+    poison();
+    EXPECT(eum_stream_native(stream, &out.pointer), EUM_ERROR_NOT_SUPPORTED, "");
+    EXPECT(eum_job_cuda_event(job, &out.pointer), EUM_ERROR_NOT_SUPPORTED, "");
+    EXPECT(eum_stream_wrap(context, NULL, &out.stream), EUM_ERROR_NOT_SUPPORTED, "");
+    untouched("calls for CUDA's own objects");
+    OK(eum_job_wait(job, -1));
+}
+END_TEST
+
 START_TEST(handles_of_two_contexts_do_not_mix)
 {
     eum_context *other = host_context();
@@ -217,6 +280,8 @@ Suite *abi_launch_suite(void)
     tcase_add_test(launches, arguments_of_acquire_and_release_are_checked);
     tcase_add_test(launches, acquired_views_have_addresses_until_they_are_released);
     tcase_add_test(launches, kernels_are_told_what_the_launch_says);
+    tcase_add_test(launches, on_done_is_called_once_with_what_synchronize_would_return);
+    tcase_add_test(launches, cudas_own_streams_and_events_are_not_on_the_host);
     tcase_add_test(launches, handles_of_two_contexts_do_not_mix);
     tcase_add_test(launches, cosine_operands_must_fit_their_shape);
     tcase_add_test(launches, cosine_uses_exactly_the_bytes_that_it_needs);
