@@ -758,6 +758,20 @@ extern "C" {
     pub fn eum_launch_config_init(config: *mut eum_launch_config);
     pub fn eum_launch(stream: *mut eum_stream, config: *const eum_launch_config, out: *mut eum_job) -> eum_status;
     pub fn eum_stream_on_done(stream: *mut eum_stream, fn_: eum_done_fn, user: *mut c_void) -> eum_status;
+    pub fn eum_stream_native(stream: *mut eum_stream, out_cuda_stream: *mut *mut c_void) -> eum_status;
+    pub fn eum_job_cuda_event(job: eum_job, out_cuda_event: *mut *mut c_void) -> eum_status;
+    pub fn eum_stream_acquire(
+        stream: *mut eum_stream,
+        arguments: *const eum_argument,
+        count: usize,
+        out_addresses: *mut *mut c_void,
+    ) -> eum_status;
+    pub fn eum_stream_release(
+        stream: *mut eum_stream,
+        arguments: *const eum_argument,
+        count: usize,
+        out: *mut eum_job,
+    ) -> eum_status;
     pub fn eum_cosine_config_init(config: *mut eum_cosine_config);
     pub fn eum_cosine(stream: *mut eum_stream, config: *const eum_cosine_config, out: *mut eum_job) -> eum_status;
     pub fn eum_info_init(info: *mut eum_info);
