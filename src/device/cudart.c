@@ -25,6 +25,7 @@ static void cuda_close(eum_device *base)
     cuda_device *device = cuda_of(base);
     cuda_scope scope;
     bool usable = cuda_enter_primary(device->primary, &scope) == cudaSuccess;
+    cuda_count_close(device, usable);
     cuda_events_destroy(device, usable);
     if (usable)
         cuda_leave(&scope);
@@ -55,6 +56,9 @@ static const struct eum_device_ops cuda_ops = {
     .submit = cuda_submit,
     .host_call = cuda_host_call,
     .synchronize = cuda_synchronize,
+    .count_begin = cuda_count_begin,
+    .count_end = cuda_count_end,
+    .count_read = cuda_count_read,
     .native = cuda_native,
     .export_event = cuda_export_event,
 };

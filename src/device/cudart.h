@@ -1,5 +1,5 @@
 /* cudart: what the files of the CUDA device share: cudart.c (opening, the table), cudart_call.c (how a call is made and how it fails),
- * cudart_memory.c, cudart_stream.c. Only these include CUDA's headers.
+ * cudart_memory.c, cudart_stream.c, cudart_queue.c, cudart_count.c. Only these include CUDA's headers.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #ifndef EUM_DEVICE_CUDART_H
 #define EUM_DEVICE_CUDART_H
@@ -44,6 +44,7 @@ typedef struct cuda_device {
     atomic_int fatal; /* the CUDA code that ended the device, 0 while it lives */
     pthread_mutex_t mutex;
     cuda_event *spare_events; /* of no mark, for any stream of the device; under the mutex */
+    struct cuda_window *window; /* of the counters; NULL until the first */
 } cuda_device;
 
 static inline cuda_device *cuda_of(eum_device *device)
@@ -125,5 +126,13 @@ eum_status cuda_prefetch(eum_dstream *stream, const eum_block *block, size_t off
 eum_status cuda_discard(eum_dstream *stream, const eum_block *block, size_t offset, size_t bytes);
 eum_status cuda_submit(eum_dstream *stream, eum_task *task);
 eum_status cuda_host_call(eum_dstream *stream, void (*fn)(void *user), void *user);
+
+/* ---- counting (cudart_count.c) ---- */
+
+eum_status cuda_count_begin(eum_device *device);
+eum_status cuda_count_end(eum_device *device);
+void cuda_count_read(eum_device *device, const eum_block *block, eum_faults *out);
+/* Ends what counting there is and frees it. usable: inside enter and leave. */
+void cuda_count_close(cuda_device *device, bool usable);
 
 #endif
