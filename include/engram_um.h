@@ -223,7 +223,8 @@ EUM_API void eum_buffer_config_init(eum_buffer_config *config);
 /* Allocates `bytes`, aligned to 64 bytes at least (2 MiB where large). 0 bytes is legal and touches no device.
  * Memory: *out is owned; eum_buffer_destroy (or eum_buffer_into_raw) ends it. It keeps the context's insides alive.
  * Errors: EUM_ERROR_OUT_OF_MEMORY, EUM_ERROR_OUT_OF_DEVICE_MEMORY, EUM_ERROR_OVER_BUDGET, EUM_ERROR_NOT_SUPPORTED (the
- *   backing does not exist on this device), EUM_ERROR_INVALID_ENUM, EUM_ERROR_SIZE_OVERFLOW. */
+ *   backing does not exist on this device), EUM_ERROR_INVALID_ENUM, EUM_ERROR_SIZE_OVERFLOW, EUM_ERROR_IN_CALLBACK (with
+ *   EUM_BUFFER_ZEROED, which may wait). */
 EUM_API eum_status eum_buffer_create(eum_context *context, size_t bytes, const eum_buffer_config *config, eum_buffer **out);
 
 /* Ends memory that was adopted or given up: called once with what it was registered with. */

@@ -276,6 +276,10 @@ eum_status eum_buf_create(eum_ctx *ctx, size_t bytes, const eum_buffer_config *c
     if (bytes > SIZE_MAX / 2)
         return eum_fail(EUM_ERROR_SIZE_OVERFLOW, "a buffer of %zu bytes is larger than any address space; check how the size was computed",
                         bytes);
+    bool zeroed = (config->flags & EUM_BUFFER_ZEROED) != 0 && bytes > 0;
+    eum_status status = zeroed ? eum_check_may_wait("eum_buffer_create with EUM_BUFFER_ZEROED") : EUM_OK;
+    if (status != EUM_OK)
+        return status;
     eum_buf *buf = calloc(1, sizeof *buf);
     if (buf == NULL)
         return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory for a buffer; free some host memory");
@@ -283,7 +287,7 @@ eum_status eum_buf_create(eum_ctx *ctx, size_t bytes, const eum_buffer_config *c
     buf->bytes = bytes;
     buf->role = config->role;
     buf->ownership = EUM_OWNED;
-    eum_status status = eum_ctx_lock(ctx, "eum_buffer_create");
+    status = eum_ctx_lock(ctx, "eum_buffer_create");
     if (status != EUM_OK) {
         free(buf);
         return status;
@@ -300,7 +304,7 @@ eum_status eum_buf_create(eum_ctx *ctx, size_t bytes, const eum_buffer_config *c
     eum_ctx_hold(ctx);
     count_live(buf);
     eum_ctx_unlock(ctx);
-    if ((config->flags & EUM_BUFFER_ZEROED) != 0 && bytes > 0) {
+    if (zeroed) {
         status = zero(buf);
         if (status != EUM_OK) {
             eum_error saved;
