@@ -272,6 +272,20 @@ START_TEST(buffers_and_streams_outlive_their_context)
 }
 END_TEST
 
+START_TEST(jobs_of_every_stream_name_their_context)
+{
+    eum_stream *own = NULL;
+    OK(eum_stream_create(context, NULL, &own));
+    OK(launch_with(own, whole(buffer), EUM_ACCESS_READ, 0));
+    ck_assert_ptr_eq(out.job.context, context);
+    OK(eum_job_wait(out.job, -1));
+    OK(launch_with(stream, whole(buffer), EUM_ACCESS_READ, 0));
+    ck_assert_ptr_eq(out.job.context, context);
+    OK(eum_job_wait(out.job, -1));
+    OK(eum_stream_destroy(own));
+}
+END_TEST
+
 START_TEST(a_job_of_all_zeroes_is_done)
 {
     eum_job none = {NULL, 0, 0};
@@ -410,6 +424,7 @@ Suite *abi_suite(void)
     tcase_add_test(lifetimes, the_default_stream_is_one_handle_and_not_the_callers_to_destroy);
     tcase_add_test(lifetimes, the_default_stream_ends_with_its_context);
     tcase_add_test(lifetimes, buffers_and_streams_outlive_their_context);
+    tcase_add_test(lifetimes, jobs_of_every_stream_name_their_context);
     tcase_add_test(lifetimes, a_job_of_all_zeroes_is_done);
     tcase_add_test(lifetimes, into_raw_ends_the_handle_and_the_memory_lives_on);
     tcase_add_test(lifetimes, calls_that_would_wait_are_refused_in_callbacks);
