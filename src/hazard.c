@@ -37,6 +37,15 @@ void eum_hazards_conflicts(const eum_hazards *set, uint64_t begin, uint64_t end,
     }
 }
 
+void eum_hazards_writers(const eum_hazards *set, uint64_t begin, uint64_t end, void (*visit)(void *arg, eum_point point), void *arg)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        const eum_hazard *h = &set->items[i];
+        if (h->begin < end && begin < h->end && (h->kind == EUM_HAZARD_WRITE || h->kind == EUM_HAZARD_MOVE))
+            visit(arg, h->point);
+    }
+}
+
 /* Is waiting for `newer` enough to have waited for `old`, for everybody who would have waited for old? */
 static bool supersedes(const eum_hazard *newer, const eum_hazard *old)
 {
@@ -44,8 +53,8 @@ static bool supersedes(const eum_hazard *newer, const eum_hazard *old)
         return false;
     if (newer->kind == EUM_HAZARD_WRITE || newer->kind == EUM_HAZARD_MOVE)
         return true; /* it waited for old itself */
-    if (old->kind != EUM_HAZARD_READ)
-        return newer->kind == EUM_HAZARD_COPY; /* likewise */
+    if (old->kind != EUM_HAZARD_READ) /* a writer stays visible as one: see eum_hazards_writers */
+        return newer->kind == EUM_HAZARD_COPY && old->kind == EUM_HAZARD_COPY;
     return old->point.stream == newer->point.stream;
 }
 
@@ -67,6 +76,10 @@ static void merge_streams(eum_hazards *set)
             a->begin = a->begin < b->begin ? a->begin : b->begin;
             a->end = a->end > b->end ? a->end : b->end;
             a->point.sequence = a->point.sequence > b->point.sequence ? a->point.sequence : b->point.sequence;
+            if (b->kind == EUM_HAZARD_WRITE)
+                a->kind = EUM_HAZARD_WRITE;
+            else if (a->kind == EUM_HAZARD_COPY)
+                a->kind = b->kind;
             set->items[k] = set->items[--set->count];
         }
     }

@@ -233,14 +233,17 @@ static void let_go(eum_launch_record *record)
 /* The submitted kernel has no point: the device refused the mark. Wait for everything, so that nothing is in flight unseen. */
 static eum_status without_point(eum_ctx *ctx, eum_launch_record *written, eum_status status)
 {
-    eum_error saved;
-    eum_error_save(&saved);
-    eum_ctx_unlock(ctx);
-    (void)ctx->device->ops->synchronize(ctx->device);
-    pthread_mutex_lock(&ctx->lock);
+    eum_moves_quiesce(ctx);
     mark_written(written, true);
-    eum_error_restore(&saved);
     return status;
+}
+
+static bool has_discards(const eum_plan *plan)
+{
+    for (size_t i = 0; i < plan->count; i++)
+        if (plan->steps[i].kind == EUM_STEP_DISCARD)
+            return true;
+    return false;
 }
 
 static eum_status submit(eum_launch_record *record, const eum_launch_request *request, eum_move *moves, eum_job *out)
@@ -260,17 +263,22 @@ static eum_status submit(eum_launch_record *record, const eum_launch_request *re
         eum_error saved;
         eum_error_save(&saved);
         let_go(record);
-        if (eum_strm_mark(stream, &point) == EUM_OK)
-            eum_moves_commit(moves, request->count, point, false);
-        if (status == EUM_ERROR_LAUNCH_FAILED)
-            mark_written(&written, true); /* the callback may have started something */
+        /* A GPU callback may have started something; what was discarded is gone in any case. */
+        for (size_t i = 0; i < request->count; i++) {
+            eum_launch_record one = {.count = 1, .ranges = &written.ranges[i], .accesses = &written.accesses[i]};
+            if ((status == EUM_ERROR_LAUNCH_FAILED && ctx->device->caps.kind == EUM_DEVICE_CUDA) || has_discards(&moves[i].plan))
+                mark_written(&one, true);
+        }
         free(record);
         eum_error_restore(&saved);
         return status;
     }
     status = eum_strm_mark(stream, &point);
-    if (status != EUM_OK)
+    if (status != EUM_OK) {
+        if (ctx->device->caps.kind != EUM_DEVICE_CUDA)
+            record->sequence = 0; /* no job has it */
         return without_point(ctx, &written, status);
+    }
     if (ctx->device->caps.kind != EUM_DEVICE_CUDA)
         record->sequence = point.sequence;
     eum_moves_commit(moves, request->count, point, true);

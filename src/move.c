@@ -11,7 +11,8 @@ static bool host_holds_page(const eum_buf *buf, const eum_use *use)
     for (size_t i = 0; i < buf->lease_count; i++) {
         const eum_lease *lease = &buf->leases[i];
         bool both_read = lease->access == EUM_ACCESS_READ && use->access == EUM_ACCESS_READ;
-        if (!both_read && !lease->external && lease->begin < end && lease->end > begin)
+        bool empty = lease->begin == lease->end;
+        if (!both_read && !empty && !lease->external && lease->begin < end && lease->end > begin)
             return true;
     }
     return false;
@@ -23,7 +24,7 @@ void eum_move_init(eum_move *move, eum_buf *buf, size_t offset, size_t bytes, eu
     move->use = eum_buf_use(buf, offset, bytes, access, where);
     if (buf->backing == EUM_BACKING_MANAGED && where != EUM_LOCATION_HOST)
         move->use.host_holds_page = host_holds_page(buf, &move->use);
-    move->over_link = false;
+    move->over_link = move->started = false;
     eum_plan_init(&move->plan);
 }
 
@@ -78,6 +79,34 @@ bool eum_moves_must_wait(const eum_move *moves, size_t count, eum_point *out_poi
         }
     }
     return false;
+}
+
+/* Managed pages that a job in flight writes, or uses over the link, would be taken from it by read-mostly advice. */
+static bool writers_in_flight(const eum_move *move, eum_point *out_point)
+{
+    const eum_use *use = &move->use;
+    const eum_buf *buf = move->buf;
+    if (use->access != EUM_ACCESS_READ || use->backing != EUM_BACKING_MANAGED || !use->concurrent || use->begin == use->end)
+        return false;
+    uint64_t begin, end;
+    eum_use_footprint(use, &begin, &end);
+    first_open open = {.ctx = buf->ctx};
+    eum_hazards_writers(&buf->hazards, begin, end, keep_open, &open);
+    for (size_t i = eum_extents_find(&buf->extents, begin); i < buf->extents.count && buf->extents.items[i].begin < end; i++)
+        if (buf->extents.items[i].accessed_by != 0)
+            eum_hazards_conflicts(&buf->hazards, begin, end, EUM_HAZARD_MOVE, 0, keep_open, &open);
+    *out_point = open.point;
+    return open.found;
+}
+
+bool eum_move_must_wait_for_writers(const eum_move *move, eum_point *out_point)
+{
+    const eum_use *use = &move->use;
+    uint64_t begin, end;
+    eum_use_footprint(use, &begin, &end);
+    if (use->where != EUM_LOCATION_HOST || eum_extents_bytes_at(&move->buf->extents, begin, end, EUM_AT_HOST) == end - begin)
+        return false;
+    return writers_in_flight(move, out_point);
 }
 
 static eum_hazard_kind use_kind(const eum_use *use)
@@ -236,12 +265,15 @@ static void advise_role(eum_buf *buf, const eum_use *use)
 
 /* ---------------------------------------------------------------------------------------------------------- run ---- */
 
-static eum_status reserve(eum_move *move, size_t count)
+/* Plans, and makes room for all that is recorded later: `more` changes of the extents besides those of the plan. */
+static eum_status reserve(eum_move *move, size_t count, size_t more)
 {
     eum_buf *buf = move->buf;
+    eum_point writer;
+    move->use.no_duplicates = writers_in_flight(move, &writer);
     eum_plan_free(&move->plan);
     eum_plan_use(&move->plan, &buf->extents, &move->use);
-    if (move->plan.no_memory || !eum_extents_reserve(&buf->extents, move->plan.count + count) ||
+    if (move->plan.no_memory || !eum_extents_reserve(&buf->extents, move->plan.count + more) ||
         !eum_hazards_reserve(&buf->hazards, 2 * count))
         return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory to plan the movement of a buffer; free some host memory");
     return EUM_OK;
@@ -268,13 +300,36 @@ static eum_movement movement_of(const eum_move *move)
     return movement;
 }
 
-static eum_status run_one(eum_move *move, size_t count, eum_strm *stream)
+static bool is_advice(const eum_step *step)
+{
+    return step->kind == EUM_STEP_UNSET_READ_MOSTLY || step->kind == EUM_STEP_SET_READ_MOSTLY;
+}
+
+/* Advice acts at once, so it goes first; a prefetch duplicates only where the pages really are read-mostly now. */
+static eum_status run_advice(eum_move *move, eum_strm *stream)
+{
+    eum_buf *buf = move->buf;
+    eum_status status = EUM_OK;
+    for (size_t i = 0; i < move->plan.count && status == EUM_OK; i++)
+        if (is_advice(&move->plan.steps[i]))
+            status = run_step(buf, &move->plan.steps[i], stream);
+    for (size_t i = 0; i < move->plan.count; i++) {
+        eum_step *step = &move->plan.steps[i];
+        for (size_t k = eum_extents_find(&buf->extents, step->begin); k < buf->extents.count && buf->extents.items[k].begin < step->end; k++)
+            step->duplicates &= (buf->extents.items[k].flags & EUM_EXTENT_READ_MOSTLY) != 0;
+    }
+    return status;
+}
+
+static eum_status run_one(eum_move *move, size_t count, size_t more, eum_strm *stream)
 {
     eum_buf *buf = move->buf;
     const eum_use *use = &move->use;
     if (use->begin == use->end)
         return EUM_OK;
-    eum_status status = reserve(move, count);
+    eum_status status = reserve(move, count, more);
+    if (status == EUM_OK)
+        status = run_advice(move, stream);
     if (status != EUM_OK)
         return status;
     ordering o = {stream, EUM_OK};
@@ -286,8 +341,10 @@ static eum_status run_one(eum_move *move, size_t count, eum_strm *stream)
     buf->last_movement = movement_of(move);
     for (size_t i = 0; i < move->plan.count && status == EUM_OK; i++) {
         eum_step *step = &move->plan.steps[i];
-        if (step->kind != EUM_STEP_DISCARD && !step->after_discard)
-            status = run_step(buf, step, stream);
+        if (is_advice(step) || step->kind == EUM_STEP_DISCARD || step->after_discard)
+            continue;
+        move->started = true;
+        status = run_step(buf, step, stream);
     }
     return status;
 }
@@ -297,28 +354,65 @@ static eum_status run_discards(eum_move *move, eum_strm *stream)
     eum_status status = EUM_OK;
     for (size_t i = 0; i < move->plan.count && status == EUM_OK; i++) {
         eum_step *step = &move->plan.steps[i];
-        if (step->kind == EUM_STEP_DISCARD || step->after_discard)
-            status = run_step(move->buf, step, stream);
+        if (step->kind != EUM_STEP_DISCARD && !step->after_discard)
+            continue;
+        move->started = true;
+        status = run_step(move->buf, step, stream);
     }
     move->buf->ctx->stats.bytes_discarded += move->plan.discarded;
+    return status;
+}
+
+void eum_moves_quiesce(eum_ctx *ctx)
+{
+    if (eum_callback_depth > 0)
+        return; /* the wait would be for ourselves */
+    eum_error saved;
+    eum_error_save(&saved);
+    eum_ctx_unlock(ctx);
+    (void)ctx->device->ops->synchronize(ctx->device);
+    pthread_mutex_lock(&ctx->lock);
+    eum_error_restore(&saved);
+}
+
+/* The movements have a point of their own: who only reads need not wait for the kernel that they were made for. */
+static eum_status record(eum_move *moves, size_t count, eum_strm *stream)
+{
+    bool started = false;
+    for (size_t i = 0; i < count; i++)
+        started |= moves[i].started;
+    if (!started)
+        return EUM_OK;
+    eum_point point;
+    eum_status status = eum_strm_mark(stream, &point);
+    if (status != EUM_OK)
+        eum_moves_quiesce(stream->ctx);
+    for (size_t i = 0; i < count; i++) {
+        eum_move *move = &moves[i];
+        uint64_t begin, end;
+        eum_use_footprint(&move->use, &begin, &end);
+        if (move->started && status == EUM_OK)
+            eum_hazards_add(&move->buf->hazards, begin, end, takes_away(&move->plan) ? EUM_HAZARD_MOVE : EUM_HAZARD_COPY, point);
+        move->started = false;
+    }
     return status;
 }
 
 eum_status eum_moves_run(eum_move *moves, size_t count, eum_strm *stream)
 {
     eum_status status = EUM_OK;
-    size_t ran = 0;
-    for (; ran < count && status == EUM_OK; ran++)
-        status = run_one(&moves[ran], count, stream);
+    size_t changes = count; /* steps that were planned and may come later, and the uses themselves */
+    for (size_t i = 0; i < count && status == EUM_OK; i++) {
+        status = run_one(&moves[i], count, changes, stream);
+        changes += moves[i].plan.count;
+    }
     for (size_t i = 0; i < count && status == EUM_OK; i++)
         status = run_discards(&moves[i], stream);
-    if (status == EUM_OK)
-        return EUM_OK;
     eum_error saved;
     eum_error_save(&saved);
-    eum_point point;
-    if (eum_strm_mark(stream, &point) == EUM_OK)
-        eum_moves_commit(moves, ran, point, false);
+    eum_status recorded = record(moves, count, stream);
+    if (status == EUM_OK)
+        return recorded;
     eum_error_restore(&saved);
     return status;
 }
@@ -334,7 +428,7 @@ bool eum_moves_idle(eum_move *moves, size_t count)
     for (size_t i = 0; i < count; i++) {
         if (moves[i].use.begin == moves[i].use.end)
             continue;
-        if (reserve(&moves[i], count) != EUM_OK || moves[i].plan.count > 0)
+        if (reserve(&moves[i], count, count) != EUM_OK || moves[i].plan.count > 0)
             return false;
         first_open open = {.ctx = moves[i].buf->ctx};
         visit_conflicts(&moves[i], 0, note_conflict, &open);
@@ -349,14 +443,7 @@ void eum_moves_commit(eum_move *moves, size_t count, eum_point point, bool submi
     for (size_t i = 0; i < count; i++) {
         eum_buf *buf = moves[i].buf;
         const eum_use *use = &moves[i].use;
-        if (use->begin == use->end)
-            continue;
-        if (moves[i].plan.count > 0 && eum_hazards_reserve(&buf->hazards, 1)) {
-            uint64_t begin, end;
-            eum_use_footprint(use, &begin, &end);
-            eum_hazards_add(&buf->hazards, begin, end, EUM_HAZARD_MOVE, point);
-        }
-        if (!submitted)
+        if (!submitted || use->begin == use->end)
             continue;
         eum_hazards_add(&buf->hazards, use->begin, use->end, use_kind(use), point);
         uint64_t version = use->access == EUM_ACCESS_READ ? 0 : ++buf->version;

@@ -11,6 +11,7 @@ typedef struct eum_move {
     eum_buf *buf;
     eum_use use;
     eum_plan plan;
+    bool started;   /* movements of the plan were submitted and are not recorded yet */
     bool over_link; /* mirrored, but there is no room for a device copy: the device uses the pinned host side in place */
 } eum_move;
 
@@ -28,16 +29,24 @@ eum_status eum_moves_make_room(eum_move *moves, size_t count, bool *out_waited);
 
 /* Read-mostly copies collapse at once, not in stream order: before that the host must have waited for the jobs that use them. */
 bool eum_moves_must_wait(const eum_move *moves, size_t count, eum_point *out_point);
+/* A read of the host's that will duplicate pages must have waited for the jobs that write them: the advice acts at once. Others move the pages
+ * instead of duplicating them, which stays in stream order. */
+bool eum_move_must_wait_for_writers(const eum_move *move, eum_point *out_point);
 
 /* Orders the stream after everything the uses conflict with and submits their movements: those that keep bytes first, discards last.
- * Reserves all memory that commit needs. On failure the movements that were made are recorded (they changed no data), at a point of their own.
+ * Reserves all memory that commit needs. The movements are recorded at a point of their own, in front of what uses the bytes, also those that
+ * were made before a failure (they changed no data). May release the lock for a while, if the device fails to give a point.
  * Errors: EUM_ERROR_OUT_OF_MEMORY, EUM_ERROR_OUT_OF_DEVICE_MEMORY, EUM_ERROR_OVER_BUDGET, device errors. */
 eum_status eum_moves_run(eum_move *moves, size_t count, eum_strm *stream);
 
 /* Is there nothing to run and nothing to wait for? */
 bool eum_moves_idle(eum_move *moves, size_t count);
 
-/* Records movements and, if submitted, the uses themselves as in flight until `point`. */
+/* If submitted, records the uses as in flight until `point`. */
 void eum_moves_commit(eum_move *moves, size_t count, eum_point point, bool submitted);
+
+/* Something was submitted and the device refused to give a point for it: waits for everything, so that nothing is in flight unseen. Lock held
+ * on entry and exit, released in between. Keeps this thread's error detail. */
+void eum_moves_quiesce(eum_ctx *ctx);
 
 #endif

@@ -186,7 +186,7 @@ static piece_need need_read(const eum_extent *e, const eum_use *use, bool worthl
     if ((e->valid & here) != 0)
         return need;
     need.prefetch = true;
-    need.set = !worthless && !read_mostly;
+    need.set = !worthless && !read_mostly && !use->no_duplicates;
     need.travels = !worthless;
     return need;
 }

@@ -63,6 +63,7 @@ typedef struct eum_use {
     uint64_t length;      /* the buffer's length, <= bytes: what lies between is padding, worthless */
     bool can_discard;     /* the device has the operation, and the pages are all ours */
     bool concurrent;      /* managed: false on devices where everything migrates by itself at launch */
+    bool no_duplicates;   /* managed: jobs in flight write these pages, and read-mostly advice, which acts at once, would make them fault */
     bool host_holds_page; /* managed: a live map is on the same pages: the host must keep them */
 } eum_use;
 

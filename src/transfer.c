@@ -32,6 +32,7 @@ static eum_status copy_device(eum_buf *buf, size_t offset, size_t bytes, const v
     eum_access access = src != NULL ? EUM_ACCESS_READ_WRITE : EUM_ACCESS_READ;
     eum_move move;
     eum_move_init(&move, buf, offset, bytes, access, device);
+    move.use.role = EUM_ROLE_AUTO; /* the bytes are on the device, and the copy leaves them there */
     eum_point point;
     bool waited = true;
     eum_status status = EUM_OK;
@@ -46,11 +47,12 @@ static eum_status copy_device(eum_buf *buf, size_t offset, size_t bytes, const v
         bool submitted = status == EUM_OK;
         eum_error saved;
         eum_error_save(&saved);
-        eum_status marked = eum_strm_mark(ctx->transfer, &point);
-        if (marked == EUM_OK)
-            eum_moves_commit(&move, 1, point, submitted);
         if (submitted)
-            status = marked;
+            status = eum_strm_mark(ctx->transfer, &point);
+        if (submitted && status == EUM_OK)
+            eum_moves_commit(&move, 1, point, true);
+        else if (submitted)
+            eum_moves_quiesce(ctx); /* the caller's memory is its own again when we return */
         else
             eum_error_restore(&saved);
     }
@@ -161,19 +163,14 @@ eum_status eum_buf_prefetch(eum_range range, eum_location where, eum_strm *strea
         eum_move move;
         eum_point point;
         eum_move_init(&move, buf, range.offset, range.bytes, EUM_ACCESS_READ, where);
-        while (status == EUM_OK && eum_moves_must_wait(&move, 1, &point)) {
+        if (eum_moves_must_wait(&move, 1, &point)) { /* a hint does not wait */
             eum_ctx_unlock(ctx);
-            status = eum_point_wait(ctx, point, -1);
-            pthread_mutex_lock(&ctx->lock);
+            return EUM_OK;
         }
         for (bool waited = true; status == EUM_OK && waited;)
             status = eum_moves_make_room(&move, 1, &waited);
         if (status == EUM_OK)
             status = eum_moves_run(&move, 1, stream);
-        if (status == EUM_OK)
-            status = eum_strm_mark(stream, &point);
-        if (status == EUM_OK)
-            eum_moves_commit(&move, 1, point, false);
         eum_move_end(&move);
     }
     eum_ctx_unlock(ctx);
