@@ -75,7 +75,7 @@ eum_status eum_buf_check_access(eum_buf *buf, size_t offset, size_t bytes, eum_a
         return EUM_OK;
     for (size_t i = 0; i < buf->lease_count; i++) {
         const eum_lease *lease = &buf->leases[i];
-        if (lease->begin >= offset + bytes || lease->end <= offset || (lease->access == EUM_ACCESS_READ && access == EUM_ACCESS_READ))
+        if (lease->begin >= offset + bytes || lease->end <= offset || lease->begin == lease->end || (lease->access == EUM_ACCESS_READ && access == EUM_ACCESS_READ))
             continue;
         if (lease->external)
             return eum_fail(EUM_ERROR_MAPPED, "bytes %" PRIu64 " to %" PRIu64 " are acquired for %s; call eum_stream_release before using %zu to %zu",
@@ -447,8 +447,10 @@ void eum_buf_end(eum_buf *buf)
     pthread_mutex_lock(&ctx->lock);
     uint32_t maps = (uint32_t)buf->lease_count - buf->acquired;
     ctx->stats.maps_live -= maps;
-    if (buf->backing == EUM_BACKING_MANAGED && !ctx->device->caps.concurrent_managed)
-        ctx->nonconcurrent_maps -= maps;
+    for (size_t i = 0; i < buf->lease_count; i++)
+        if (buf->backing == EUM_BACKING_MANAGED && !ctx->device->caps.concurrent_managed && !buf->leases[i].external &&
+            buf->leases[i].begin != buf->leases[i].end)
+            ctx->nonconcurrent_maps--;
     buf->acquired = 0;
     buf->lease_count = 0;
     buf->ended = true;
@@ -526,6 +528,10 @@ eum_status eum_buf_into_raw(eum_buf *buf, eum_raw *out)
         return eum_fail(EUM_ERROR_MAPPED, "the buffer is mapped; call eum_buffer_unmap before giving it up");
     }
     wait_until_unused(buf);
+    if (buf->given_up) { /* by another thread, while this one waited */
+        eum_ctx_unlock(ctx);
+        return eum_fail(EUM_ERROR_INVALID_HANDLE, "the buffer's memory was given up by eum_buffer_into_raw; use the raw address");
+    }
     give_up(buf, out);
     eum_ctx_unlock(ctx);
     return EUM_OK;

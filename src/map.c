@@ -23,7 +23,7 @@ static eum_status add_lease(eum_buf *buf, size_t offset, size_t bytes, eum_acces
         address = nothing;
     buf->leases[buf->lease_count++] = (eum_lease){offset, offset + bytes, access, address, false};
     buf->ctx->stats.maps_live++;
-    if (unmovable(buf))
+    if (unmovable(buf) && bytes > 0)
         buf->ctx->nonconcurrent_maps++;
     *out = address;
     return EUM_OK;
@@ -36,9 +36,10 @@ static bool remove_lease(eum_buf *buf, const void *address, eum_access access, s
         const eum_lease *lease = &buf->leases[i];
         if (lease->external || lease->address != address || (access != 0 && (lease->access != access || lease->end - lease->begin != bytes)))
             continue;
+        bool empty = lease->begin == lease->end;
         eum_buf_remove_lease(buf, i);
         buf->ctx->stats.maps_live--;
-        if (unmovable(buf))
+        if (unmovable(buf) && !empty)
             buf->ctx->nonconcurrent_maps--;
         return true;
     }
@@ -94,7 +95,7 @@ static eum_status bring(eum_buf *buf, size_t offset, size_t bytes, eum_access ac
     eum_point point;
     eum_status status = EUM_OK;
     eum_move_init(&move, buf, offset, bytes, access, EUM_LOCATION_HOST);
-    while (status == EUM_OK && eum_moves_must_wait(&move, 1, &point)) {
+    while (status == EUM_OK && (eum_moves_must_wait(&move, 1, &point) || eum_move_must_wait_for_writers(&move, &point))) {
         eum_ctx_unlock(ctx);
         status = eum_point_wait(ctx, point, -1);
         pthread_mutex_lock(&ctx->lock);
@@ -115,6 +116,9 @@ static eum_status bring(eum_buf *buf, size_t offset, size_t bytes, eum_access ac
         buf->last_movement = EUM_MOVEMENT_NONE;
         buf->last_bytes = 0;
     }
+    if (status == EUM_OK && access != EUM_ACCESS_OVERWRITE &&
+        eum_extents_any_flag(&buf->extents, offset, offset + bytes, EUM_EXTENT_UNDEFINED, NULL))
+        status = eum_fail(EUM_ERROR_UNDEFINED_DATA, "a job that was to write this range failed while the map waited for it; write it again");
     if (status == EUM_OK && access != EUM_ACCESS_READ) { /* the CPU has the bytes now: its writes are the newest */
         eum_extent_change change = eum_use_change(&move.use, ++buf->version);
         if (eum_extents_reserve(&buf->extents, 1))
@@ -151,9 +155,6 @@ eum_status eum_buf_map(eum_range range, eum_access access, void **out)
             status = wait_for_device(ctx);
         if (status == EUM_OK)
             status = bring(buf, range.offset, range.bytes, access);
-        if (status == EUM_OK && access != EUM_ACCESS_OVERWRITE &&
-            eum_extents_any_flag(&buf->extents, range.offset, range.offset + range.bytes, EUM_EXTENT_UNDEFINED, NULL))
-            status = eum_fail(EUM_ERROR_UNDEFINED_DATA, "a job that was to write this range failed while the map waited for it; write it again");
     }
     if (status == EUM_OK && range.bytes > 0 && ctx->device->ops->host_access != NULL)
         ctx->device->ops->host_access(ctx->device, &buf->memory, range.offset, range.bytes, access != EUM_ACCESS_READ);
