@@ -469,7 +469,7 @@ static void try_mirrored(const eum_locations *valid, eum_access access, eum_loca
         expected += i >= begin && i < end && elsewhere && access != EUM_ACCESS_OVERWRITE;
     }
     eum_plan_init(&plan);
-    eum_use use = {begin, end, access, where, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, SMALL, SMALL, false, false, false};
+    eum_use use = {begin, end, access, where, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, SMALL, SMALL, false, false, false, false};
     eum_plan_use(&plan, &extents, &use);
     uint64_t moving = 0;
     for (size_t i = 0; i < plan.count; i++) {
@@ -525,7 +525,7 @@ START_TEST(contiguous_bytes_are_one_copy)
     change.flags_set = EUM_EXTENT_UNDEFINED;
     eum_extents_change(&extents, 300, 400, &change); /* splits, and says nothing about where the bytes are */
     eum_plan_init(&plan);
-    eum_use use = {0, 1000, EUM_ACCESS_READ_WRITE, DEVICE, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 1000, 1000, false, false, false};
+    eum_use use = {0, 1000, EUM_ACCESS_READ_WRITE, DEVICE, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 1000, 1000, false, false, false, false};
     eum_plan_use(&plan, &extents, &use);
     ck_assert_uint_eq(plan.count, 1);
     ck_assert_uint_eq(plan.steps[0].moving, 1000);
@@ -545,7 +545,7 @@ START_TEST(a_plan_of_many_pieces_grows)
     for (uint64_t i = 0; i < 200; i++)
         eum_extents_change(&extents, 5 * i, 5 * i + 3, &change);
     eum_plan_init(&plan);
-    eum_use use = {0, 1000, EUM_ACCESS_READ, DEVICE, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 1000, 1000, false, false, false};
+    eum_use use = {0, 1000, EUM_ACCESS_READ, DEVICE, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 1000, 1000, false, false, false, false};
     eum_plan_use(&plan, &extents, &use);
     ck_assert(!plan.no_memory);
     ck_assert_uint_eq(plan.count, 200);
