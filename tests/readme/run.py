@@ -3,9 +3,10 @@
 
 SPDX-License-Identifier: MIT OR Apache-2.0
 
-The programs in README.md are those of the examples, and the C one gives the right answer; so does the one of docs/testing-without-a-gpu.md. Every relative link in a document leads somewhere, to the
-heading too. Every eum_* and EUM_* name in a document exists in the sources. Needs only Python's standard library; without a build folder the
-program is not run.
+The programs in README.md are those of the examples, and the C one gives the right answer; the C test in docs/testing-without-a-gpu.md passes.
+Every relative link in a document leads somewhere, to the heading too. Every eum_* and EUM_* name in a document exists in the sources, and every
+function that takes or gives a pointer is in the table of docs/ownership.md. Needs only Python's standard library; without a build folder the
+programs are not run.
 """
 
 import os
