@@ -21,7 +21,8 @@ static eum_status check_arguments(const eum_argument *arguments, size_t count)
 {
     if (count > MAX_ARGUMENTS)
         return eum_fail(EUM_ERROR_INVALID_ARGUMENT,
-                        "argument_count is %zu, at most %d are possible; pass views of fewer, larger buffers", count, MAX_ARGUMENTS);
+                        "argument_count is %zu, at most %d are possible; pass views of fewer, larger buffers", count,
+                        MAX_ARGUMENTS);
     if (arguments == NULL && count > 0)
         return eum_fail(EUM_ERROR_INVALID_ARGUMENT, "arguments is NULL and argument_count is %zu; pass the arguments, or 0", count);
     return EUM_OK;
@@ -102,8 +103,8 @@ eum_status eum_launch(eum_stream *stream, const eum_launch_config *config, eum_j
         return status;
     status = pin_arguments(full.arguments, full.argument_count, on->stream, &pinned);
     if (status == EUM_OK) {
-        eum_launch_request request = {full.gpu,    full.cpu,          pinned.ranges, pinned.accesses, pinned.count,
-                                      full.params, full.params_bytes, full.user};
+        eum_launch_request request = {full.gpu,     full.cpu,    pinned.ranges,     pinned.accesses,
+                                      pinned.count, full.params, full.params_bytes, full.user};
         status = eum_engine_launch(on->stream, &request, &job);
         if (status == EUM_OK && out != NULL)
             *out = (eum_job){on->context, job.stream, job.sequence};

@@ -18,27 +18,30 @@ static eum_status make_stream(eum_context *context, const eum_stream_config *con
 {
     eum_context_object *owner = NULL;
     void *handle = NULL;
-    eum_status status = eum_pin_context(context, &owner);
-    if (status != EUM_OK)
-        return status;
     eum_stream_object *object = calloc(1, sizeof *object);
     if (object == NULL)
-        status = eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory for a stream (%zu bytes); free some and try again", sizeof *object);
-    else
-        status = eum_handle_reserve(EUM_HANDLE_STREAM, &handle);
+        return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory for a stream (%zu bytes); free some and try again", sizeof *object);
+    eum_status status = eum_pin_context(context, &owner);
+    if (status != EUM_OK)
+        goto fail;
+    status = eum_handle_reserve(EUM_HANDLE_STREAM, &handle);
     if (status == EUM_OK)
         status = config != NULL ? eum_strm_create(owner->ctx, config, &object->stream)
                                 : eum_strm_wrap(owner->ctx, cuda_stream, &object->stream);
-    if (status == EUM_OK) {
-        object->context = context;
-        eum_handle_publish(handle, object, finalize_stream);
-        *out = handle;
-    } else {
-        if (handle != NULL)
-            eum_handle_cancel(handle);
-        free(object);
-    }
+    if (status != EUM_OK)
+        goto fail;
+    object->context = context;
+    eum_handle_publish(handle, object, finalize_stream);
+    *out = handle;
     eum_handle_unpin(context);
+    return EUM_OK;
+
+fail:
+    if (handle != NULL)
+        eum_handle_cancel(handle);
+    if (owner != NULL)
+        eum_handle_unpin(context);
+    free(object);
     return status;
 }
 
