@@ -70,7 +70,7 @@ typedef int32_t eum_status;
 #define EUM_ERROR_NOT_OWNED 114        /* into_raw of a borrowed buffer: there is nothing to give up */
 #define EUM_ERROR_NO_HOST_ACCESS 115   /* the CPU cannot reach this memory (wrapped device memory); use eum_buffer_read */
 #define EUM_ERROR_NO_KERNEL 116        /* the launch has no callback for the device that it would run on */
-#define EUM_ERROR_IN_CALLBACK 117      /* a call that would wait, from inside a kernel or completion callback */
+#define EUM_ERROR_IN_CALLBACK 117      /* a call that would wait (on CUDA: or use the device), from inside a callback */
 #define EUM_ERROR_UNDEFINED_DATA 118   /* a job that wrote this range failed; write it again before reading it */
 #define EUM_ERROR_FORKED 119           /* the handle was made before fork(); make a new context in the child */
 #define EUM_ERROR_CAPTURING 120        /* the CUDA stream is capturing a graph; end the capture first */
@@ -224,7 +224,7 @@ EUM_API void eum_buffer_config_init(eum_buffer_config *config);
  * Memory: *out is owned; eum_buffer_destroy (or eum_buffer_into_raw) ends it. It keeps the context's insides alive.
  * Errors: EUM_ERROR_OUT_OF_MEMORY, EUM_ERROR_OUT_OF_DEVICE_MEMORY, EUM_ERROR_OVER_BUDGET, EUM_ERROR_NOT_SUPPORTED (the
  *   backing does not exist on this device), EUM_ERROR_INVALID_ENUM, EUM_ERROR_SIZE_OVERFLOW, EUM_ERROR_IN_CALLBACK (with
- *   EUM_BUFFER_ZEROED, which may wait). */
+ *   EUM_BUFFER_ZEROED on a device, which waits). */
 EUM_API eum_status eum_buffer_create(eum_context *context, size_t bytes, const eum_buffer_config *config, eum_buffer **out);
 
 /* Ends memory that was adopted or given up: called once with what it was registered with. */
@@ -274,7 +274,7 @@ EUM_API void eum_raw_init(eum_raw *raw);
 EUM_API eum_status eum_buffer_into_raw(eum_buffer *buffer, eum_raw *out);
 
 /* Ends the buffer. An owned one: the handle is invalid at once and the memory is reclaimed when the jobs that use it are done.
- * A wrapped one: waits for those jobs, then (if adopted) calls the release function. Live maps end with it. NULL does nothing.
+ * A wrapped one: waits for those jobs, copies back what they wrote to a device copy, then (if adopted) calls the release function. Live maps end with it. NULL does nothing.
  * Errors: EUM_ERROR_INVALID_HANDLE, EUM_ERROR_IN_CALLBACK (wrapped buffers only). */
 EUM_API eum_status eum_buffer_destroy(eum_buffer *buffer);
 
@@ -403,11 +403,15 @@ typedef struct eum_launch_config {
 EUM_API void eum_launch_config_init(eum_launch_config *config);
 
 /* Starts a kernel of the caller's own: moves what is not where the kernel runs, then the kernel, all in order on the stream and
- * without waiting. Launches that touch the same bytes are ordered across streams by the library.
+ * without waiting. Launches that touch the same bytes are ordered across streams by the library. What does wait, because the
+ * driver acts at once or in line: writing pages that are duplicated and still in use, making room by spilling, and copies of
+ * wrapped pageable memory on CUDA.
  * Parameters: out  may be NULL.
  * Errors: EUM_ERROR_NO_KERNEL, EUM_ERROR_OVERLAP, EUM_ERROR_MAPPED, EUM_ERROR_READ_ONLY, EUM_ERROR_WRONG_CONTEXT,
  *   EUM_ERROR_UNDEFINED_DATA, EUM_ERROR_LAUNCH_FAILED (the GPU callback said so), EUM_ERROR_OUT_OF_DEVICE_MEMORY,
- *   EUM_ERROR_OVER_BUDGET, EUM_ERROR_CAPTURING, view errors. After a failure every buffer is as it was. */
+ *   EUM_ERROR_OVER_BUDGET, EUM_ERROR_CAPTURING, EUM_ERROR_IN_CALLBACK, view errors. After a failure every buffer is as it was,
+ *   with its data, except after EUM_ERROR_LAUNCH_FAILED: the callback may have started something, so what it was to write is
+ *   undefined (EUM_ERROR_UNDEFINED_DATA until it is written again). */
 EUM_API eum_status eum_launch(eum_stream *stream, const eum_launch_config *config, eum_job *out);
 
 /* For code of CUDA's own. Errors of both: EUM_ERROR_NOT_SUPPORTED (the context's device is not CUDA). */

@@ -57,7 +57,9 @@ eum_status eum_engine_acquire(eum_strm *stream, const eum_range *ranges, const e
 {
     eum_ctx *ctx = stream->ctx;
     eum_launch_request request = request_of(ranges, accesses, count);
-    eum_status status = eum_launch_check(stream, &request);
+    eum_status status = eum_ctx_check_device(ctx, "eum_stream_acquire");
+    if (status == EUM_OK)
+        status = eum_launch_check(stream, &request);
     if (status != EUM_OK || count == 0)
         return status;
     eum_move *moves = malloc(count * sizeof *moves);
@@ -113,7 +115,9 @@ eum_status eum_engine_release(eum_strm *stream, const eum_range *ranges, const e
 {
     eum_ctx *ctx = stream->ctx;
     eum_launch_request request = request_of(ranges, accesses, count);
-    eum_status status = eum_launch_check(stream, &request);
+    eum_status status = eum_ctx_check_device(ctx, "eum_stream_release");
+    if (status == EUM_OK)
+        status = eum_launch_check(stream, &request);
     if (status != EUM_OK)
         return status;
     status = eum_ctx_lock(ctx, "eum_stream_release");

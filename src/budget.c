@@ -12,6 +12,7 @@ struct eum_budget {
     int32_t index;
     uint32_t references;
     uint64_t limit, used;
+    uint32_t maps;
 };
 
 static pthread_mutex_t budgets_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -86,6 +87,21 @@ void eum_budget_return(eum_budget *budget, uint64_t bytes)
     pthread_mutex_lock(&budgets_lock);
     budget->used -= bytes;
     pthread_mutex_unlock(&budgets_lock);
+}
+
+void eum_budget_mapped(eum_budget *budget, int change)
+{
+    pthread_mutex_lock(&budgets_lock);
+    budget->maps += (uint32_t)change;
+    pthread_mutex_unlock(&budgets_lock);
+}
+
+uint32_t eum_budget_maps(eum_budget *budget)
+{
+    pthread_mutex_lock(&budgets_lock);
+    uint32_t maps = budget->maps;
+    pthread_mutex_unlock(&budgets_lock);
+    return maps;
 }
 
 void eum_budget_read(eum_budget *budget, uint64_t *out_limit, uint64_t *out_used)

@@ -1,4 +1,5 @@
-/* budget: how much device and managed memory this process may use on one device, shared by its contexts.
+/* budget: what the contexts of one process share of one device: how much device and managed memory they may use, and, where managed memory must
+ * not be touched while kernels run, whether it is mapped.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #ifndef EUM_SRC_BUDGET_H
 #define EUM_SRC_BUDGET_H
@@ -16,6 +17,9 @@ void eum_budget_put(eum_budget *budget);
 /* Reserves bytes. what: "a managed buffer", for the sentence. Errors: EUM_ERROR_OVER_BUDGET with the numbers, unless oversubscribe. */
 eum_status eum_budget_take(eum_budget *budget, uint64_t bytes, bool oversubscribe, const char *what);
 void eum_budget_return(eum_budget *budget, uint64_t bytes);
+/* Live maps of managed memory on a device without concurrent access: launches are refused while there are any. */
+void eum_budget_mapped(eum_budget *budget, int change);
+uint32_t eum_budget_maps(eum_budget *budget);
 void eum_budget_read(eum_budget *budget, uint64_t *out_limit, uint64_t *out_used);
 
 #endif

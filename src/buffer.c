@@ -277,7 +277,10 @@ eum_status eum_buf_create(eum_ctx *ctx, size_t bytes, const eum_buffer_config *c
         return eum_fail(EUM_ERROR_SIZE_OVERFLOW, "a buffer of %zu bytes is larger than any address space; check how the size was computed",
                         bytes);
     bool zeroed = (config->flags & EUM_BUFFER_ZEROED) != 0 && bytes > 0;
-    eum_status status = zeroed ? eum_check_may_wait("eum_buffer_create with EUM_BUFFER_ZEROED") : EUM_OK;
+    bool waits = zeroed && ctx->device->caps.kind != EUM_DEVICE_HOST; /* its pages are brought to the CPU first */
+    eum_status status = waits ? eum_check_may_wait("eum_buffer_create with EUM_BUFFER_ZEROED") : EUM_OK;
+    if (status == EUM_OK)
+        status = eum_ctx_check_device(ctx, "eum_buffer_create");
     if (status != EUM_OK)
         return status;
     eum_buf *buf = calloc(1, sizeof *buf);
@@ -362,6 +365,9 @@ static void init_wrapped_extents(eum_buf *buf)
 
 eum_status eum_buf_wrap(eum_ctx *ctx, const eum_wrap_config *config, eum_buf **out)
 {
+    eum_status status = eum_ctx_check_device(ctx, "eum_buffer_wrap");
+    if (status != EUM_OK)
+        return status;
     eum_buf *buf = calloc(1, sizeof *buf);
     if (buf == NULL)
         return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory for a buffer; free some host memory");
@@ -374,7 +380,7 @@ eum_status eum_buf_wrap(eum_ctx *ctx, const eum_wrap_config *config, eum_buf **o
     buf->release = config->release;
     buf->release_user = config->release_user;
     bool reg = (config->flags & EUM_WRAP_REGISTER) != 0;
-    eum_status status = eum_ctx_lock(ctx, "eum_buffer_wrap");
+    status = eum_ctx_lock(ctx, "eum_buffer_wrap");
     if (status != EUM_OK) {
         free(buf);
         return status;
@@ -441,6 +447,20 @@ static void wait_until_unused(eum_buf *buf)
     }
 }
 
+/* The owner of wrapped host memory gets in it what kernels wrote. Lock held on entry and exit. */
+static void bring_home(eum_buf *buf)
+{
+    if (buf->backing != EUM_BACKING_MIRRORED || buf->read_only || buf->bytes == 0)
+        return;
+    eum_error saved;
+    eum_error_save(&saved);
+    eum_status status = eum_buf_bring(buf, 0, buf->bytes, EUM_ACCESS_READ);
+    if (status != EUM_OK && status != EUM_ERROR_UNDEFINED_DATA)
+        eum_log_write(&buf->ctx->log, EUM_LOG_ERROR, "a wrapped buffer ended, and what kernels wrote could not be copied back to it: %s",
+                      eum_status_name(status));
+    eum_error_restore(&saved);
+}
+
 void eum_buf_end(eum_buf *buf)
 {
     eum_ctx *ctx = buf->ctx;
@@ -450,7 +470,7 @@ void eum_buf_end(eum_buf *buf)
     for (size_t i = 0; i < buf->lease_count; i++)
         if (buf->backing == EUM_BACKING_MANAGED && !ctx->device->caps.concurrent_managed && !buf->leases[i].external &&
             buf->leases[i].begin != buf->leases[i].end)
-            ctx->nonconcurrent_maps--;
+            eum_budget_mapped(ctx->budget, -1);
     buf->acquired = 0;
     buf->lease_count = 0;
     buf->ended = true;
@@ -464,6 +484,7 @@ void eum_buf_end(eum_buf *buf)
             eum_ctx_reap(ctx);
         pthread_mutex_unlock(&ctx->lock);
     } else {
+        bring_home(buf);
         wait_until_unused(buf);
         eum_release_fn release = buf->ownership == EUM_OWNED ? buf->release : NULL;
         void *user = buf->release_user;

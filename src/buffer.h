@@ -59,6 +59,9 @@ eum_status eum_buf_need_mirror(eum_buf *buf);
 void eum_buf_drop_mirror(eum_buf *buf);
 /* The device copy was used just now: others are spilled before it. */
 void eum_buf_touch_mirror(eum_buf *buf);
+/* Brings the range to the host for the access and waits for it. Lock held on entry and exit, released in between: a lease, or the end of the
+ * handle, keeps others away. Errors: EUM_ERROR_UNDEFINED_DATA, EUM_ERROR_OUT_OF_MEMORY, device errors. */
+eum_status eum_buf_bring(eum_buf *buf, size_t offset, size_t bytes, eum_access access);
 /* Makes room for one more lease. Errors: EUM_ERROR_OUT_OF_MEMORY. */
 eum_status eum_buf_reserve_lease(eum_buf *buf);
 void eum_buf_remove_lease(eum_buf *buf, size_t index);

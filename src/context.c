@@ -26,8 +26,18 @@ void eum_ctx_unlock(eum_ctx *ctx)
     pthread_mutex_unlock(&ctx->lock);
 }
 
+eum_status eum_ctx_check_device(const eum_ctx *ctx, const char *function)
+{
+    if (eum_callback_depth == 0 || ctx->device->caps.kind != EUM_DEVICE_CUDA)
+        return EUM_OK;
+    return eum_fail(EUM_ERROR_IN_CALLBACK, "%s was called from inside a callback, where CUDA must not be called; call it from another thread",
+                    function);
+}
+
 void eum_ctx_reap(eum_ctx *ctx)
 {
+    if (eum_callback_depth > 0)
+        return; /* CUDA must not be called there; somebody else will reap */
     for (eum_buf **link = &ctx->graveyard; *link != NULL;) {
         eum_buf *buf = *link, *next = buf->next_dead;
         if (eum_buf_reap(buf))

@@ -49,7 +49,6 @@ struct eum_ctx {
 
     eum_buf *mirrored;            /* buffers that have a device copy, newest use first */
     eum_buf *graveyard;           /* ended buffers whose jobs have not passed */
-    uint32_t nonconcurrent_maps;  /* live maps of managed memory that must not be touched while kernels run */
     eum_failure *failures;        /* a ring */
     size_t failure_count, failure_next;
     eum_stats stats;
@@ -59,6 +58,8 @@ struct eum_ctx {
 /* Locks. Errors: EUM_ERROR_IN_CALLBACK when called from a GPU callback, which runs in the middle of a launch. */
 eum_status eum_ctx_lock(eum_ctx *ctx, const char *function);
 void eum_ctx_unlock(eum_ctx *ctx);
+/* For operations that call the device: EUM_ERROR_IN_CALLBACK inside a callback on CUDA, which may not be called there. */
+eum_status eum_ctx_check_device(const eum_ctx *ctx, const char *function);
 
 /* References; the last one ends the context: waits for its work, frees everything. drop: the lock is not held. */
 void eum_ctx_hold(eum_ctx *ctx); /* lock held */

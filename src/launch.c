@@ -170,10 +170,11 @@ static eum_status check_state(const eum_strm *stream, const eum_launch_request *
         if (status != EUM_OK)
             return status;
     }
-    if (ctx->nonconcurrent_maps > 0)
+    uint32_t maps = ctx->device->caps.concurrent_managed ? 0 : eum_budget_maps(ctx->budget);
+    if (maps > 0)
         return eum_fail(EUM_ERROR_MAPPED, "device \"%s\" has no concurrent managed access, and %u maps of managed memory are alive; unmap them "
                                           "before launching",
-                        ctx->device->caps.name, ctx->nonconcurrent_maps);
+                        ctx->device->caps.name, maps);
     return EUM_OK;
 }
 
@@ -200,7 +201,7 @@ eum_status eum_launch_settle(eum_strm *stream, const eum_launch_request *request
             return status;
         if (waited)
             continue;
-        if (!eum_moves_must_wait(moves, request->count, &point))
+        if (!eum_moves_must_wait(moves, request->count, stream, &point))
             return EUM_OK;
         status = eum_check_may_wait("eum_launch, which here must wait for an earlier job,");
         if (status != EUM_OK)
@@ -297,7 +298,9 @@ static eum_status submit(eum_launch_record *record, const eum_launch_request *re
 eum_status eum_engine_launch(eum_strm *stream, const eum_launch_request *request, eum_job *out)
 {
     eum_ctx *ctx = stream->ctx;
-    eum_status status = check_kernel(stream, request);
+    eum_status status = eum_ctx_check_device(ctx, "eum_launch");
+    if (status == EUM_OK)
+        status = check_kernel(stream, request);
     if (status == EUM_OK)
         status = eum_launch_check(stream, request);
     if (status != EUM_OK)

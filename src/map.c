@@ -24,7 +24,7 @@ static eum_status add_lease(eum_buf *buf, size_t offset, size_t bytes, eum_acces
     buf->leases[buf->lease_count++] = (eum_lease){offset, offset + bytes, access, address, false};
     buf->ctx->stats.maps_live++;
     if (unmovable(buf) && bytes > 0)
-        buf->ctx->nonconcurrent_maps++;
+        eum_budget_mapped(buf->ctx->budget, 1);
     *out = address;
     return EUM_OK;
 }
@@ -40,7 +40,7 @@ static bool remove_lease(eum_buf *buf, const void *address, eum_access access, s
         eum_buf_remove_lease(buf, i);
         buf->ctx->stats.maps_live--;
         if (unmovable(buf) && !empty)
-            buf->ctx->nonconcurrent_maps--;
+            eum_budget_mapped(buf->ctx->budget, -1);
         return true;
     }
     return false;
@@ -87,15 +87,15 @@ static eum_status wait_for_conflicts(eum_buf *buf, const eum_use *use)
     }
 }
 
-/* Movements to the host, on the transfer stream, and the wait for them. Lock held on entry and exit; the lease keeps others away. */
-static eum_status bring(eum_buf *buf, size_t offset, size_t bytes, eum_access access)
+/* Movements to the host go over the transfer stream. */
+eum_status eum_buf_bring(eum_buf *buf, size_t offset, size_t bytes, eum_access access)
 {
     eum_ctx *ctx = buf->ctx;
     eum_move move;
     eum_point point;
     eum_status status = EUM_OK;
     eum_move_init(&move, buf, offset, bytes, access, EUM_LOCATION_HOST);
-    while (status == EUM_OK && (eum_moves_must_wait(&move, 1, &point) || eum_move_must_wait_for_writers(&move, &point))) {
+    while (status == EUM_OK && (eum_moves_must_wait(&move, 1, ctx->transfer, &point) || eum_move_must_wait_for_writers(&move, &point))) {
         eum_ctx_unlock(ctx);
         status = eum_point_wait(ctx, point, -1);
         pthread_mutex_lock(&ctx->lock);
@@ -154,7 +154,7 @@ eum_status eum_buf_map(eum_range range, eum_access access, void **out)
         if (unmovable(buf))
             status = wait_for_device(ctx);
         if (status == EUM_OK)
-            status = bring(buf, range.offset, range.bytes, access);
+            status = eum_buf_bring(buf, range.offset, range.bytes, access);
     }
     if (status == EUM_OK && range.bytes > 0 && ctx->device->ops->host_access != NULL)
         ctx->device->ops->host_access(ctx->device, &buf->memory, range.offset, range.bytes, access != EUM_ACCESS_READ);

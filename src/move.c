@@ -58,8 +58,36 @@ static void keep_open(void *arg, eum_point point)
     }
 }
 
-bool eum_moves_must_wait(const eum_move *moves, size_t count, eum_point *out_point)
+static bool must_drain(const eum_move *move, eum_strm *stream, eum_point *out_point)
 {
+    const eum_use *use = &move->use;
+    const eum_buf *buf = move->buf;
+    bool pageable = buf->backing == EUM_BACKING_MIRRORED && buf->memory.adopted && buf->memory.kind == EUM_MEMORY_HOST;
+    if (!pageable || !eum_copies_wait(buf->ctx) || use->access == EUM_ACCESS_OVERWRITE || use->begin == use->end ||
+        eum_extents_bytes_at(&buf->extents, use->begin, use->end, eum_at(use->where)) == use->end - use->begin)
+        return false;
+    return eum_move_must_drain(move, stream, out_point);
+}
+
+bool eum_copies_wait(const eum_ctx *ctx)
+{
+    return ctx->device->caps.kind == EUM_DEVICE_CUDA;
+}
+
+bool eum_move_must_drain(const eum_move *move, eum_strm *stream, eum_point *out_point)
+{
+    first_open open = {.ctx = stream->ctx};
+    keep_open(&open, (eum_point){stream->serial, stream->sequence});
+    eum_hazards_conflicts(&move->buf->hazards, move->use.begin, move->use.end, EUM_HAZARD_MOVE, 0, keep_open, &open);
+    *out_point = open.point;
+    return open.found;
+}
+
+bool eum_moves_must_wait(const eum_move *moves, size_t count, eum_strm *stream, eum_point *out_point)
+{
+    for (size_t i = 0; i < count; i++)
+        if (must_drain(&moves[i], stream, out_point))
+            return true;
     for (size_t i = 0; i < count; i++) {
         const eum_use *use = &moves[i].use;
         const eum_buf *buf = moves[i].buf;

@@ -27,8 +27,14 @@ void *eum_move_address(const eum_move *move);
  * still finds no room is used over the link, if the host side is pinned. Errors: EUM_ERROR_OVER_BUDGET, EUM_ERROR_OUT_OF_DEVICE_MEMORY. */
 eum_status eum_moves_make_room(eum_move *moves, size_t count, bool *out_waited);
 
-/* Read-mostly copies collapse at once, not in stream order: before that the host must have waited for the jobs that use them. */
-bool eum_moves_must_wait(const eum_move *moves, size_t count, eum_point *out_point);
+/* Do copies from and to pageable memory wait in stream order, as CUDA's do? With the lock held that could be a wait for somebody who waits for
+ * the lock, so the host waits first, without it, until there is nothing left to wait for: the point is one that is still open. */
+bool eum_copies_wait(const eum_ctx *ctx);
+bool eum_move_must_drain(const eum_move *move, eum_strm *stream, eum_point *out_point);
+
+/* Read-mostly copies collapse at once, not in stream order: before that the host must have waited for the jobs that use them. The same for
+ * copies of pageable memory on `stream` that would wait. */
+bool eum_moves_must_wait(const eum_move *moves, size_t count, eum_strm *stream, eum_point *out_point);
 /* A read of the host's that will duplicate pages must have waited for the jobs that write them: the advice acts at once. Others move the pages
  * instead of duplicating them, which stays in stream order. */
 bool eum_move_must_wait_for_writers(const eum_move *move, eum_point *out_point);

@@ -36,7 +36,14 @@ static eum_status spill(eum_buf *buf)
     eum_move move;
     eum_point point = {0, 0};
     eum_move_init(&move, buf, 0, buf->bytes, EUM_ACCESS_READ, EUM_LOCATION_HOST);
-    eum_status status = buf->ended ? EUM_OK : eum_moves_run(&move, 1, ctx->transfer); /* nobody will read an ended one */
+    eum_status status = EUM_OK;
+    while (status == EUM_OK && !buf->ended && eum_moves_must_wait(&move, 1, ctx->transfer, &point)) {
+        eum_ctx_unlock(ctx);
+        status = eum_point_wait(ctx, point, -1);
+        pthread_mutex_lock(&ctx->lock);
+    }
+    if (status == EUM_OK && !buf->ended) /* nobody will read an ended one */
+        status = eum_moves_run(&move, 1, ctx->transfer);
     if (status == EUM_OK && !buf->ended)
         status = eum_strm_mark(ctx->transfer, &point);
     if (status == EUM_OK && !buf->ended)

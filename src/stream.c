@@ -198,7 +198,9 @@ eum_status eum_strm_synchronize(eum_strm *stream)
 
 static eum_status open_user_stream(eum_ctx *ctx, void *const *native, const char *function, eum_strm **out)
 {
-    eum_status status = eum_ctx_lock(ctx, function);
+    eum_status status = eum_ctx_check_device(ctx, function);
+    if (status == EUM_OK)
+        status = eum_ctx_lock(ctx, function);
     if (status != EUM_OK)
         return status;
     eum_ctx_reap(ctx);
@@ -260,7 +262,9 @@ eum_status eum_ctx_job_event(eum_ctx *ctx, uint64_t serial, uint64_t sequence, v
 {
     if (ctx->device->ops->export_event == NULL)
         return no_cuda(ctx, "CUDA events");
-    eum_status status = eum_ctx_lock(ctx, "eum_job_cuda_event");
+    eum_status status = eum_ctx_check_device(ctx, "eum_job_cuda_event");
+    if (status == EUM_OK)
+        status = eum_ctx_lock(ctx, "eum_job_cuda_event");
     if (status != EUM_OK)
         return status;
     eum_strm *stream = eum_strm_find(ctx, serial);
@@ -308,7 +312,9 @@ eum_status eum_strm_on_done(eum_strm *stream, eum_done_fn fn, void *user)
     done_call *call = malloc(sizeof *call);
     if (call == NULL)
         return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory for a completion callback; free some host memory");
-    eum_status status = eum_ctx_lock(ctx, "eum_stream_on_done");
+    eum_status status = eum_ctx_check_device(ctx, "eum_stream_on_done");
+    if (status == EUM_OK)
+        status = eum_ctx_lock(ctx, "eum_stream_on_done");
     if (status != EUM_OK) {
         free(call);
         return status;

@@ -38,6 +38,13 @@ static eum_status copy_device(eum_buf *buf, size_t offset, size_t bytes, const v
     eum_status status = EUM_OK;
     while (status == EUM_OK && waited) /* a buffer that is only on the device has its copy: this makes no room, it keeps it */
         status = eum_moves_make_room(&move, 1, &waited);
+    while (status == EUM_OK && eum_copies_wait(ctx) && eum_move_must_drain(&move, ctx->transfer, &point)) {
+        buf->references++;
+        eum_ctx_unlock(ctx);
+        status = eum_point_wait(ctx, point, -1);
+        pthread_mutex_lock(&ctx->lock);
+        buf->references--;
+    }
     if (status == EUM_OK)
         status = eum_moves_run(&move, 1, ctx->transfer);
     if (status == EUM_OK) {
@@ -152,6 +159,8 @@ eum_status eum_buf_prefetch(eum_range range, eum_location where, eum_strm *strea
     if (status == EUM_OK && stream != NULL && stream->ctx != ctx)
         status = eum_fail(EUM_ERROR_WRONG_CONTEXT, "the buffer and the stream belong to two contexts");
     if (status == EUM_OK)
+        status = eum_ctx_check_device(ctx, "eum_buffer_prefetch");
+    if (status == EUM_OK)
         status = eum_buf_enter(buf, "eum_buffer_prefetch");
     if (status != EUM_OK)
         return status;
@@ -163,7 +172,7 @@ eum_status eum_buf_prefetch(eum_range range, eum_location where, eum_strm *strea
         eum_move move;
         eum_point point;
         eum_move_init(&move, buf, range.offset, range.bytes, EUM_ACCESS_READ, where);
-        if (eum_moves_must_wait(&move, 1, &point)) { /* a hint does not wait */
+        if (eum_moves_must_wait(&move, 1, stream, &point)) { /* a hint does not wait */
             eum_ctx_unlock(ctx);
             return EUM_OK;
         }
@@ -230,6 +239,8 @@ eum_status eum_buf_advise(eum_range range, eum_advice advice, eum_location where
     eum_buf *buf = range.buf;
     eum_ctx *ctx = buf->ctx;
     eum_status status = check_location(ctx, where);
+    if (status == EUM_OK)
+        status = eum_ctx_check_device(ctx, "eum_buffer_advise");
     if (status == EUM_OK)
         status = eum_buf_enter(buf, "eum_buffer_advise");
     if (status != EUM_OK)

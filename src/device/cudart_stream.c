@@ -334,6 +334,8 @@ bool cuda_passed(eum_dstream *base, uint64_t sequence)
     cuda_device *device = device_of(stream);
     if (has_passed(stream, sequence) || cuda_is_gone(device))
         return true;
+    if (eum_callback_depth > 0)
+        return false; /* CUDA must not be asked from inside a callback: it is not known */
     cuda_scope scope;
     if (cuda_enter_primary(device->primary, &scope) != cudaSuccess)
         return true; /* exiting, or its context is gone */
@@ -380,6 +382,8 @@ eum_status cuda_wait(eum_dstream *base, uint64_t sequence, int64_t timeout_ns)
     cuda_device *device = device_of(stream);
     if (has_passed(stream, sequence))
         return EUM_OK;
+    if (eum_callback_depth > 0) /* CUDA must not be asked from inside a callback: it is not known */
+        return eum_fail(EUM_ERROR_TIMEOUT, "Whether the work is done cannot be asked from inside a callback; ask from another thread.");
     cuda_scope scope;
     eum_status status = cuda_enter(device, &scope);
     if (status != EUM_OK)
