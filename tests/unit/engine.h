@@ -58,6 +58,13 @@ static inline bool runs_cpu_kernels(void)
     return strncmp(device_name(), "cuda", 4) != 0;
 }
 
+/* Managed memory on a device without concurrent access: the CPU and kernels take turns on all of it, so some tests make no sense. */
+static inline bool takes_turns(void)
+{
+    const char *backing = getenv("EUM_BACKING");
+    return strncmp(device_name(), "sim:maxwell", 11) == 0 && backing != NULL && strcmp(backing, "managed") == 0;
+}
+
 static inline eum_context *open_with(const eum_context_config *config)
 {
     eum_context *context = NULL;
