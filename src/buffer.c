@@ -61,6 +61,7 @@ eum_use eum_buf_use(const eum_buf *buf, size_t offset, size_t bytes, eum_access 
                      .backing = buf->backing,
                      .role = buf->role,
                      .page = managed ? caps->page : 1,
+                     .skew = managed ? (uintptr_t)buf->memory.host % caps->page : 0,
                      .bytes = eum_buf_extent_bytes(buf),
                      .length = buf->bytes,
                      .can_discard = caps->discard && !buf->wrapped,

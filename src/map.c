@@ -112,9 +112,11 @@ eum_status eum_buf_bring(eum_buf *buf, size_t offset, size_t bytes, eum_access a
                 pthread_mutex_lock(&ctx->lock);
             }
         }
-    } else if (status == EUM_OK) {
-        buf->last_movement = EUM_MOVEMENT_NONE;
+    }
+    if (status == EUM_OK && move.plan.count == 0) {
+        buf->last_movement = move.plan.discarded > 0 ? EUM_MOVEMENT_DISCARD : EUM_MOVEMENT_NONE;
         buf->last_bytes = 0;
+        ctx->stats.bytes_discarded += move.plan.discarded;
     }
     if (status == EUM_OK && access != EUM_ACCESS_OVERWRITE &&
         eum_extents_any_flag(&buf->extents, offset, offset + bytes, EUM_EXTENT_UNDEFINED, NULL))

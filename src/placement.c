@@ -116,17 +116,19 @@ static void append(eum_plan *plan, eum_step step)
     plan->steps[plan->count++] = step;
 }
 
-static uint64_t round_down(uint64_t value, uint64_t granule)
+/* Where the page that holds a byte begins, or the buffer, if that is later. */
+static uint64_t page_begin(const eum_use *use, uint64_t offset)
 {
-    return value / granule * granule;
+    uint64_t down = (offset + use->skew) / use->page * use->page;
+    return down > use->skew ? down - use->skew : 0;
 }
 
-static uint64_t round_up_within(uint64_t value, uint64_t granule, uint64_t limit)
+/* The first boundary of pages from an offset on, or the end of what the extents cover. */
+static uint64_t page_end(const eum_use *use, uint64_t offset)
 {
-    uint64_t down = round_down(value, granule);
-    if (down == value)
-        return value < limit ? value : limit;
-    return limit - down <= granule ? limit : down + granule;
+    uint64_t beyond = (offset + use->skew) % use->page;
+    uint64_t rest = beyond == 0 ? 0 : use->page - beyond;
+    return use->bytes - offset <= rest ? use->bytes : offset + rest;
 }
 
 bool eum_use_in_place(const eum_use *use)
@@ -142,8 +144,8 @@ void eum_use_footprint(const eum_use *use, uint64_t *begin, uint64_t *end)
     *end = use->end;
     if (use->backing != EUM_BACKING_MANAGED || use->begin >= use->end)
         return;
-    *begin = round_down(use->begin, use->page);
-    *end = round_up_within(use->end, use->page, use->bytes);
+    *begin = page_begin(use, use->begin);
+    *end = page_end(use, use->end);
 }
 
 /* What one piece (part of one extent, with the same access) needs. */
@@ -238,8 +240,9 @@ static managed_walk walk_of(const eum_use *use)
     if (use->access != EUM_ACCESS_OVERWRITE)
         return walk;
     uint64_t end = use->end >= use->length ? use->bytes : use->end;
-    uint64_t first = use->begin == 0 ? 0 : round_up_within(use->begin, use->page, use->bytes);
-    uint64_t last = round_down(end, use->page);
+    uint64_t first = page_end(use, use->begin), last = page_begin(use, end);
+    if (last > walk.end)
+        last = walk.end; /* the rest is pages of padding, which nobody touches */
     if (first < last) {
         walk.inner_begin = first;
         walk.inner_end = last;

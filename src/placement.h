@@ -59,6 +59,7 @@ typedef struct eum_use {
     eum_backing backing;
     eum_role role;
     uint64_t page;        /* managed: granule of migration; 1 for the others */
+    uint64_t skew;        /* bytes of the first page in front of the buffer: wrapped memory may begin inside a page */
     uint64_t bytes;       /* what the extents cover */
     uint64_t length;      /* the buffer's length, <= bytes: what lies between is padding, worthless */
     bool can_discard;     /* the device has the operation, and the pages are all ours */
