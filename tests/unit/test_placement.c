@@ -60,12 +60,19 @@ START_TEST(every_reason_has_a_sentence)
 }
 END_TEST
 
+#define demand(condition)                                                                                                          \
+    do {                                                                                                                           \
+        if (!(condition))                                                                                                          \
+            ck_abort_msg("%s", #condition);                                                                                        \
+    } while (0)
+
 /* ---------------------------------------------------------------------------------------------- managed memory ----- */
 
 #define PAGE 2u
 #define PAGES 3u
 #define COVERED (PAGE * PAGES) /* what the extents cover */
 #define LENGTH (COVERED - 1)   /* the buffer's length: the last byte is padding */
+#define SHORT (PAGE + 1)       /* another length: the last page is padding, too */
 #define DEVICE 0
 
 /* What a driver knows of a page. */
@@ -153,7 +160,7 @@ static bool has_content(const page_state *page)
 /* Bytes of whole pages that are overwritten and stand somewhere else. */
 static bool is_interior(const trial *t, uint64_t page)
 {
-    uint64_t end = (page + 1) * PAGE < LENGTH ? (page + 1) * PAGE : LENGTH;
+    uint64_t end = (page + 1) * PAGE < t->use.length ? (page + 1) * PAGE : t->use.length;
     return t->use.access == EUM_ACCESS_OVERWRITE && t->use.begin <= page * PAGE && t->use.end >= end;
 }
 
@@ -216,7 +223,7 @@ static void check_extents(const trial *t, const eum_extents *extents)
 
 static void check_bytes(const trial *t)
 {
-    for (uint64_t i = 0; i < LENGTH; i++) {
+    for (uint64_t i = 0; i < t->use.length; i++) {
         bool replaced = t->use.access == EUM_ACCESS_OVERWRITE && i >= t->use.begin && i < t->use.end;
         if (t->before[i / PAGE].content[i % PAGE] && !replaced)
             trial_assert(t, t->pages[i / PAGE].content[i % PAGE], "bytes that are kept were dropped");
@@ -232,6 +239,7 @@ static void check_steps(const trial *t, const eum_plan *plan)
         const eum_step *step = &plan->steps[i];
         trial_assert(t, step->begin < step->end && step->end <= COVERED, "an empty step, or one beyond the end");
         trial_assert(t, step->begin % PAGE == 0 && step->end % PAGE == 0, "a step on part of a page");
+        trial_assert(t, step->begin + PAGE > t->use.begin && step->end < t->use.end + PAGE, "a step beyond the pages of the use");
         trial_assert(t, step->kind >= newest, "steps out of order");
         newest = step->kind;
         for (uint64_t p = step->begin / PAGE; p < step->end / PAGE; p++) {
@@ -242,7 +250,7 @@ static void check_steps(const trial *t, const eum_plan *plan)
                 trial_assert(t, step->moving == 0 || step->end - step->begin > PAGE, "worthless bytes travel");
         }
     }
-    if (t->use.access == EUM_ACCESS_OVERWRITE && t->use.can_discard && t->use.begin == 0 && t->use.end == LENGTH)
+    if (t->use.access == EUM_ACCESS_OVERWRITE && t->use.can_discard && t->use.begin == 0 && t->use.end == t->use.length)
         for (size_t i = 0; i < plan->count; i++)
             trial_assert(t, plan->steps[i].moving == 0, "bytes travel although all of them are worthless");
 }
@@ -323,8 +331,8 @@ static void try_one(trial *t)
 
 static void try_all_ranges(trial *t)
 {
-    for (uint64_t begin = 0; begin < LENGTH; begin++) {
-        for (uint64_t end = begin + 1; end <= LENGTH; end++) {
+    for (uint64_t begin = 0; begin < t->use.length; begin++) {
+        for (uint64_t end = begin + 1; end <= t->use.length; end++) {
             t->use.begin = begin;
             t->use.end = end;
             try_one(t);
@@ -332,7 +340,7 @@ static void try_all_ranges(trial *t)
     }
 }
 
-static void try_all_uses(trial *t)
+static void try_all_uses(trial *t, uint64_t length)
 {
     static const eum_location places[] = {EUM_LOCATION_HOST, DEVICE};
     for (eum_access access = EUM_ACCESS_READ; access <= EUM_ACCESS_OVERWRITE; access++) {
@@ -347,7 +355,7 @@ static void try_all_uses(trial *t)
                                        .role = role,
                                        .page = PAGE,
                                        .bytes = COVERED,
-                                       .length = LENGTH,
+                                       .length = length,
                                        .can_discard = (bits & 1) != 0,
                                        .host_holds_page = (bits & 2) != 0,
                                        .concurrent = true};
@@ -369,7 +377,33 @@ START_TEST(after_the_plan_no_touch_of_managed_memory_faults_and_no_byte_is_lost)
             t.before[1] = page_of(second);
             t.before[2] = page_of(third);
             t.before[2].content[PAGE - 1] = false; /* padding */
-            try_all_uses(&t);
+            try_all_uses(&t, LENGTH);
+            t.before[1].content[PAGE - 1] = t.before[2].content[0] = false;
+            try_all_uses(&t, SHORT);
+        }
+    }
+}
+END_TEST
+
+START_TEST(the_pages_of_wrapped_memory_are_those_of_the_driver)
+{
+    eum_use use = {.access = EUM_ACCESS_READ,
+                   .where = DEVICE,
+                   .backing = EUM_BACKING_MANAGED,
+                   .page = 8,
+                   .skew = 3,
+                   .bytes = 20,
+                   .length = 20,
+                   .concurrent = true};
+    for (use.begin = 0; use.begin < 20; use.begin++) {
+        for (use.end = use.begin + 1; use.end <= 20; use.end++) {
+            uint64_t begin, end, first = use.begin, last = use.end;
+            while (first > 0 && (first + 3) % 8 != 0)
+                first--;
+            while (last < 20 && (last + 3) % 8 != 0)
+                last++;
+            eum_use_footprint(&use, &begin, &end);
+            demand(begin == first && end == last);
         }
     }
 }
@@ -448,12 +482,6 @@ END_TEST
 
 #define SMALL 6u
 
-#define demand(condition)                                                                                                          \
-    do {                                                                                                                           \
-        if (!(condition))                                                                                                          \
-            ck_abort_msg("%s", #condition);                                                                                        \
-    } while (0)
-
 static void try_mirrored(const eum_locations *valid, eum_access access, eum_location where, uint64_t begin, uint64_t end)
 {
     eum_extents extents;
@@ -469,7 +497,7 @@ static void try_mirrored(const eum_locations *valid, eum_access access, eum_loca
         expected += i >= begin && i < end && elsewhere && access != EUM_ACCESS_OVERWRITE;
     }
     eum_plan_init(&plan);
-    eum_use use = {begin, end, access, where, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, SMALL, SMALL, false, false, false, false};
+    eum_use use = {begin, end, access, where, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 0, SMALL, SMALL, false, false, false, false};
     eum_plan_use(&plan, &extents, &use);
     uint64_t moving = 0;
     for (size_t i = 0; i < plan.count; i++) {
@@ -525,7 +553,8 @@ START_TEST(contiguous_bytes_are_one_copy)
     change.flags_set = EUM_EXTENT_UNDEFINED;
     eum_extents_change(&extents, 300, 400, &change); /* splits, and says nothing about where the bytes are */
     eum_plan_init(&plan);
-    eum_use use = {0, 1000, EUM_ACCESS_READ_WRITE, DEVICE, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 1000, 1000, false, false, false, false};
+    eum_use use = {0,     1000, EUM_ACCESS_READ_WRITE, DEVICE, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 0, 1000, 1000, false, false,
+                   false, false};
     eum_plan_use(&plan, &extents, &use);
     ck_assert_uint_eq(plan.count, 1);
     ck_assert_uint_eq(plan.steps[0].moving, 1000);
@@ -545,7 +574,8 @@ START_TEST(a_plan_of_many_pieces_grows)
     for (uint64_t i = 0; i < 200; i++)
         eum_extents_change(&extents, 5 * i, 5 * i + 3, &change);
     eum_plan_init(&plan);
-    eum_use use = {0, 1000, EUM_ACCESS_READ, DEVICE, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 1000, 1000, false, false, false, false};
+    eum_use use = {0,     1000,  EUM_ACCESS_READ, DEVICE, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 0, 1000, 1000,
+                   false, false, false,           false};
     eum_plan_use(&plan, &extents, &use);
     ck_assert(!plan.no_memory);
     ck_assert_uint_eq(plan.count, 200);
@@ -589,6 +619,7 @@ Suite *placement_suite(void)
     tcase_add_test(tests, a_forced_backing_is_that_one_or_none);
     tcase_add_test(tests, every_reason_has_a_sentence);
     tcase_add_loop_test(tests, after_the_plan_no_touch_of_managed_memory_faults_and_no_byte_is_lost, 0, STATES);
+    tcase_add_test(tests, the_pages_of_wrapped_memory_are_those_of_the_driver);
     tcase_add_test(tests, without_concurrent_access_managed_memory_is_left_to_the_driver);
     tcase_add_test(tests, memory_that_stays_where_it_is_is_never_moved);
     tcase_add_test(tests, an_empty_use_plans_nothing);
