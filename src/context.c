@@ -75,6 +75,8 @@ static void end(eum_ctx *ctx)
             if (stream->sequence != 0)
                 (void)ctx->device->ops->wait(stream->device_stream, stream->sequence, -1);
         }
+        if (ctx->unmarked)
+            (void)ctx->device->ops->synchronize(ctx->device);
         pthread_mutex_lock(&ctx->lock); /* the last finish callbacks are behind us */
         eum_ctx_reap(ctx);
         eum_streams_reap(ctx);

@@ -28,6 +28,7 @@ typedef struct eum_failure {
 
 struct eum_ctx {
     pthread_mutex_t lock;
+    bool unmarked;       /* the device refused a point once: streams may have work behind their newest one */
     bool submitting;     /* a GPU callback of the user's runs under the lock, on this thread */
     uint32_t references; /* the handle, living buffers, living streams of the user's */
     eum_log log;

@@ -234,8 +234,9 @@ static void let_go(eum_launch_record *record)
 /* The submitted kernel has no point: the device refused the mark. Wait for everything, so that nothing is in flight unseen. */
 static eum_status without_point(eum_ctx *ctx, eum_launch_record *written, eum_status status)
 {
-    eum_moves_quiesce(ctx);
-    mark_written(written, true);
+    status = eum_moves_quiesce(ctx, status);
+    if (status != EUM_OK)
+        mark_written(written, true);
     return status;
 }
 
@@ -274,18 +275,23 @@ static eum_status submit(eum_launch_record *record, const eum_launch_request *re
         eum_error_restore(&saved);
         return status;
     }
-    status = eum_strm_mark(stream, &point);
-    if (status != EUM_OK) {
-        if (ctx->device->caps.kind != EUM_DEVICE_CUDA)
-            record->sequence = 0; /* no job has it */
-        return without_point(ctx, &written, status);
-    }
+    eum_error before;
+    eum_error_save(&before);
+    eum_status marked = eum_strm_mark(stream, &point);
+    if (marked != EUM_OK)
+        point = (eum_point){0, 0}; /* a job that is done, which it will be on return */
     if (ctx->device->caps.kind != EUM_DEVICE_CUDA)
         record->sequence = point.sequence;
     eum_moves_commit(moves, request->count, point, true);
     for (size_t i = 0; i < request->count; i++)
         request->ranges[i].buf->launches++;
     ctx->stats.launches++;
+    if (marked != EUM_OK) {
+        status = without_point(ctx, &written, marked);
+        if (status != EUM_OK)
+            return status;
+        eum_error_restore(&before);
+    }
     if (out != NULL) {
         out->stream = point.stream;
         out->sequence = point.sequence;

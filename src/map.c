@@ -104,13 +104,10 @@ eum_status eum_buf_bring(eum_buf *buf, size_t offset, size_t bytes, eum_access a
         bool moves = move.plan.count > 0;
         status = moves ? eum_moves_run(&move, 1, ctx->transfer) : wait_for_conflicts(buf, &move.use);
         if (status == EUM_OK && moves) {
-            status = eum_strm_mark(ctx->transfer, &point);
-            if (status == EUM_OK) {
-                eum_moves_commit(&move, 1, point, false);
-                eum_ctx_unlock(ctx);
-                status = eum_point_wait(ctx, point, -1);
-                pthread_mutex_lock(&ctx->lock);
-            }
+            point = (eum_point){ctx->transfer->serial, ctx->transfer->sequence}; /* the movements' own, or they are done already */
+            eum_ctx_unlock(ctx);
+            status = eum_point_wait(ctx, point, -1);
+            pthread_mutex_lock(&ctx->lock);
         }
     }
     if (status == EUM_OK && move.plan.count == 0) {

@@ -391,16 +391,17 @@ static eum_status run_discards(eum_move *move, eum_strm *stream)
     return status;
 }
 
-void eum_moves_quiesce(eum_ctx *ctx)
+eum_status eum_moves_quiesce(eum_ctx *ctx, eum_status status)
 {
     if (eum_callback_depth > 0)
-        return; /* the wait would be for ourselves */
+        return status; /* the wait would be for ourselves */
     eum_error saved;
     eum_error_save(&saved);
     eum_ctx_unlock(ctx);
-    (void)ctx->device->ops->synchronize(ctx->device);
+    eum_status synchronized = ctx->device->ops->synchronize(ctx->device);
     pthread_mutex_lock(&ctx->lock);
     eum_error_restore(&saved);
+    return synchronized == EUM_OK ? EUM_OK : status;
 }
 
 /* The movements have a point of their own: who only reads need not wait for the kernel that they were made for. */
@@ -412,14 +413,18 @@ static eum_status record(eum_move *moves, size_t count, eum_strm *stream)
     if (!started)
         return EUM_OK;
     eum_point point;
-    eum_status status = eum_strm_mark(stream, &point);
-    if (status != EUM_OK)
-        eum_moves_quiesce(stream->ctx);
+    eum_error saved;
+    eum_error_save(&saved);
+    eum_status marked = eum_strm_mark(stream, &point), status = marked;
+    if (marked != EUM_OK)
+        status = eum_moves_quiesce(stream->ctx, marked);
+    if (status == EUM_OK)
+        eum_error_restore(&saved);
     for (size_t i = 0; i < count; i++) {
         eum_move *move = &moves[i];
         uint64_t begin, end;
         eum_use_footprint(&move->use, &begin, &end);
-        if (move->started && status == EUM_OK)
+        if (move->started && marked == EUM_OK)
             eum_hazards_add(&move->buf->hazards, begin, end, takes_away(&move->plan) ? EUM_HAZARD_MOVE : EUM_HAZARD_COPY, point);
         move->started = false;
     }

@@ -51,8 +51,9 @@ bool eum_moves_idle(eum_move *moves, size_t count);
 /* If submitted, records the uses as in flight until `point`. */
 void eum_moves_commit(eum_move *moves, size_t count, eum_point point, bool submitted);
 
-/* Something was submitted and the device refused to give a point for it: waits for everything, so that nothing is in flight unseen. Lock held
- * on entry and exit, released in between. Keeps this thread's error detail. */
-void eum_moves_quiesce(eum_ctx *ctx);
+/* Something was submitted and the device refused to give a point for it (`status`): waits for everything instead, so that nothing is in flight
+ * unseen. Lock held on entry and exit, released in between. Returns EUM_OK if that went well, and `status` if it did not, or where waiting is
+ * not possible, with this thread's error detail as it was. */
+eum_status eum_moves_quiesce(eum_ctx *ctx, eum_status status);
 
 #endif

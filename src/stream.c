@@ -45,8 +45,10 @@ eum_status eum_strm_mark(eum_strm *stream, eum_point *out)
 {
     uint64_t sequence;
     eum_status status = stream->ctx->device->ops->mark(stream->device_stream, &sequence);
-    if (status != EUM_OK)
+    if (status != EUM_OK) {
+        stream->ctx->unmarked = true;
         return status;
+    }
     stream->sequence = sequence;
     *out = (eum_point){stream->serial, sequence};
     return EUM_OK;

@@ -54,13 +54,14 @@ static eum_status copy_device(eum_buf *buf, size_t offset, size_t bytes, const v
         bool submitted = status == EUM_OK;
         eum_error saved;
         eum_error_save(&saved);
-        if (submitted)
-            status = eum_strm_mark(ctx->transfer, &point);
-        if (submitted && status == EUM_OK)
+        eum_status marked = submitted ? eum_strm_mark(ctx->transfer, &point) : EUM_OK;
+        if (marked != EUM_OK) {
+            status = eum_moves_quiesce(ctx, marked); /* the caller's memory is its own again when we return */
+            point = (eum_point){0, 0};
+        }
+        if (status == EUM_OK)
             eum_moves_commit(&move, 1, point, true);
-        else if (submitted)
-            eum_moves_quiesce(ctx); /* the caller's memory is its own again when we return */
-        else
+        if (status == EUM_OK || !submitted)
             eum_error_restore(&saved);
     }
     eum_move_end(&move);
