@@ -11,6 +11,7 @@
 /* Values of long options for getopt_long: outside the range of characters, so that optopt tells long options from short ones. */
 enum {
     OPTION_BACKING = 256,
+    OPTION_COUNT_FAULTS,
     OPTION_DEVICE,
     OPTION_JSON,
     OPTION_LABELS,

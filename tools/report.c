@@ -45,8 +45,11 @@ void report_text(const report *r)
         }
         (void)putchar('\n');
     }
-    (void)printf("On %s, %s, backing %s: %.1f ms, %s moved\n", device_word(device, r->info), r->info->device_name,
+    (void)printf("On %s, %s, backing %s: %.1f ms, %s moved", device_word(device, r->info), r->info->device_name,
                  backing_name(r->backing), r->ms, size_words(moved, r->bytes_moved));
+    if (r->faults_known && r->info->device_kind != EUM_DEVICE_HOST)
+        (void)printf(", %" PRIu64 " GPU page faults", r->gpu_faults);
+    (void)putchar('\n');
 }
 
 static void json_neighbor(json *j, const report *r, const topk_entry *neighbor)
@@ -85,7 +88,10 @@ void report_json(const report *r)
     json_string(&j, "backing", backing_name(r->backing));
     json_milliseconds(&j, "ms", r->ms);
     json_unsigned(&j, "bytes_moved", r->bytes_moved);
-    json_null(&j, "gpu_faults"); /* the library does not count them yet */
+    if (r->faults_known)
+        json_unsigned(&j, "gpu_faults", r->gpu_faults);
+    else
+        json_null(&j, "gpu_faults");
     json_end_object(&j);
     json_end_object(&j);
     (void)putchar('\n');

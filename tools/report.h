@@ -19,6 +19,8 @@ typedef struct report {
     eum_backing backing;
     double ms;
     uint64_t bytes_moved;
+    bool faults_known;
+    uint64_t gpu_faults;
 } report;
 
 /* Both print to stdout, whose error flag tells of failed writes. */

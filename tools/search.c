@@ -33,6 +33,8 @@ static const char help[] =
     "  --device D     auto, host, cuda, cuda:N, or a simulated device (sim:hopper); default: the environment\n"
     "                 variable EUM_DEVICE, or auto\n"
     "  --backing B    auto, managed, mirrored, mapped or host; default: EUM_BACKING, or auto\n"
+    "  --count-faults count the page faults of the GPU on a CUDA device too, through CUPTI (slower; EUM_CUPTI names the file\n"
+    "                 where it is not found); simulated devices always count. \"gpu_faults\" is null where they are unknown\n"
     "  -h, --help     print this help\n";
 
 typedef struct search_options {
@@ -41,7 +43,7 @@ typedef struct search_options {
     uint64_t query_row;
     size_t top;
     eum_backing backing;
-    bool has_query, json, skip_self;
+    bool has_query, json, skip_self, count_faults;
 } search_options;
 
 typedef struct search {
@@ -55,6 +57,8 @@ typedef struct search {
     eum_buffer *target_buffer, *query_buffer, *score_buffer;
     topk_entry *neighbors; /* query_count x top */
     double ms;
+    bool counting, faults_known; /* a window is open; its count is known */
+    uint64_t gpu_faults;
 } search;
 
 /* -------------------------------------------------------------------------------------------- command line --------- */
@@ -107,6 +111,9 @@ static int parse_option(search_options *options, int option, const char *value)
     case OPTION_SKIP_SELF:
         options->skip_self = true;
         return OPTIONS_GO_ON;
+    case OPTION_COUNT_FAULTS:
+        options->count_faults = true;
+        return OPTIONS_GO_ON;
     default:
         return options_print_help(help);
     }
@@ -120,6 +127,7 @@ static int parse_options(int argc, char **argv, search_options *options)
                                           {"device", required_argument, NULL, OPTION_DEVICE},
                                           {"backing", required_argument, NULL, OPTION_BACKING},
                                           {"skip-self", no_argument, NULL, OPTION_SKIP_SELF},
+                                          {"count-faults", no_argument, NULL, OPTION_COUNT_FAULTS},
                                           {"json", no_argument, NULL, OPTION_JSON},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
@@ -299,6 +307,42 @@ static bool answer_all(search *s, tool_error *error)
     return done;
 }
 
+/* ------------------------------------------------------------------------------------------------- faults --------- */
+
+static void say_not_counted(void)
+{
+    eum_error why = {.struct_size = sizeof why};
+    (void)eum_last_error(&why);
+    (void)fprintf(stderr, "engram-um: the page faults are not counted: %s\n", why.sentence);
+}
+
+/* Before the first buffer: the driver counts only in managed memory that it has seen being made. */
+static bool begin_counting(search *s, tool_error *error)
+{
+    eum_info info = {.struct_size = sizeof info};
+    if (eum_context_info(s->context, &info) != EUM_OK)
+        return tool_fail_library(error, "the library does not say what device this is");
+    if (info.device_kind == EUM_DEVICE_HOST)
+        s->faults_known = true; /* no GPU: none */
+    else if (info.device_kind == EUM_DEVICE_SIM || s->options->count_faults)
+        s->counting = eum_faults_begin(s->context) == EUM_OK;
+    if (info.device_kind == EUM_DEVICE_CUDA && s->options->count_faults && !s->counting)
+        say_not_counted();
+    return true;
+}
+
+static void end_counting(search *s)
+{
+    eum_faults faults = {.struct_size = sizeof faults};
+    if (!s->counting)
+        return;
+    s->counting = false;
+    s->faults_known = eum_faults_end(s->context, &faults) == EUM_OK;
+    s->gpu_faults = s->faults_known ? faults.gpu_faults : 0;
+    if (!s->faults_known && s->options->count_faults)
+        say_not_counted();
+}
+
 static bool print_results(const search *s, tool_error *error)
 {
     eum_info info = {.struct_size = sizeof info};
@@ -316,7 +360,9 @@ static bool print_results(const search *s, tool_error *error)
                       .info = &info,
                       .backing = decision.backing,
                       .ms = s->ms,
-                      .bytes_moved = stats.bytes_to_device + stats.bytes_to_host};
+                      .bytes_moved = stats.bytes_to_device + stats.bytes_to_host,
+                      .faults_known = s->faults_known,
+                      .gpu_faults = s->gpu_faults};
     if (s->options->json)
         report_json(&r);
     else
@@ -327,12 +373,13 @@ static bool print_results(const search *s, tool_error *error)
 static bool run(search *s, tool_error *error)
 {
     if (!open_vectors(s, error) || !open_queries(s, error) || !open_labels(s, error) || !allocate_neighbors(s, error) ||
-        !open_device(s, error))
+        !open_device(s, error) || !begin_counting(s, error))
         return false;
     const double start = milliseconds();
     if (!create_buffers(s, error) || !answer_all(s, error))
         return false;
     s->ms += milliseconds() - start;
+    end_counting(s);
     return print_results(s, error);
 }
 

@@ -121,7 +121,6 @@ class Search(ToolTest):
         self.assertEqual(list(answer["results"][0]), ["query", "neighbors"])
         self.assertEqual(list(answer["results"][0]["neighbors"][0]), ["row", "score", "label"])
         self.assertEqual(list(answer["run"]), ["device", "backing", "ms", "bytes_moved", "gpu_faults"])
-        self.assertIsNone(answer["run"]["gpu_faults"])
         self.assertIsNone(answer["results"][0]["neighbors"][0]["label"])
         self.assertGreater(answer["run"]["ms"], 0)
 
@@ -186,7 +185,26 @@ class Search(ToolTest):
         lines = done.stdout.decode().splitlines()
         self.assertEqual(lines[0], "Nearest to row 3")
         self.assertEqual([int(line.split()[1]) for line in lines[2:6]], rows)
-        self.assertRegex(lines[-1], r"^On .*, backing [a-z]+: [0-9.]+ ms, .* moved$")
+        self.assertRegex(lines[-1], r"^On .*, backing [a-z]+: [0-9.]+ ms, .* moved(, 0 GPU page faults)?$")
+
+    def test_page_faults_are_counted_where_they_can_be(self):
+        for device, expected in (("host", 0), ("sim:hopper", 0), ("sim:pascal", 0), ("sim:hopper,count=absent", None),
+                                 ("sim:hopper,count=refused", None), ("sim:hopper,count=dropped", None)):
+            for more in ((), ("--backing", "managed")) if device.startswith("sim") else ((),):
+                answer = self.search(self.vectors, "--query", 3, "--device", device, *more)
+                self.assertEqual(answer["run"]["gpu_faults"], expected, device)
+        done = tool("search", self.vectors, "--query", 3, "--device", "sim:hopper")
+        self.assertIn(b" moved, 0 GPU page faults\n", done.stdout)
+
+    def test_page_faults_of_a_cuda_device_are_counted_when_asked_for(self):
+        found = json.loads(tool("info", "--json").stdout)
+        if not any(d["device"].startswith("cuda") for d in [found["chosen"], *found["others"]]):
+            self.skipTest("no CUDA device")
+        self.assertIsNone(self.search(self.vectors, "--query", 3, "--device", "cuda")["run"]["gpu_faults"])
+        done = tool("search", self.vectors, "--query", 3, "--device", "cuda", "--count-faults", "--json")
+        self.assertEqual(done.returncode, 0)
+        faults = json.loads(done.stdout)["run"]["gpu_faults"]
+        self.assertEqual(faults, None if done.stderr else 0, done.stderr)
 
     def test_the_vectors_are_not_written(self):
         with open(self.vectors, "rb") as before:
@@ -380,6 +398,26 @@ class WordVectors(ToolTest):
             neighbors = self.search(*arguments)["results"][0]["neighbors"]
             self.assertEqual({n["label"] for n in neighbors}, set(nearest), word)
             self.assertEqual([n["score"] for n in neighbors], sorted((n["score"] for n in neighbors), reverse=True))
+
+    def test_the_devices_find_the_same_words(self):
+        """Against the host; rows whose scores differ by less than 1e-6 may swap."""
+        with open(GLOVE, "rb") as data:
+            data.seek(-5000 * 400, os.SEEK_END)
+            queries = array.array("f", data.read(300 * 400))
+        path = self.write("queries.npy", npy([queries[i * 100 : (i + 1) * 100] for i in range(300)]))
+        found = json.loads(tool("info", "--json").stdout)
+        devices = {d["device"] for d in [found["chosen"], *found["others"]]} - {"host"} | {"sim:hopper"}
+        host = self.search(GLOVE, "--query", path, "--device", "host", "--top", 12)["results"]
+        for device in sorted(devices):
+            for backing in ("managed", "mirrored", "mapped"):
+                answer = self.search(GLOVE, "--query", path, "--device", device, "--backing", backing, "--top", 10)["results"]
+                self.assertEqual(len(answer), len(host))
+                for ours, theirs in zip(answer, host):
+                    scores = {n["row"]: n["score"] for n in theirs["neighbors"]}
+                    for mine, expected in zip(ours["neighbors"], theirs["neighbors"]):
+                        self.assertAlmostEqual(mine["score"], expected["score"], delta=2e-6)
+                        if mine["row"] != expected["row"]:
+                            self.assertAlmostEqual(scores[mine["row"]], expected["score"], delta=1e-6)
 
 
 if __name__ == "__main__":
