@@ -9,10 +9,7 @@ use std::mem::size_of;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{ptr, slice};
 
-// Two things that the library does otherwise than it should. Turn each when it is mended.
-
-/// Whether a live map of no bytes conflicts with uses of the bytes on both sides of it. It should not.
-const EMPTY_MAPS_CONFLICT: bool = true;
+// One thing that the library does otherwise than it should. Turn it when that is mended.
 
 /// Whether what kernels wrote into borrowed memory is there after its buffer's end, without a map before. It should be: the
 /// memory is the program's, and the buffer was the only way to it.
@@ -258,7 +255,7 @@ impl Machine {
             map.buffer == self.handle(used)
                 && map.offset < used.offset + used.bytes
                 && used.offset < map.offset + map.bytes
-                && (map.bytes > 0 || EMPTY_MAPS_CONFLICT)
+                && map.bytes > 0
                 && used.bytes > 0
                 && (used.writes() || map.access != sys::EUM_ACCESS_READ)
         };
