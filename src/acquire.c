@@ -33,7 +33,7 @@ static eum_status add_leases(const eum_range *ranges, const eum_access *accesses
             return status;
         uint64_t begin = ranges[*out_added].offset;
         buf->leases[buf->lease_count++] =
-            (eum_lease){begin, begin + ranges[*out_added].bytes, accesses[*out_added], NULL, true};
+            (eum_lease){.begin = begin, .end = begin + ranges[*out_added].bytes, .access = accesses[*out_added], .external = true};
         buf->acquired++;
     }
     return EUM_OK;

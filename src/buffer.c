@@ -265,11 +265,13 @@ static eum_status create_locked(eum_buf *buf)
 static eum_status zero(eum_buf *buf)
 {
     void *address;
-    eum_status status = eum_buf_map((eum_range){buf, 0, buf->bytes}, EUM_ACCESS_OVERWRITE, &address);
+    uint64_t lease;
+    eum_status status = eum_buf_hold((eum_range){buf, 0, buf->bytes}, EUM_ACCESS_OVERWRITE, &address, &lease);
     if (status != EUM_OK)
         return status;
     memset(address, 0, buf->bytes);
-    return eum_buf_unmap(buf, address);
+    eum_buf_let_go(buf, lease);
+    return EUM_OK;
 }
 
 eum_status eum_buf_create(eum_ctx *ctx, size_t bytes, const eum_buffer_config *config, eum_buf **out)
@@ -535,9 +537,10 @@ eum_status eum_buf_into_raw(eum_buf *buf, eum_raw *out)
     if (buf->wrapped && buf->ownership == EUM_BORROWED)
         return eum_fail(EUM_ERROR_NOT_OWNED, "a borrowed buffer owns no memory that could be given up; destroy it instead");
     void *mapped = NULL;
+    uint64_t lease = 0;
     eum_status status = EUM_OK;
     if (buf->backing != EUM_BACKING_DEVICE)
-        status = eum_buf_map((eum_range){buf, 0, buf->bytes}, buf->read_only ? EUM_ACCESS_READ : EUM_ACCESS_READ_WRITE, &mapped);
+        status = eum_buf_hold((eum_range){buf, 0, buf->bytes}, buf->read_only ? EUM_ACCESS_READ : EUM_ACCESS_READ_WRITE, &mapped, &lease);
     if (status != EUM_OK)
         return status;
     status = eum_buf_enter(buf, "eum_buffer_into_raw");
@@ -546,7 +549,7 @@ eum_status eum_buf_into_raw(eum_buf *buf, eum_raw *out)
     if (buf->lease_count != (buf->backing != EUM_BACKING_DEVICE ? 1u : 0u)) { /* an acquisition counts as well */
         eum_ctx_unlock(ctx);
         if (mapped != NULL)
-            (void)eum_buf_unmap(buf, mapped);
+            eum_buf_let_go(buf, lease);
         return eum_fail(EUM_ERROR_MAPPED, "the buffer is mapped; call eum_buffer_unmap before giving it up");
     }
     wait_until_unused(buf);

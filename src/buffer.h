@@ -12,6 +12,8 @@ typedef struct eum_lease {
     uint64_t begin, end;
     eum_access access;
     void *address;
+    uint64_t id;   /* never reused in a buffer */
+    bool held;     /* by the library: a map that is still on its way, or a transfer's own. Unmapping by address does not see it */
     bool external; /* eum_acquire: it is the device's turn, not the CPU's */
 } eum_lease;
 
@@ -36,7 +38,7 @@ struct eum_buf {
     eum_hazards hazards;
     eum_lease *leases;
     size_t lease_count, lease_capacity;
-    uint64_t version;
+    uint64_t version, lease_id;
     /* for explain */
     eum_movement last_movement;
     eum_copied copied;
@@ -62,6 +64,9 @@ void eum_buf_touch_mirror(eum_buf *buf);
 /* Brings the range to the host for the access and waits for it. Lock held on entry and exit, released in between: a lease, or the end of the
  * handle, keeps others away. Errors: EUM_ERROR_UNDEFINED_DATA, EUM_ERROR_OUT_OF_MEMORY, device errors. */
 eum_status eum_buf_bring(eum_buf *buf, size_t offset, size_t bytes, eum_access access);
+/* A map of the library's own: as eum_buf_map, but ended by its number, so that nobody else's unmap ends it, nor it somebody else's map. */
+eum_status eum_buf_hold(eum_range range, eum_access access, void **out, uint64_t *out_id);
+void eum_buf_let_go(eum_buf *buf, uint64_t id);
 /* Makes room for one more lease. Errors: EUM_ERROR_OUT_OF_MEMORY. */
 eum_status eum_buf_reserve_lease(eum_buf *buf);
 void eum_buf_remove_lease(eum_buf *buf, size_t index);

@@ -13,7 +13,7 @@ static bool unmovable(const eum_buf *buf)
     return buf->backing == EUM_BACKING_MANAGED && !buf->ctx->device->caps.concurrent_managed;
 }
 
-static eum_status add_lease(eum_buf *buf, size_t offset, size_t bytes, eum_access access, void **out)
+static eum_status add_lease(eum_buf *buf, size_t offset, size_t bytes, eum_access access, void **out, uint64_t *out_id)
 {
     eum_status status = eum_buf_reserve_lease(buf);
     if (status != EUM_OK)
@@ -21,7 +21,9 @@ static eum_status add_lease(eum_buf *buf, size_t offset, size_t bytes, eum_acces
     void *address = eum_buf_address(buf, offset, EUM_LOCATION_HOST);
     if (address == NULL)
         address = nothing;
-    buf->leases[buf->lease_count++] = (eum_lease){offset, offset + bytes, access, address, false};
+    *out_id = ++buf->lease_id;
+    buf->leases[buf->lease_count++] =
+        (eum_lease){.begin = offset, .end = offset + bytes, .access = access, .address = address, .id = *out_id, .held = true};
     buf->ctx->stats.maps_live++;
     if (unmovable(buf) && bytes > 0)
         eum_budget_mapped(buf->ctx->budget, 1);
@@ -29,12 +31,12 @@ static eum_status add_lease(eum_buf *buf, size_t offset, size_t bytes, eum_acces
     return EUM_OK;
 }
 
-/* The newest lease with this address, and with this access where access is not 0. */
-static bool remove_lease(eum_buf *buf, const void *address, eum_access access, size_t bytes)
+/* The lease with this number; or, where that is 0, the newest map with this address. */
+static bool remove_lease(eum_buf *buf, uint64_t id, const void *address)
 {
     for (size_t i = buf->lease_count; i-- > 0;) {
         const eum_lease *lease = &buf->leases[i];
-        if (lease->external || lease->address != address || (access != 0 && (lease->access != access || lease->end - lease->begin != bytes)))
+        if (lease->external || (id != 0 ? lease->id != id : lease->held || lease->address != address))
             continue;
         bool empty = lease->begin == lease->end;
         eum_buf_remove_lease(buf, i);
@@ -129,7 +131,14 @@ eum_status eum_buf_bring(eum_buf *buf, size_t offset, size_t bytes, eum_access a
     return status;
 }
 
-eum_status eum_buf_map(eum_range range, eum_access access, void **out)
+static void hand_over(eum_buf *buf, uint64_t id)
+{
+    for (size_t i = 0; i < buf->lease_count; i++)
+        if (buf->leases[i].id == id && !buf->leases[i].external)
+            buf->leases[i].held = false;
+}
+
+static eum_status map(eum_range range, eum_access access, bool hand, void **out, uint64_t *out_id)
 {
     eum_buf *buf = range.buf;
     eum_ctx *ctx = buf->ctx;
@@ -143,7 +152,7 @@ eum_status eum_buf_map(eum_range range, eum_access access, void **out)
     if (status == EUM_OK)
         status = eum_buf_check_access(buf, range.offset, range.bytes, access);
     if (status == EUM_OK)
-        status = add_lease(buf, range.offset, range.bytes, access, &address);
+        status = add_lease(buf, range.offset, range.bytes, access, &address, out_id);
     if (status != EUM_OK) {
         eum_ctx_unlock(ctx);
         return status;
@@ -160,11 +169,31 @@ eum_status eum_buf_map(eum_range range, eum_access access, void **out)
     buf->references--;
     buf->maps++;
     if (status != EUM_OK)
-        (void)remove_lease(buf, address, access, range.bytes);
+        (void)remove_lease(buf, *out_id, NULL);
+    else if (hand)
+        hand_over(buf, *out_id);
     eum_ctx_unlock(ctx);
     if (status == EUM_OK)
         *out = address;
     return status;
+}
+
+eum_status eum_buf_map(eum_range range, eum_access access, void **out)
+{
+    uint64_t id = 0;
+    return map(range, access, true, out, &id);
+}
+
+eum_status eum_buf_hold(eum_range range, eum_access access, void **out, uint64_t *out_id)
+{
+    return map(range, access, false, out, out_id);
+}
+
+void eum_buf_let_go(eum_buf *buf, uint64_t id)
+{
+    pthread_mutex_lock(&buf->ctx->lock);
+    (void)remove_lease(buf, id, NULL);
+    eum_ctx_unlock(buf->ctx);
 }
 
 eum_status eum_buf_unmap(eum_buf *buf, void *mapped)
@@ -172,7 +201,7 @@ eum_status eum_buf_unmap(eum_buf *buf, void *mapped)
     eum_status status = eum_buf_enter(buf, "eum_buffer_unmap");
     if (status != EUM_OK)
         return status;
-    bool found = remove_lease(buf, mapped, 0, 0);
+    bool found = remove_lease(buf, 0, mapped);
     eum_ctx_unlock(buf->ctx);
     if (found)
         return EUM_OK;

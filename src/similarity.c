@@ -117,7 +117,8 @@ static eum_status cosine_in_chunks(eum_strm *stream, const cosine_operands *oper
     config.backing = EUM_BACKING_MIRRORED;
     eum_buf *stages[STAGES] = {NULL};
     void *source = NULL;
-    eum_status status = eum_buf_map(operands->targets, EUM_ACCESS_READ, &source);
+    uint64_t lease;
+    eum_status status = eum_buf_hold(operands->targets, EUM_ACCESS_READ, &source, &lease);
     if (status != EUM_OK)
         return status;
     for (int i = 0; i < STAGES && status == EUM_OK; i++)
@@ -131,7 +132,7 @@ static eum_status cosine_in_chunks(eum_strm *stream, const cosine_operands *oper
     for (int i = 0; i < STAGES; i++)
         if (stages[i] != NULL)
             eum_buf_end(stages[i]); /* freed when the last chunk has passed */
-    (void)eum_buf_unmap(operands->targets.buf, source);
+    eum_buf_let_go(operands->targets.buf, lease);
     eum_error_restore(&saved);
     return status;
 }

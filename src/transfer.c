@@ -24,8 +24,9 @@ static bool only_on_device(const eum_buf *buf, size_t offset, size_t bytes)
     return true;
 }
 
-/* One explicit copy between the caller's memory and the device side, on the transfer stream, waited for. Lock held on entry and exit. */
-static eum_status copy_device(eum_buf *buf, size_t offset, size_t bytes, const void *src, void *dst)
+/* One explicit copy between the caller's memory and the device side, on the transfer stream, waited for. Lock held on entry and exit. If it had
+ * to be released before the copy, nothing was copied and *out_again says so: others may have mapped the bytes, or moved them. */
+static eum_status copy_device(eum_buf *buf, size_t offset, size_t bytes, const void *src, void *dst, bool *out_again)
 {
     eum_ctx *ctx = buf->ctx;
     eum_location device = ctx->device->caps.index;
@@ -34,16 +35,19 @@ static eum_status copy_device(eum_buf *buf, size_t offset, size_t bytes, const v
     eum_move_init(&move, buf, offset, bytes, access, device);
     move.use.role = EUM_ROLE_AUTO; /* the bytes are on the device, and the copy leaves them there */
     eum_point point;
-    bool waited = true;
-    eum_status status = EUM_OK;
-    while (status == EUM_OK && waited) /* a buffer that is only on the device has its copy: this makes no room, it keeps it */
-        status = eum_moves_make_room(&move, 1, &waited);
-    while (status == EUM_OK && eum_copies_wait(ctx) && eum_move_must_drain(&move, ctx->transfer, &point)) {
+    /* A buffer that is only on the device has its copy: this makes no room, it keeps it. */
+    eum_status status = eum_moves_make_room(&move, 1, out_again);
+    if (status == EUM_OK && !*out_again && eum_copies_wait(ctx) && eum_move_must_drain(&move, ctx->transfer, &point)) {
+        *out_again = true;
         buf->references++;
         eum_ctx_unlock(ctx);
         status = eum_point_wait(ctx, point, -1);
         pthread_mutex_lock(&ctx->lock);
         buf->references--;
+    }
+    if (*out_again) {
+        eum_move_end(&move);
+        return status;
     }
     if (status == EUM_OK)
         status = eum_moves_run(&move, 1, ctx->transfer);
@@ -94,17 +98,21 @@ static eum_status transfer(eum_range range, const void *src, void *dst, bool *ou
     eum_status status = eum_buf_enter(buf, src != NULL ? "eum_buffer_write" : "eum_buffer_read");
     if (status != EUM_OK)
         return status;
-    *out_done = range.bytes == 0;
-    status = eum_buf_check_access(buf, range.offset, range.bytes, access);
-    if (status == EUM_OK && range.bytes > 0 && only_on_device(buf, range.offset, range.bytes)) {
+    bool again;
+    do {
+        again = false;
+        *out_done = range.bytes == 0;
+        status = eum_buf_check_access(buf, range.offset, range.bytes, access);
+        if (status != EUM_OK || range.bytes == 0 || !only_on_device(buf, range.offset, range.bytes))
+            break;
         /* Read-mostly copies that are to be written collapse at once: the map path below knows how to wait for that. */
         bool collapses = src != NULL && eum_extents_any_flag(&buf->extents, range.offset, range.offset + range.bytes,
                                                              EUM_EXTENT_READ_MOSTLY, NULL);
-        if (!collapses || buf->backing != EUM_BACKING_MANAGED) {
-            status = copy_device(buf, range.offset, range.bytes, src, dst);
-            *out_done = true;
-        }
-    }
+        if (collapses && buf->backing == EUM_BACKING_MANAGED)
+            break;
+        *out_done = true;
+        status = copy_device(buf, range.offset, range.bytes, src, dst, &again);
+    } while (status == EUM_OK && again);
     if (status == EUM_OK && dst != NULL && *out_done && range.bytes > 0 &&
         eum_extents_any_flag(&buf->extents, range.offset, range.offset + range.bytes, EUM_EXTENT_UNDEFINED, NULL))
         status = eum_fail(EUM_ERROR_UNDEFINED_DATA, "a job that was to write this range failed while the read waited for it; write it again");
@@ -116,28 +124,32 @@ eum_status eum_buf_write(eum_range range, const void *src)
 {
     bool done = false;
     void *address;
+    uint64_t lease;
     eum_status status = transfer(range, src, NULL, &done);
     if (status != EUM_OK || done)
         return status;
-    status = eum_buf_map(range, EUM_ACCESS_OVERWRITE, &address);
+    status = eum_buf_hold(range, EUM_ACCESS_OVERWRITE, &address, &lease);
     if (status != EUM_OK)
         return status;
     memcpy(address, src, range.bytes);
-    return eum_buf_unmap(range.buf, address);
+    eum_buf_let_go(range.buf, lease);
+    return EUM_OK;
 }
 
 eum_status eum_buf_read(eum_range range, void *dst)
 {
     bool done = false;
     void *address;
+    uint64_t lease;
     eum_status status = transfer(range, NULL, dst, &done);
     if (status != EUM_OK || done)
         return status;
-    status = eum_buf_map(range, EUM_ACCESS_READ, &address);
+    status = eum_buf_hold(range, EUM_ACCESS_READ, &address, &lease);
     if (status != EUM_OK)
         return status;
     memcpy(dst, address, range.bytes);
-    return eum_buf_unmap(range.buf, address);
+    eum_buf_let_go(range.buf, lease);
+    return EUM_OK;
 }
 
 /* ------------------------------------------------------------------------------------------ prefetch and advice ---- */
