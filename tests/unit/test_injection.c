@@ -224,7 +224,7 @@ START_TEST(whichever_call_of_the_device_fails_no_byte_is_lost_and_nothing_leaks)
         }
         finish_program(context, nth);
     }
-    ck_assert_uint_gt(total, 40);
+    ck_assert_uint_gt(total, 25); /* orders are left out where a point has passed in time */
 }
 END_TEST
 

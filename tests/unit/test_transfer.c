@@ -174,6 +174,56 @@ START_TEST(a_prefetch_does_not_wait_and_stays_in_order)
 }
 END_TEST
 
+typedef struct sharer {
+    pthread_t thread;
+    eum_buffer *buffer;
+    int kind;
+} sharer;
+
+static void *share(void *arg)
+{
+    sharer *s = arg;
+    uint32_t own[64];
+    for (int i = 0; i < 300; i++) {
+        void *address = NULL;
+        switch (s->kind) {
+        case 0:
+            OK(eum_buffer_read(part(s->buffer, 0, sizeof own), own));
+            break;
+        case 1:
+            OK(eum_buffer_map(part(s->buffer, 0, 4 * KIB), EUM_ACCESS_READ, &address));
+            OK(eum_buffer_unmap(s->buffer, address));
+            break;
+        default:
+            OK(eum_buffer_map(whole(s->buffer), EUM_ACCESS_READ, &address));
+            GIVES(EUM_ERROR_MAPPED,
+                  eum_buffer_write(part(s->buffer, MIB - 4, 4), own)); /* this map covers it, whoever ends another */
+            OK(eum_buffer_unmap(s->buffer, address));
+        }
+    }
+    return NULL;
+}
+
+START_TEST(maps_and_reads_of_one_address_by_several_threads_end_their_own)
+{
+    eum_context *context = open_context();
+    eum_buffer *buffer = new_buffer(context, MIB);
+    cpu_fill(whole(buffer), 1);
+    sharer sharers[3];
+    for (int i = 0; i < 3; i++) {
+        sharers[i] = (sharer){.buffer = buffer, .kind = i == 1 ? 0 : i};
+        ck_assert_int_eq(pthread_create(&sharers[i].thread, NULL, share, &sharers[i]), 0);
+    }
+    for (int i = 0; i < 3; i++)
+        pthread_join(sharers[i].thread, NULL);
+    ck_assert_uint_eq(stats_of(context).maps_live, 0);
+    gpu_fill(default_stream(context), whole(buffer), 2);
+    cpu_expect(whole(buffer), 2);
+    OK(eum_buffer_destroy(buffer));
+    close_context(context);
+}
+END_TEST
+
 START_TEST(a_prefetch_to_a_place_that_does_not_exist_is_an_error)
 {
     eum_context *context = open_context();
@@ -230,6 +280,7 @@ Suite *transfer_suite(void)
     tcase_add_test(tests, undefined_bytes_cannot_be_read_until_they_are_written);
     tcase_add_test(tests, a_prefetch_moves_early_what_a_launch_or_a_map_would_move);
     tcase_add_test(tests, a_prefetch_does_not_wait_and_stays_in_order);
+    tcase_add_test(tests, maps_and_reads_of_one_address_by_several_threads_end_their_own);
     tcase_add_test(tests, a_prefetch_to_a_place_that_does_not_exist_is_an_error);
     tcase_add_test(tests, advice_never_fails_for_want_of_support_and_never_changes_data);
     suite_add_tcase(suite, tests);
