@@ -210,6 +210,32 @@ START_TEST(unmap_ends_the_newest_map_of_an_address)
 }
 END_TEST
 
+START_TEST(an_unmap_does_not_end_a_map_of_the_same_address_that_is_still_waiting)
+{
+    eum_context *context = open_context();
+    eum_stream *stream = default_stream(context);
+    eum_buffer *buffer = new_buffer(context, 2 * FAR);
+    gate g = GATE_INIT;
+    cpu_fill(whole(buffer), 1);
+    void *small = map(part(buffer, 0, 4 * KIB), EUM_ACCESS_READ);
+    launch1(stream, (work){.kind = WORK_FILL, .value = 2, .gate = &g}, overwrites(part(buffer, FAR, FAR)));
+    await_gate(&g, 1);
+    pending p = {.view = whole(buffer), .access = EUM_ACCESS_READ};
+    start(&p, call_map);
+    assert_waits(&p);
+    unmap(buffer, small);
+    open_gate(&g);
+    OK(finish(&p));
+    ck_assert_ptr_eq(p.address, small);
+    GIVES(EUM_ERROR_MAPPED, try_launch1(stream, (work){WORK_NOTHING, 0, NULL, 0, NULL}, updates(part(buffer, FAR, 4))));
+    unmap(buffer, p.address);
+    GIVES(EUM_ERROR_NOT_MAPPED, eum_buffer_unmap(buffer, p.address));
+    cpu_expect(part(buffer, FAR, FAR), 2);
+    OK(eum_buffer_destroy(buffer));
+    close_context(context);
+}
+END_TEST
+
 START_TEST(an_overwrite_of_part_of_what_a_launch_wrote_keeps_the_edges)
 {
     static const size_t ranges[][2] = {{100, 200},       {100, 64 * KIB}, {64 * KIB, 128 * KIB}, {64 * KIB - 4, 128 * KIB + 8},
@@ -494,6 +520,7 @@ Suite *map_suite(void)
     tcase_add_test(tests, a_map_from_inside_a_kernel_callback_is_an_error);
     tcase_add_test(tests, destroying_a_mapped_buffer_ends_its_maps);
     if (!takes_turns()) {
+        tcase_add_test(tests, an_unmap_does_not_end_a_map_of_the_same_address_that_is_still_waiting);
         tcase_add_test(tests, map_for_reading_does_not_wait_for_a_launch_that_reads);
         tcase_add_test(tests, map_for_reading_does_not_wait_for_readers_of_what_a_launch_wrote);
         tcase_add_test(tests, map_does_not_wait_for_launches_on_other_buffers);
