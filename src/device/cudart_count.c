@@ -417,9 +417,6 @@ static eum_status start(const cuda_device *device)
     eum_status status = load_cupti(device);
     if (status != EUM_OK)
         return status;
-    if (!make_witness(device))
-        return eum_fail(EUM_ERROR_OUT_OF_DEVICE_MEMORY, "No managed memory is left to count page faults with (%zu bytes).",
-                        CUDA_BLOCK);
     const char *what = "cuptiSubscribe";
     int result = cupti.subscribe(&subscriber, subscriber_called, NULL);
     if (result != 0)
@@ -438,9 +435,13 @@ static eum_status start(const cuda_device *device)
         what = "cuptiActivityEnable";
         result = cupti.enable(KIND_UNIFIED_MEMORY);
     }
-    if (result == 0)
+    if (result != 0)
+        status = cupti_failed(device, result, what);
+    else if (!make_witness(device)) /* only now: it is an allocation after enabling that starts the driver's recording */
+        status = eum_fail(EUM_ERROR_OUT_OF_DEVICE_MEMORY, "No managed memory is left to count page faults with (%zu bytes).",
+                          CUDA_BLOCK);
+    if (status == EUM_OK)
         return EUM_OK;
-    status = cupti_failed(device, result, what);
     eum_error saved;
     eum_error_save(&saved);
     stop();
