@@ -134,6 +134,12 @@ bool eum_move_must_wait_for_writers(const eum_move *move, eum_point *out_point)
     eum_use_footprint(use, &begin, &end);
     if (use->where != EUM_LOCATION_HOST || eum_extents_bytes_at(&move->buf->extents, begin, end, EUM_AT_HOST) == end - begin)
         return false;
+    if (use->access == EUM_ACCESS_OVERWRITE && use->can_discard) { /* then it may discard: see `busy` */
+        first_open open = {.ctx = move->buf->ctx};
+        eum_hazards_conflicts(&move->buf->hazards, begin, end, EUM_HAZARD_MOVE, 0, keep_open, &open);
+        *out_point = open.point;
+        return open.found;
+    }
     return writers_in_flight(move, out_point);
 }
 
@@ -196,6 +202,25 @@ static eum_status advise(eum_buf *buf, const eum_step *step, eum_advice advice, 
     return status;
 }
 
+/* Copies collapse to the preferred location, or to the host where there is none. It must not be the writer's side: there the driver would leave
+ * the pages mapped for reading only, each one's first write would fault, and a prefetch of what is there already does not help. */
+static eum_status collapse(eum_buf *buf, const eum_step *step)
+{
+    eum_location device = buf->ctx->device->caps.index;
+    bool prefers_device = buf->advised_role == EUM_ROLE_TARGETS, to_device = step->where == EUM_LOCATION_HOST;
+    eum_error saved;
+    eum_error_save(&saved);
+    if (prefers_device != to_device)
+        (void)advise(buf, step, to_device ? EUM_ADVICE_PREFERRED_LOCATION : EUM_ADVICE_UNSET_PREFERRED_LOCATION, device);
+    eum_error_restore(&saved);
+    eum_status status = advise(buf, step, EUM_ADVICE_UNSET_READ_MOSTLY, step->where);
+    eum_error_save(&saved);
+    if (prefers_device != to_device)
+        (void)advise(buf, step, to_device ? EUM_ADVICE_UNSET_PREFERRED_LOCATION : EUM_ADVICE_PREFERRED_LOCATION, device);
+    eum_error_restore(&saved);
+    return status;
+}
+
 static eum_status submit_step(eum_buf *buf, const eum_step *step, eum_strm *stream)
 {
     const struct eum_device_ops *ops = buf->ctx->device->ops;
@@ -204,7 +229,7 @@ static eum_status submit_step(eum_buf *buf, const eum_step *step, eum_strm *stre
     eum_status status;
     switch (step->kind) {
     case EUM_STEP_UNSET_READ_MOSTLY:
-        return advise(buf, step, EUM_ADVICE_UNSET_READ_MOSTLY, step->where);
+        return collapse(buf, step);
     case EUM_STEP_SET_READ_MOSTLY:
         return advise(buf, step, EUM_ADVICE_READ_MOSTLY, step->where);
     case EUM_STEP_IN_PLACE:
@@ -294,11 +319,25 @@ static void advise_role(eum_buf *buf, const eum_use *use)
 /* ---------------------------------------------------------------------------------------------------------- run ---- */
 
 /* Plans, and makes room for all that is recorded later: `more` changes of the extents besides those of the plan. */
-static eum_status reserve(eum_move *move, size_t count, size_t more)
+/* Discards on CUDA do not wait for what other streams have been told to do first, whatever events say (seen with driver 580: kernels read pages
+ * that were discarded after them). So they are only made where there is nothing to wait for. */
+static bool busy(const eum_move *move, const eum_strm *stream)
+{
+    uint64_t begin, end;
+    eum_use_footprint(&move->use, &begin, &end);
+    first_open open = {.ctx = move->buf->ctx};
+    if (stream != NULL && stream->sequence != 0)
+        keep_open(&open, (eum_point){stream->serial, stream->sequence});
+    eum_hazards_conflicts(&move->buf->hazards, begin, end, EUM_HAZARD_MOVE, 0, keep_open, &open);
+    return open.found;
+}
+
+static eum_status reserve(eum_move *move, size_t count, size_t more, const eum_strm *stream)
 {
     eum_buf *buf = move->buf;
     eum_point writer;
     move->use.no_duplicates = writers_in_flight(move, &writer);
+    move->use.busy = move->use.can_discard && move->use.access == EUM_ACCESS_OVERWRITE && busy(move, stream);
     eum_plan_free(&move->plan);
     eum_plan_use(&move->plan, &buf->extents, &move->use);
     if (move->plan.no_memory || !eum_extents_reserve(&buf->extents, move->plan.count + more) ||
@@ -355,7 +394,7 @@ static eum_status run_one(eum_move *move, size_t count, size_t more, eum_strm *s
     const eum_use *use = &move->use;
     if (use->begin == use->end)
         return EUM_OK;
-    eum_status status = reserve(move, count, more);
+    eum_status status = reserve(move, count, more, stream);
     if (status == EUM_OK)
         status = run_advice(move, stream);
     if (status != EUM_OK)
@@ -461,7 +500,7 @@ bool eum_moves_idle(eum_move *moves, size_t count)
     for (size_t i = 0; i < count; i++) {
         if (moves[i].use.begin == moves[i].use.end)
             continue;
-        if (reserve(&moves[i], count, count) != EUM_OK || moves[i].plan.count > 0)
+        if (reserve(&moves[i], count, count, NULL) != EUM_OK || moves[i].plan.count > 0)
             return false;
         first_open open = {.ctx = moves[i].buf->ctx};
         visit_conflicts(&moves[i], 0, note_conflict, &open);

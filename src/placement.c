@@ -154,14 +154,14 @@ typedef struct piece_need {
     eum_location to; /* of the prefetch */
 } piece_need;
 
-/* Where the bytes are once read-mostly copies have collapsed. The driver keeps the one at the preferred location, which only TARGETS have;
- * otherwise the choice is its own, and we count on the host. */
+/* Where the bytes are once read-mostly copies have collapsed: not where they are to be written. The driver leaves the copy that stays mapped
+ * for reading only, and each page's first write faults; a movement maps it anew. move.c sees to it. */
 static eum_locations collapsed(const eum_extent *e, const eum_use *use)
 {
     bool copies = (e->valid & (e->valid - 1)) != 0;
     if ((e->flags & EUM_EXTENT_READ_MOSTLY) == 0 || !copies)
         return e->valid;
-    return use->role == EUM_ROLE_TARGETS ? e->valid & ~EUM_AT_HOST : EUM_AT_HOST;
+    return use->where == EUM_LOCATION_HOST ? e->valid & ~EUM_AT_HOST : EUM_AT_HOST;
 }
 
 static piece_need need_in_place(const eum_extent *e, const eum_use *use, bool worthless, bool no_old_bytes)
@@ -172,7 +172,7 @@ static piece_need need_in_place(const eum_extent *e, const eum_use *use, bool wo
     need.prefetch = read_mostly || e->valid != EUM_AT_HOST;
     need.travels = !worthless && (collapsed(e, use) & EUM_AT_HOST) == 0;
     bool may_travel = !worthless && need.prefetch && e->valid != EUM_AT_HOST;
-    if (may_travel && no_old_bytes && use->can_discard) {
+    if (may_travel && no_old_bytes && use->can_discard && !use->busy) {
         need.discard = true;
         need.travels = false;
     }
@@ -205,9 +205,9 @@ static piece_need need_write(const eum_extent *e, const eum_use *use, bool worth
     bool may_travel = !worthless && e->valid != here;
     if (!may_travel || !no_old_bytes)
         return need;
-    if (use->can_discard) {
-        need.discard = true;
-        need.travels = false;
+    if (use->can_discard) { /* or, where it must not be done now, the worthless bytes move */
+        need.discard = !use->busy;
+        need.travels = need.travels && use->busy;
         return need;
     }
     /* No discard: rather than move worthless bytes to the device, let it write where they are. */
@@ -323,10 +323,12 @@ eum_extent_change eum_step_change(const eum_step *step)
     switch (step->kind) {
     case EUM_STEP_UNSET_READ_MOSTLY:
         change.valid_keep = 0;
+        change.accessed_by_keep = 0;
         change.flags_clear = EUM_EXTENT_READ_MOSTLY;
         change.flags_set = EUM_EXTENT_ASTRAY;
         break;
-    case EUM_STEP_SET_READ_MOSTLY:
+    case EUM_STEP_SET_READ_MOSTLY: /* the driver takes back the mappings of accessed-by, and does not restore them afterwards */
+        change.accessed_by_keep = 0;
         change.flags_set = EUM_EXTENT_READ_MOSTLY;
         break;
     case EUM_STEP_DISCARD:

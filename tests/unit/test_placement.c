@@ -170,13 +170,14 @@ static void drive_page(trial *t, page_state *page, const eum_step *step)
     switch (step->kind) {
     case EUM_STEP_UNSET_READ_MOSTLY:
         trial_assert(t, page->read_mostly, "unset of a page that is not read-mostly");
-        page->read_mostly = false;
+        page->read_mostly = page->accessed_by = false; /* copies and mappings are gone */
         if (page->host && page->device)
             *(t->collapse_to_host ? &page->device : &page->host) = false;
         break;
     case EUM_STEP_SET_READ_MOSTLY:
         trial_assert(t, !page->read_mostly, "a hint that is already there");
         page->read_mostly = true;
+        page->accessed_by = false; /* read-mostly advice is stronger */
         break;
     case EUM_STEP_DISCARD:
         memset(page->content, 0, sizeof page->content);
@@ -185,7 +186,7 @@ static void drive_page(trial *t, page_state *page, const eum_step *step)
     case EUM_STEP_PREFETCH:
         if (has_content(page) && !(to_host ? page->host : page->device)) {
             t->moved += PAGE;
-            trial_assert(t, !t->use.can_discard || !is_interior(t, (uint64_t)(page - t->pages)), "worthless bytes were moved");
+            trial_assert(t, !t->use.can_discard || t->use.busy || !is_interior(t, (uint64_t)(page - t->pages)), "worthless bytes were moved");
         }
         if (!page->read_mostly || !has_content(page))
             page->host = page->device = false;
@@ -245,12 +246,12 @@ static void check_steps(const trial *t, const eum_plan *plan)
         for (uint64_t p = step->begin / PAGE; p < step->end / PAGE; p++) {
             bool needed = !is_interior(t, p);
             if (step->kind == EUM_STEP_DISCARD)
-                trial_assert(t, !needed, "a discard of a page with bytes that are kept");
-            if (step->kind == EUM_STEP_PREFETCH && t->use.can_discard && !needed && !t->before[p].unknown)
+                trial_assert(t, !needed && !t->use.busy, "a discard of a page with bytes that are kept, or while something is in flight");
+            if (step->kind == EUM_STEP_PREFETCH && t->use.can_discard && !t->use.busy && !needed && !t->before[p].unknown)
                 trial_assert(t, step->moving == 0 || step->end - step->begin > PAGE, "worthless bytes travel");
         }
     }
-    if (t->use.access == EUM_ACCESS_OVERWRITE && t->use.can_discard && t->use.begin == 0 && t->use.end == t->use.length)
+    if (t->use.access == EUM_ACCESS_OVERWRITE && t->use.can_discard && !t->use.busy && t->use.begin == 0 && t->use.end == t->use.length)
         for (size_t i = 0; i < plan->count; i++)
             trial_assert(t, plan->steps[i].moving == 0, "bytes travel although all of them are worthless");
 }
@@ -266,9 +267,9 @@ static uint64_t planned_bytes(const eum_plan *plan)
 static void check_counts(const trial *t, const eum_plan *plan, bool all_known)
 {
     uint64_t planned = planned_bytes(plan);
-    /* Where duplicates collapse to is the driver's choice; the plan counts on the preferred location, or the host. */
+    /* Where duplicates collapse to is the driver's choice; the plan counts on the side that does not write. */
     for (size_t p = 0; p < PAGES; p++)
-        if (t->before[p].host && t->before[p].device && t->collapse_to_host == (t->use.role == EUM_ROLE_TARGETS))
+        if (t->before[p].host && t->before[p].device && t->collapse_to_host == (t->use.where == EUM_LOCATION_HOST))
             return;
     trial_assert(t, t->moved <= planned, "more moves than the plan says");
     if (all_known)
@@ -346,7 +347,7 @@ static void try_all_uses(trial *t, uint64_t length)
     for (eum_access access = EUM_ACCESS_READ; access <= EUM_ACCESS_OVERWRITE; access++) {
         for (size_t place = 0; place < 2; place++) {
             for (eum_role role = EUM_ROLE_AUTO; role <= EUM_ROLE_STREAM; role++) {
-                for (unsigned bits = 0; bits < 8; bits++) {
+                for (unsigned bits = 0; bits < 16; bits++) {
                     if (places[place] == EUM_LOCATION_HOST && (bits & 2) != 0)
                         continue;
                     t->use = (eum_use){.access = access,
@@ -358,7 +359,8 @@ static void try_all_uses(trial *t, uint64_t length)
                                        .length = length,
                                        .can_discard = (bits & 1) != 0,
                                        .host_holds_page = (bits & 2) != 0,
-                                       .concurrent = true};
+                                       .concurrent = true,
+                                       .busy = (bits & 8) != 0};
                     t->collapse_to_host = (bits & 4) != 0;
                     try_all_ranges(t);
                 }
@@ -497,7 +499,7 @@ static void try_mirrored(const eum_locations *valid, eum_access access, eum_loca
         expected += i >= begin && i < end && elsewhere && access != EUM_ACCESS_OVERWRITE;
     }
     eum_plan_init(&plan);
-    eum_use use = {begin, end, access, where, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 0, SMALL, SMALL, false, false, false, false};
+    eum_use use = {begin, end, access, where, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 0, SMALL, SMALL, false, false, false, false, false};
     eum_plan_use(&plan, &extents, &use);
     uint64_t moving = 0;
     for (size_t i = 0; i < plan.count; i++) {
@@ -554,7 +556,7 @@ START_TEST(contiguous_bytes_are_one_copy)
     eum_extents_change(&extents, 300, 400, &change); /* splits, and says nothing about where the bytes are */
     eum_plan_init(&plan);
     eum_use use = {0,     1000, EUM_ACCESS_READ_WRITE, DEVICE, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 0, 1000, 1000, false, false,
-                   false, false};
+                   false, false, false};
     eum_plan_use(&plan, &extents, &use);
     ck_assert_uint_eq(plan.count, 1);
     ck_assert_uint_eq(plan.steps[0].moving, 1000);
@@ -575,7 +577,7 @@ START_TEST(a_plan_of_many_pieces_grows)
         eum_extents_change(&extents, 5 * i, 5 * i + 3, &change);
     eum_plan_init(&plan);
     eum_use use = {0,     1000,  EUM_ACCESS_READ, DEVICE, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 0, 1000, 1000,
-                   false, false, false,           false};
+                   false, false, false,           false, false};
     eum_plan_use(&plan, &extents, &use);
     ck_assert(!plan.no_memory);
     ck_assert_uint_eq(plan.count, 200);
