@@ -1,0 +1,668 @@
+/* Movement, order and ownership, each rule by itself, on every kind of device and backing and in several schedules. What tests/mutations plants is
+ * caught here.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include <check.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "movement_world.h"
+
+#define SEEDS 3
+
+/* A test: its body runs in a fresh world, once for each schedule. */
+#define MOVEMENT_TEST(name)                                                                                                        \
+    static void body_of_##name(world *w);                                                                                          \
+    START_TEST(name)                                                                                                               \
+    {                                                                                                                              \
+        for (unsigned seed = 1; seed <= SEEDS; seed++) {                                                                           \
+            world w = world_open(_i, seed, 0);                                                                                     \
+            body_of_##name(&w);                                                                                                    \
+            world_close(&w);                                                                                                       \
+        }                                                                                                                          \
+    }                                                                                                                              \
+    END_TEST                                                                                                                       \
+    static void body_of_##name(world *w)
+
+#define LARGE (3 * PAGE + 100) /* whole pages and a part of one */
+
+static uint8_t expected[MIB];
+
+static const eum_role roles[] = {EUM_ROLE_AUTO, EUM_ROLE_QUERY, EUM_ROLE_TARGETS, EUM_ROLE_RESULTS, EUM_ROLE_STREAM};
+#define ROLES (sizeof roles / sizeof roles[0])
+
+/* ---------------------------------------------------------------------------------------------------- the bytes ---- */
+
+MOVEMENT_TEST(a_kernel_reads_what_the_cpu_wrote)
+{
+    eum_buf *result = world_buffer(w, 8, EUM_ROLE_AUTO);
+    for (size_t r = 0; r < ROLES; r++) {
+        eum_buf *buf = world_buffer(w, LARGE, roles[r]);
+        cpu_fill(buf, 0, LARGE, 1);
+        pattern_into(expected, 0, LARGE, 1);
+        ck_assert_int_eq(gpu_hash(w->streams[0], buf, 0, LARGE, result, NULL), EUM_OK);
+        expect_hash(result, expected, LARGE);
+        cpu_fill(buf, PAGE + 7, 10, 2);
+        pattern_into(expected, PAGE + 7, PAGE + 17, 2);
+        ck_assert_int_eq(gpu_hash(w->streams[1], buf, 0, LARGE, result, NULL), EUM_OK);
+        expect_hash(result, expected, LARGE);
+        world_end_buffer(w, buf);
+    }
+}
+
+MOVEMENT_TEST(what_a_kernel_does_not_overwrite_is_kept)
+{
+    for (size_t r = 0; r < ROLES; r++) {
+        eum_buf *buf = world_buffer(w, LARGE, roles[r]);
+        cpu_fill(buf, 0, LARGE, 1);
+        pattern_into(expected, 0, LARGE, 1);
+        ck_assert_int_eq(gpu_fill(w->streams[0], buf, 100, 2 * PAGE + 50, 2, NULL), EUM_OK);
+        pattern_into(expected, 100, 2 * PAGE + 150, 2);
+        cpu_expect(buf, expected);
+        cpu_fill(buf, PAGE - 3, PAGE + 9, 3);
+        pattern_into(expected, PAGE - 3, 2 * PAGE + 6, 3);
+        ck_assert_int_eq(gpu_mix(w->streams[1], buf, 5, 1000), EUM_OK);
+        for (size_t i = 5; i < 1005; i++)
+            expected[i] = (uint8_t)~expected[i];
+        cpu_expect(buf, expected);
+        world_end_buffer(w, buf);
+    }
+}
+
+MOVEMENT_TEST(a_write_reaches_the_copy_on_the_other_side)
+{
+    eum_buf *buf = world_buffer(w, LARGE, EUM_ROLE_AUTO), *result = world_buffer(w, 8, EUM_ROLE_AUTO);
+    cpu_fill(buf, 0, LARGE, 1);
+    pattern_into(expected, 0, LARGE, 1);
+    ck_assert_int_eq(gpu_hash(w->streams[0], buf, 0, LARGE, result, NULL), EUM_OK); /* both sides have it now */
+    ck_assert_int_eq(gpu_fill(w->streams[0], buf, 10, 20, 2, NULL), EUM_OK);
+    pattern_into(expected, 10, 30, 2);
+    cpu_expect(buf, expected);
+    cpu_fill(buf, 20, 20, 3);
+    pattern_into(expected, 20, 40, 3);
+    ck_assert_int_eq(gpu_hash(w->streams[0], buf, 0, LARGE, result, NULL), EUM_OK);
+    expect_hash(result, expected, LARGE);
+}
+
+MOVEMENT_TEST(bulk_writes_and_reads_go_to_the_side_that_has_the_bytes)
+{
+    static uint8_t bytes[LARGE], back[LARGE];
+    eum_buf *buf = world_buffer(w, LARGE, EUM_ROLE_AUTO), *result = world_buffer(w, 8, EUM_ROLE_AUTO);
+    ck_assert_int_eq(gpu_fill(w->streams[0], buf, 0, LARGE, 1, NULL), EUM_OK);
+    pattern_into(expected, 0, LARGE, 1);
+    memset(back, 0, sizeof back);
+    ck_assert_int_eq(eum_buf_read((eum_range){buf, 0, LARGE}, back), EUM_OK);
+    ck_assert_mem_eq(back, expected, LARGE);
+    ck_assert_int_eq(gpu_mix(w->streams[1], buf, 0, 300), EUM_OK);
+    pattern_into(bytes, 0, LARGE, 4);
+    ck_assert_int_eq(eum_buf_write((eum_range){buf, 100, PAGE}, bytes), EUM_OK);
+    for (size_t i = 0; i < 100; i++)
+        expected[i] = (uint8_t)~expected[i];
+    memcpy(expected + 100, bytes, PAGE);
+    memset(bytes, 0, sizeof bytes);
+    ck_assert_int_eq(gpu_hash(w->streams[2], buf, 0, LARGE, result, NULL), EUM_OK);
+    expect_hash(result, expected, LARGE);
+    cpu_expect(buf, expected);
+}
+
+/* More ranges than a buffer remembers apart. */
+MOVEMENT_TEST(hundreds_of_small_writes_from_both_sides_are_all_seen)
+{
+    size_t bytes = 300 * 64;
+    eum_buf *buf = world_buffer(w, bytes, EUM_ROLE_AUTO), *result = world_buffer(w, 8, EUM_ROLE_AUTO);
+    if (!world_is_simulated(w))
+        return; /* nothing moves */
+    cpu_fill(buf, 0, bytes, 1);
+    pattern_into(expected, 0, bytes, 1);
+    ck_assert_int_eq(gpu_hash(w->streams[0], buf, 0, bytes, result, NULL), EUM_OK);
+    for (size_t i = 0; i < 300; i++) {
+        size_t at = i * 64;
+        if (i % 2 == 0)
+            ck_assert_int_eq(gpu_fill(w->streams[0], buf, at, 8, 2, NULL), EUM_OK);
+        else
+            cpu_fill(buf, at, 8, 2);
+        pattern_into(expected, at, at + 8, 2);
+    }
+    ck_assert_int_eq(gpu_hash(w->streams[0], buf, 0, bytes, result, NULL), EUM_OK);
+    expect_hash(result, expected, bytes);
+    cpu_expect(buf, expected);
+}
+
+/* --------------------------------------------------------------------------------------------- how much moves ------ */
+
+MOVEMENT_TEST(reading_again_moves_nothing_and_hints_nothing)
+{
+    eum_buf *buf = world_buffer(w, LARGE, EUM_ROLE_AUTO), *result = world_buffer(w, 8, EUM_ROLE_RESULTS);
+    cpu_fill(buf, 0, LARGE, 1);
+    pattern_into(expected, 0, LARGE, 1);
+    ck_assert_int_eq(gpu_hash(w->streams[0], buf, 0, LARGE, result, NULL), EUM_OK);
+    expect_hash(result, expected, LARGE);
+    cpu_expect(buf, expected);
+    eum_stats before = world_stats(w);
+    ck_assert_int_eq(gpu_hash(w->streams[0], buf, 0, LARGE, result, NULL), EUM_OK);
+    cpu_expect(buf, expected);
+    eum_stats after = world_stats(w);
+    ck_assert_uint_eq(after.bytes_to_device, before.bytes_to_device);
+    ck_assert_uint_eq(after.bytes_to_host, before.bytes_to_host);
+    ck_assert_uint_eq(after.hints_applied, before.hints_applied);
+    expect_hash(result, expected, LARGE);
+}
+
+MOVEMENT_TEST(overwriting_does_not_move_the_old_bytes)
+{
+    eum_buf *buf = world_buffer(w, LARGE, EUM_ROLE_AUTO);
+    cpu_fill(buf, 0, LARGE, 1);
+    uint64_t before = world_moved(w);
+    ck_assert_int_eq(gpu_fill(w->streams[0], buf, 0, LARGE, 2, NULL), EUM_OK);
+    ck_assert_uint_eq(world_moved(w), before);
+    pattern_into(expected, 0, LARGE, 2);
+    cpu_expect(buf, expected);
+    ck_assert_int_eq(gpu_fill(w->streams[0], buf, 0, LARGE, 3, NULL), EUM_OK);
+    if (world_backing_is(w, EUM_BACKING_MANAGED) && w->place->concurrent && !w->place->discard)
+        return; /* the CPU must have the pages, and they cannot be dropped */
+    before = world_moved(w);
+    cpu_fill(buf, 0, LARGE, 4);
+    ck_assert_uint_eq(world_moved(w), before);
+}
+
+MOVEMENT_TEST(one_row_of_a_large_buffer_moves_alone)
+{
+    static uint8_t bytes[MIB];
+    eum_buf *buf = world_buffer(w, MIB, EUM_ROLE_AUTO), *result = world_buffer(w, 8, EUM_ROLE_RESULTS);
+    cpu_fill(buf, 0, MIB, 1);
+    pattern_into(bytes, 0, MIB, 1);
+    ck_assert_int_eq(gpu_hash(w->streams[0], buf, 0, MIB, result, NULL), EUM_OK);
+    expect_hash(result, bytes, MIB);
+
+    bool exact = world_backing_is(w, EUM_BACKING_MIRRORED);
+    eum_decision before, after;
+    cpu_fill(buf, 5000, 100, 2);
+    pattern_into(bytes, 5000, 5100, 2);
+    ck_assert_int_eq(eum_buf_explain(buf, &before), EUM_OK);
+    ck_assert_int_eq(gpu_hash(w->streams[0], buf, 0, MIB, result, NULL), EUM_OK);
+    expect_hash(result, bytes, MIB);
+    ck_assert_int_eq(eum_buf_explain(buf, &after), EUM_OK);
+    uint64_t moved = after.bytes_to_device - before.bytes_to_device;
+    ck_assert_msg(exact ? moved == 100 : moved <= PAGE, "%d bytes went to the device", (int)moved);
+
+    ck_assert_int_eq(gpu_fill(w->streams[0], buf, 9001, 60, 3, NULL), EUM_OK);
+    pattern_into(bytes, 9001, 9061, 3);
+    cpu_expect(buf, bytes);
+    ck_assert_int_eq(eum_buf_explain(buf, &after), EUM_OK);
+    moved = after.bytes_to_host - before.bytes_to_host;
+    ck_assert_msg(exact ? moved == 60 : moved <= PAGE + 100, "%d bytes came to the host", (int)moved);
+    eum_sim_counters counters;
+    if (exact && eum_sim_counters_get(w->ctx->device, &counters))
+        ck_assert_uint_eq(counters.bytes_copied[EUM_DEVICE_TO_HOST], world_stats(w).bytes_to_host);
+}
+
+/* ------------------------------------------------------------------------------------------------------- order ----- */
+
+MOVEMENT_TEST(a_reader_waits_for_the_writer_on_another_stream)
+{
+    eum_buf *buf = world_buffer(w, LARGE, EUM_ROLE_AUTO), *other = world_buffer(w, LARGE, EUM_ROLE_AUTO),
+            *result = world_buffer(w, 8, EUM_ROLE_AUTO), *other_result = world_buffer(w, 8, EUM_ROLE_AUTO);
+    for (uint8_t value = 1; value <= 4; value++) {
+        ck_assert_int_eq(gpu_fill(w->streams[0], other, 0, LARGE, value, NULL), EUM_OK);
+        ck_assert_int_eq(gpu_fill(w->streams[0], buf, 0, LARGE, value, NULL), EUM_OK);
+        if (value % 2 == 0) /* a reader in between, on the writer's stream */
+            ck_assert_int_eq(gpu_hash(w->streams[0], buf, 0, LARGE, other_result, NULL), EUM_OK);
+        ck_assert_int_eq(gpu_hash(w->streams[1], buf, 0, LARGE, result, NULL), EUM_OK);
+        pattern_into(expected, 0, LARGE, value);
+        expect_hash(result, expected, LARGE);
+    }
+}
+
+MOVEMENT_TEST(a_writer_waits_for_all_readers)
+{
+    eum_buf *buf = world_buffer(w, LARGE, EUM_ROLE_AUTO), *result = world_buffer(w, 8, EUM_ROLE_AUTO),
+            *other_result = world_buffer(w, 8, EUM_ROLE_AUTO);
+    cpu_fill(buf, 0, LARGE, 1);
+    ck_assert_int_eq(gpu_mix(w->streams[0], buf, 0, LARGE), EUM_OK); /* on the device: the readers need not move it */
+    for (int round = 0; round < 3; round++) {
+        ck_assert_int_eq(gpu_hash(w->streams[0], buf, 0, LARGE, result, NULL), EUM_OK);
+        ck_assert_int_eq(gpu_hash(w->streams[1], buf, 0, LARGE, other_result, NULL), EUM_OK);
+        ck_assert_int_eq(gpu_mix(w->streams[2], buf, 0, LARGE), EUM_OK);
+        pattern_into(expected, 0, LARGE, 1);
+        for (size_t i = 0; round % 2 == 0 && i < LARGE; i++)
+            expected[i] = (uint8_t)~expected[i];
+        expect_hash(result, expected, LARGE);
+        expect_hash(other_result, expected, LARGE);
+    }
+}
+
+MOVEMENT_TEST(a_writer_waits_for_the_writer_before_it)
+{
+    eum_buf *buf = world_buffer(w, LARGE, EUM_ROLE_AUTO);
+    for (uint8_t value = 1; value <= 3; value++) {
+        ck_assert_int_eq(gpu_fill(w->streams[0], buf, 0, LARGE, value, NULL), EUM_OK);
+        ck_assert_int_eq(gpu_fill(w->streams[1], buf, 50, LARGE - 50, (uint8_t)(value + 10), NULL), EUM_OK);
+        ck_assert_int_eq(gpu_fill(w->streams[2], buf, 100, LARGE - 100, (uint8_t)(value + 20), NULL), EUM_OK);
+        pattern_into(expected, 0, 50, value);
+        pattern_into(expected, 50, 100, (uint8_t)(value + 10));
+        pattern_into(expected, 100, LARGE, (uint8_t)(value + 20));
+        cpu_expect(buf, expected);
+    }
+}
+
+MOVEMENT_TEST(a_map_waits_for_the_launches_that_use_its_bytes)
+{
+    eum_buf *result = world_buffer(w, 8, EUM_ROLE_AUTO);
+    for (size_t r = 0; r < ROLES; r++) {
+        eum_buf *buf = world_buffer(w, LARGE, roles[r]);
+        ck_assert_int_eq(gpu_fill(w->streams[0], buf, 0, LARGE, 1, NULL), EUM_OK);
+        pattern_into(expected, 0, LARGE, 1);
+        cpu_expect(buf, expected);
+        ck_assert_int_eq(gpu_hash(w->streams[1], buf, 0, LARGE, result, NULL), EUM_OK);
+        cpu_fill(buf, 0, LARGE, 2); /* the reader still runs, or has not begun */
+        expect_hash(result, expected, LARGE);
+        world_end_buffer(w, buf);
+    }
+}
+
+MOVEMENT_TEST(a_launch_waits_for_a_prefetch_on_another_stream)
+{
+    eum_location device = world_is_simulated(w) ? w->ctx->device->caps.index : EUM_LOCATION_HOST;
+    eum_buf *buf = world_buffer(w, LARGE, EUM_ROLE_AUTO), *other = world_buffer(w, LARGE, EUM_ROLE_AUTO),
+            *result = world_buffer(w, 8, EUM_ROLE_AUTO);
+    for (uint8_t value = 1; value <= 4; value++) {
+        cpu_fill(buf, 0, LARGE, value);
+        pattern_into(expected, 0, LARGE, value);
+        ck_assert_int_eq(gpu_fill(w->streams[0], other, 0, LARGE, value, NULL), EUM_OK);
+        ck_assert_int_eq(eum_buf_prefetch((eum_range){buf, 0, LARGE}, device, w->streams[0]), EUM_OK);
+        ck_assert_int_eq(gpu_hash(w->streams[1], buf, 0, LARGE, result, NULL), EUM_OK);
+        expect_hash(result, expected, LARGE);
+        ck_assert_int_eq(gpu_fill(w->streams[1], buf, 0, LARGE, value, NULL), EUM_OK);
+        ck_assert_int_eq(eum_buf_prefetch((eum_range){buf, 0, LARGE}, EUM_LOCATION_HOST, w->streams[2]), EUM_OK);
+        ck_assert_int_eq(gpu_mix(w->streams[0], buf, 0, LARGE), EUM_OK);
+        for (size_t i = 0; i < LARGE; i++)
+            expected[i] = (uint8_t)~expected[i];
+        cpu_expect(buf, expected);
+    }
+}
+
+MOVEMENT_TEST(a_write_to_duplicated_bytes_waits_for_their_readers)
+{
+    eum_buf *buf = world_buffer(w, LARGE, EUM_ROLE_AUTO), *result = world_buffer(w, 8, EUM_ROLE_AUTO);
+    cpu_fill(buf, 0, LARGE, 1);
+    pattern_into(expected, 0, LARGE, 1);
+    for (int round = 0; round < 4; round++) {
+        ck_assert_int_eq(gpu_hash(w->streams[0], buf, 0, LARGE, result, NULL), EUM_OK);
+        cpu_expect(buf, expected); /* both sides have it */
+        ck_assert_int_eq(gpu_hash(w->streams[0], buf, 0, LARGE, result, NULL), EUM_OK);
+        ck_assert_int_eq(gpu_mix(w->streams[1], buf, PAGE, 100), EUM_OK);
+        expect_hash(result, expected, LARGE);
+        for (size_t i = PAGE; i < PAGE + 100; i++)
+            expected[i] = (uint8_t)~expected[i];
+        cpu_expect(buf, expected);
+    }
+}
+
+/* More uses than a buffer remembers apart. */
+MOVEMENT_TEST(a_writer_waits_for_the_first_of_a_hundred_readers)
+{
+    eum_buf *buf = world_buffer(w, LARGE, EUM_ROLE_AUTO), *result = world_buffer(w, 8, EUM_ROLE_AUTO),
+            *other_result = world_buffer(w, 8, EUM_ROLE_AUTO);
+    if (!world_is_simulated(w))
+        return; /* 100 kernels of milliseconds; the order is the same code */
+    cpu_fill(buf, 0, LARGE, 1);
+    ck_assert_int_eq(gpu_mix(w->streams[0], buf, 0, LARGE), EUM_OK);
+    for (size_t i = 0; i < 100; i++)
+        ck_assert_int_eq(gpu_hash(w->streams[i % 2], buf, i * 100, 100, i % 2 == 0 ? result : other_result, NULL), EUM_OK);
+    for (size_t i = 0; i < 100; i += 9)
+        ck_assert_int_eq(gpu_mix(w->streams[2], buf, i * 100, 100), EUM_OK);
+}
+
+MOVEMENT_TEST(a_map_of_managed_memory_without_concurrent_access_waits_for_the_device)
+{
+    eum_buf *used = world_buffer(w, LARGE, EUM_ROLE_AUTO), *mapped = world_buffer(w, LARGE, EUM_ROLE_AUTO);
+    void *address;
+    cpu_fill(used, 0, LARGE, 1);
+    ck_assert_int_eq(gpu_mix(w->streams[0], used, 0, LARGE), EUM_OK);
+    ck_assert_int_eq(eum_buf_map((eum_range){mapped, 0, LARGE}, EUM_ACCESS_OVERWRITE, &address), EUM_OK);
+    memset(address, 3, LARGE); /* the simulated device sees this */
+    bool refused = world_backing_is(w, EUM_BACKING_MANAGED) && !w->place->concurrent;
+    ck_assert_int_eq(gpu_mix(w->streams[0], used, 0, LARGE), refused ? EUM_ERROR_MAPPED : EUM_OK);
+    ck_assert_int_eq(eum_buf_unmap(mapped, address), EUM_OK);
+    ck_assert_int_eq(gpu_mix(w->streams[0], used, 0, LARGE), EUM_OK);
+}
+
+/* ------------------------------------------------------------------------------------------ maps, acquisitions ----- */
+
+MOVEMENT_TEST(a_live_map_refuses_conflicting_launches_and_no_others)
+{
+    eum_buf *buf = world_buffer(w, LARGE, EUM_ROLE_AUTO), *result = world_buffer(w, 8, EUM_ROLE_AUTO);
+    bool none = world_backing_is(w, EUM_BACKING_MANAGED) && !w->place->concurrent;
+    void *address;
+    cpu_fill(buf, 0, LARGE, 1);
+    ck_assert_int_eq(eum_buf_map((eum_range){buf, 0, LARGE}, EUM_ACCESS_READ, &address), EUM_OK);
+    ck_assert_int_eq(gpu_mix(w->streams[0], buf, 100, 8), EUM_ERROR_MAPPED);
+    ck_assert_int_eq(gpu_hash(w->streams[0], buf, 0, LARGE, result, NULL), none ? EUM_ERROR_MAPPED : EUM_OK);
+    ck_assert_int_eq(eum_buf_unmap(buf, address), EUM_OK);
+    ck_assert_int_eq(eum_buf_map((eum_range){buf, 50, 50}, EUM_ACCESS_READ_WRITE, &address), EUM_OK);
+    ck_assert_int_eq(gpu_hash(w->streams[0], buf, 0, LARGE, result, NULL), EUM_ERROR_MAPPED);
+    ck_assert_int_eq(eum_buf_unmap(buf, address), EUM_OK);
+    ck_assert_int_eq(eum_buf_unmap(buf, address), EUM_ERROR_NOT_MAPPED);
+    ck_assert_int_eq(gpu_mix(w->streams[0], buf, 0, LARGE), EUM_OK);
+}
+
+MOVEMENT_TEST(a_page_that_the_cpu_has_mapped_stays_with_it)
+{
+    eum_buf *buf = world_buffer(w, LARGE, EUM_ROLE_AUTO);
+    if (world_backing_is(w, EUM_BACKING_MANAGED) && !w->place->concurrent)
+        return; /* such launches are refused */
+    uint8_t *mapped;
+    cpu_fill(buf, 0, LARGE, 1);
+    pattern_into(expected, 0, LARGE, 1);
+    ck_assert_int_eq(eum_buf_map((eum_range){buf, 0, 1000}, EUM_ACCESS_READ_WRITE, (void **)&mapped), EUM_OK);
+    ck_assert_int_eq(gpu_fill(w->streams[0], buf, 2000, 1000, 2, NULL), EUM_OK);
+    pattern_into(expected, 2000, 3000, 2);
+    eum_sim_host_access(w->ctx->device, mapped, 1000, true); /* this moment, while the kernel may run */
+    memset(mapped, 9, 1000);
+    memset(expected, 9, 1000);
+    ck_assert_int_eq(eum_strm_synchronize(w->streams[0]), EUM_OK);
+    memset(mapped, 8, 500);
+    memset(expected, 8, 500);
+    ck_assert_int_eq(eum_buf_unmap(buf, mapped), EUM_OK);
+    cpu_expect(buf, expected);
+}
+
+static int32_t fives(const eum_kernel_call *call)
+{
+    memset(call->addresses[0], 5, call->bytes[0]);
+    return 0;
+}
+
+static atomic_int tasks_finished;
+static void finish_outside(eum_task *task, eum_status status, int32_t code)
+{
+    (void)task;
+    ck_assert_int_eq(status, EUM_OK);
+    ck_assert_int_eq(code, 0);
+    atomic_fetch_add(&tasks_finished, 1);
+}
+
+MOVEMENT_TEST(after_a_release_uses_wait_for_the_work_outside)
+{
+    static const eum_access access = EUM_ACCESS_OVERWRITE;
+    eum_buf *buf = world_buffer(w, LARGE, EUM_ROLE_AUTO);
+    eum_range range = {buf, 0, LARGE};
+    void *address, *mapped;
+    cpu_fill(buf, 0, LARGE, 1);
+    ck_assert_int_eq(eum_engine_acquire(w->streams[0], &range, &access, 1, &address), EUM_OK);
+    ck_assert_int_eq(eum_buf_map(range, EUM_ACCESS_READ, &mapped), EUM_ERROR_MAPPED);
+    ck_assert_int_eq(gpu_mix(w->streams[1], buf, 0, 8), EUM_ERROR_MAPPED);
+
+    size_t bytes = LARGE;
+    void *addresses[1] = {address};
+    eum_task task = {.cpu = fives, .accesses = &access, .finish = finish_outside};
+    task.call = (eum_kernel_call){.struct_size = sizeof(eum_kernel_call), .count = 1, .addresses = addresses, .bytes = &bytes};
+    ck_assert_int_eq(w->ctx->device->ops->submit(w->streams[0]->device_stream, &task), EUM_OK);
+    ck_assert_int_eq(eum_engine_release(w->streams[0], &range, &access, 1, NULL), EUM_OK);
+    memset(expected, 5, LARGE);
+    cpu_expect(buf, expected);
+    ck_assert_int_eq(gpu_mix(w->streams[1], buf, 0, 8), EUM_OK);
+    ck_assert_int_eq(eum_strm_synchronize(w->streams[0]), EUM_OK);
+}
+
+MOVEMENT_TEST(advice_that_collapses_copies_is_remembered)
+{
+    eum_buf *buf = world_buffer(w, LARGE, EUM_ROLE_AUTO), *result = world_buffer(w, 8, EUM_ROLE_AUTO);
+    eum_range range = {buf, 0, LARGE};
+    cpu_fill(buf, 0, LARGE, 1);
+    pattern_into(expected, 0, LARGE, 1);
+    ck_assert_int_eq(gpu_hash(w->streams[0], buf, 0, LARGE, result, NULL), EUM_OK);
+    ck_assert_int_eq(eum_buf_advise(range, EUM_ADVICE_UNSET_READ_MOSTLY, EUM_LOCATION_HOST, NULL), EUM_OK);
+    ck_assert_int_eq(gpu_hash(w->streams[1], buf, 0, LARGE, result, NULL), EUM_OK);
+    expect_hash(result, expected, LARGE);
+    cpu_expect(buf, expected);
+}
+
+/* ------------------------------------------------------------------------------------------------------ failures --- */
+
+MOVEMENT_TEST(what_a_failed_job_was_to_write_is_undefined_until_it_is_written_again)
+{
+    eum_buf *buf = world_buffer(w, LARGE, EUM_ROLE_AUTO), *result = world_buffer(w, 8, EUM_ROLE_AUTO);
+    void *mapped;
+    uint8_t byte;
+    eum_job job;
+    cpu_fill(buf, 0, LARGE, 1);
+    pattern_into(expected, 0, LARGE, 1);
+    ck_assert_int_eq(gpu_fails(w->streams[0], buf, 100, PAGE, &job), EUM_OK);
+    ck_assert_int_eq(eum_ctx_job_wait(w->ctx, job.stream, job.sequence, -1), EUM_ERROR_JOB_FAILED);
+    ck_assert_int_eq(eum_buf_map((eum_range){buf, 0, LARGE}, EUM_ACCESS_READ, &mapped), EUM_ERROR_UNDEFINED_DATA);
+    ck_assert_int_eq(eum_buf_read((eum_range){buf, 100, 1}, &byte), EUM_ERROR_UNDEFINED_DATA);
+    ck_assert_int_eq(gpu_hash(w->streams[1], buf, 0, LARGE, result, NULL), EUM_ERROR_UNDEFINED_DATA);
+    ck_assert_int_eq(eum_buf_read((eum_range){buf, 99, 1}, &byte), EUM_OK);
+    ck_assert_uint_eq(byte, expected[99]);
+    ck_assert_int_eq(gpu_fill(w->streams[1], buf, 100, PAGE, 2, NULL), EUM_OK);
+    pattern_into(expected, 100, PAGE + 100, 2);
+    cpu_expect(buf, expected);
+}
+
+MOVEMENT_TEST(a_job_that_reads_what_a_failed_one_was_to_write_fails_too)
+{
+    eum_buf *buf = world_buffer(w, LARGE, EUM_ROLE_AUTO), *result = world_buffer(w, 8, EUM_ROLE_AUTO);
+    eum_job first, second;
+    uint64_t hash;
+    ck_assert_int_eq(gpu_fails(w->streams[0], buf, 0, LARGE, &first), EUM_OK);
+    eum_status status = gpu_hash(w->streams[1], buf, 0, LARGE, result, &second); /* the first may have failed by now */
+    ck_assert(status == EUM_OK || status == EUM_ERROR_UNDEFINED_DATA);
+    ck_assert_int_eq(eum_ctx_job_wait(w->ctx, first.stream, first.sequence, -1), EUM_ERROR_JOB_FAILED);
+    if (status != EUM_OK)
+        return;
+    ck_assert_int_eq(eum_ctx_job_wait(w->ctx, second.stream, second.sequence, -1), EUM_ERROR_JOB_FAILED);
+    ck_assert_int_eq(eum_buf_read((eum_range){result, 0, 8}, &hash), EUM_ERROR_UNDEFINED_DATA);
+}
+
+MOVEMENT_TEST(a_movement_that_fails_leaves_every_buffer_with_its_bytes)
+{
+    static const eum_sim_operation operations[] = {EUM_SIM_PREFETCH, EUM_SIM_COPY, EUM_SIM_ADVISE, EUM_SIM_ORDER, EUM_SIM_ALLOC};
+    eum_buf *read = world_buffer(w, LARGE, EUM_ROLE_AUTO), *result = world_buffer(w, 8 + PAGE, EUM_ROLE_AUTO);
+    eum_range ranges[2] = {{result, 0, 8 + PAGE}, {read, 0, LARGE}};
+    eum_access accesses[2] = {EUM_ACCESS_OVERWRITE, EUM_ACCESS_READ};
+    w->may_fault = true;
+    for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++) {
+        for (uint64_t nth = 1; nth <= 3; nth++) {
+            cpu_fill(read, 0, LARGE, 1);
+            cpu_fill(result, 0, 8 + PAGE, 2);
+            eum_sim_fail(w->ctx->device, operations[i], nth);
+            eum_launch_request request = {.cpu = fives, .ranges = ranges, .accesses = accesses, .count = 2};
+            eum_status status = eum_engine_launch(w->streams[0], &request, NULL);
+            eum_sim_fail(w->ctx->device, operations[i], 0);
+            if (status == EUM_OK)
+                memset(expected, 5, 8 + PAGE);
+            else
+                pattern_into(expected, 0, 8 + PAGE, 2);
+            cpu_expect(result, expected);
+            pattern_into(expected, 0, LARGE, 1);
+            cpu_expect(read, expected);
+        }
+    }
+}
+
+/* --------------------------------------------------------------------------------------- ownership and memory ------ */
+
+static void note_release(void *user, void *address, size_t bytes)
+{
+    (void)address;
+    (void)bytes;
+    *(int *)user = atomic_load(&tasks_finished);
+}
+
+static int32_t counted_sum(const eum_kernel_call *call)
+{
+    int32_t code = 0;
+    for (int round = 0; round < 10; round++)
+        code |= hash_of(call->addresses[0], call->bytes[0]) == 0;
+    atomic_fetch_add(&tasks_finished, 1);
+    return code;
+}
+
+MOVEMENT_TEST(wrapped_memory_is_released_after_the_jobs_that_use_it)
+{
+    uint8_t *memory = malloc(LARGE);
+    int finished_at_release = 0;
+    ck_assert_ptr_nonnull(memory);
+    pattern_into(memory, 0, LARGE, 1);
+    atomic_store(&tasks_finished, 0);
+    eum_wrap_config config = EUM_WRAP_CONFIG_INIT;
+    config.address = memory;
+    config.bytes = LARGE;
+    config.memory = EUM_MEMORY_HOST;
+    config.ownership = EUM_OWNED;
+    config.release = note_release;
+    config.release_user = &finished_at_release;
+    eum_buf *buf;
+    ck_assert_int_eq(eum_buf_wrap(w->ctx, &config, &buf), EUM_OK);
+    eum_range range = {buf, 0, LARGE};
+    eum_access access = EUM_ACCESS_READ;
+    eum_launch_request request = {.cpu = counted_sum, .ranges = &range, .accesses = &access, .count = 1};
+    ck_assert_int_eq(eum_engine_launch(w->streams[0], &request, NULL), EUM_OK);
+    ck_assert_int_eq(eum_engine_launch(w->streams[1], &request, NULL), EUM_OK);
+    eum_buf_end(buf);
+    ck_assert_int_eq(finished_at_release, 2);
+    ck_assert_int_eq(eum_strm_synchronize(w->streams[0]), EUM_OK);
+    ck_assert_int_eq(eum_strm_synchronize(w->streams[1]), EUM_OK);
+    free(memory);
+}
+
+MOVEMENT_TEST(wrapped_memory_has_what_kernels_wrote_when_its_buffer_ends)
+{
+    uint8_t *memory = malloc(LARGE);
+    ck_assert_ptr_nonnull(memory);
+    pattern_into(memory, 0, LARGE, 1);
+    pattern_into(expected, 0, LARGE, 1);
+    eum_wrap_config config = EUM_WRAP_CONFIG_INIT;
+    config.address = memory;
+    config.bytes = LARGE;
+    config.memory = EUM_MEMORY_HOST;
+    config.ownership = EUM_BORROWED;
+    eum_buf *buf;
+    ck_assert_int_eq(eum_buf_wrap(w->ctx, &config, &buf), EUM_OK);
+    ck_assert_int_eq(gpu_fill(w->streams[0], buf, 77, PAGE, 2, NULL), EUM_OK);
+    pattern_into(expected, 77, 77 + PAGE, 2);
+    eum_buf_end(buf);
+    ck_assert_mem_eq(memory, expected, LARGE);
+    free(memory);
+}
+
+MOVEMENT_TEST(memory_is_freed_after_the_jobs_that_use_it)
+{
+    eum_buf *result = world_buffer(w, 8, EUM_ROLE_AUTO);
+    for (uint8_t value = 1; value <= 3; value++) {
+        eum_buf *buf = world_buffer(w, LARGE, EUM_ROLE_AUTO);
+        ck_assert_int_eq(gpu_fill(w->streams[0], buf, 0, LARGE, value, NULL), EUM_OK);
+        ck_assert_int_eq(gpu_hash(w->streams[1], buf, 0, LARGE, result, NULL), EUM_OK);
+        world_end_buffer(w, buf);
+        pattern_into(expected, 0, LARGE, value);
+        expect_hash(result, expected, LARGE);
+    }
+}
+
+START_TEST(the_budget_is_given_back)
+{
+    world w = world_open(_i, 1, 4 * MIB);
+    eum_buf *buf;
+    eum_buffer_config config = EUM_BUFFER_CONFIG_INIT;
+    for (int round = 0; round < 6; round++) {
+        buf = world_buffer(&w, 2 * MIB, EUM_ROLE_AUTO);
+        ck_assert_int_eq(gpu_fill(w.streams[0], buf, 0, 1000, 1, NULL), EUM_OK);
+        ck_assert_int_eq(eum_strm_synchronize(w.streams[0]), EUM_OK);
+        world_end_buffer(&w, buf);
+        eum_sim_fail(w.ctx->device, EUM_SIM_ALLOC, 1);
+        eum_status status = eum_buf_create(w.ctx, 2 * MIB, &config, &buf);
+        ck_assert_int_eq(status != EUM_OK, world_is_simulated(&w));
+        if (status == EUM_OK)
+            eum_buf_end(buf);
+    }
+    world_close(&w);
+}
+END_TEST
+
+START_TEST(device_copies_that_make_room_for_others_lose_nothing)
+{
+    static uint8_t bytes[MIB];
+    for (unsigned seed = 1; seed <= SEEDS; seed++) {
+        world w = world_open(_i, seed, 3 * MIB); /* room for two, and for the results */
+        bool simulated = world_is_simulated(&w);
+        eum_buf *bufs[4], *result = world_buffer_of(&w, 8, EUM_ROLE_AUTO, simulated ? EUM_BACKING_MIRRORED : EUM_BACKING_AUTO);
+        for (uint8_t i = 0; i < 4; i++) {
+            bufs[i] = world_buffer_of(&w, MIB, EUM_ROLE_AUTO, simulated ? EUM_BACKING_MIRRORED : EUM_BACKING_AUTO);
+            cpu_fill(bufs[i], 0, MIB, i);
+            ck_assert_int_eq(gpu_fill(w.streams[i % 2], bufs[i], 1000, 5000, (uint8_t)(i + 50), NULL), EUM_OK);
+            ck_assert_int_eq(gpu_fill(w.streams[i % 2], bufs[i], MIB - 500, 500, (uint8_t)(i + 90), NULL), EUM_OK);
+        }
+        for (uint8_t i = 0; i < 4; i++) {
+            pattern_into(bytes, 0, MIB, i);
+            pattern_into(bytes, 1000, 6000, (uint8_t)(i + 50));
+            pattern_into(bytes, MIB - 500, MIB, (uint8_t)(i + 90));
+            ck_assert_int_eq(gpu_hash(w.streams[2], bufs[i], 0, MIB, result, NULL), EUM_OK);
+            expect_hash(result, bytes, MIB);
+            cpu_expect(bufs[i], bytes);
+        }
+        world_close(&w);
+    }
+}
+END_TEST
+
+START_TEST(acquired_device_copies_are_not_taken_for_room)
+{
+    static const eum_access access = EUM_ACCESS_OVERWRITE;
+    world w = world_open(_i, 1, 3 * MIB);
+    eum_buf *bufs[3];
+    void *address;
+    if (world_is_simulated(&w)) {
+        for (int i = 0; i < 3; i++)
+            bufs[i] = world_buffer_of(&w, 2 * MIB, EUM_ROLE_AUTO, EUM_BACKING_MIRRORED);
+        eum_range range = {bufs[0], 0, 2 * MIB};
+        ck_assert_int_eq(eum_engine_acquire(w.streams[0], &range, &access, 1, &address), EUM_OK);
+        ck_assert_int_eq(gpu_fill(w.streams[1], bufs[1], 0, 2 * MIB, 1, NULL), EUM_OK); /* over the link */
+        ck_assert_uint_ne(bufs[0]->mirror.bytes, 0);
+        ck_assert_int_eq(eum_engine_release(w.streams[0], &range, &access, 1, NULL), EUM_OK);
+        ck_assert_int_eq(gpu_fill(w.streams[1], bufs[2], 0, 2 * MIB, 1, NULL), EUM_OK);
+    }
+    world_close(&w);
+}
+END_TEST
+
+Suite *movement_suite(void)
+{
+    Suite *suite = suite_create("movement");
+    for (int i = 0; i < place_count; i++) { /* a test case a place, named after it */
+        TCase *tests = tcase_create(places[i].name);
+#define ADD(name) tcase_add_loop_test(tests, name, i, i + 1)
+        ADD(a_kernel_reads_what_the_cpu_wrote);
+        ADD(what_a_kernel_does_not_overwrite_is_kept);
+        ADD(a_write_reaches_the_copy_on_the_other_side);
+        ADD(bulk_writes_and_reads_go_to_the_side_that_has_the_bytes);
+        ADD(hundreds_of_small_writes_from_both_sides_are_all_seen);
+        ADD(reading_again_moves_nothing_and_hints_nothing);
+        ADD(overwriting_does_not_move_the_old_bytes);
+        ADD(one_row_of_a_large_buffer_moves_alone);
+        ADD(a_reader_waits_for_the_writer_on_another_stream);
+        ADD(a_writer_waits_for_all_readers);
+        ADD(a_writer_waits_for_the_writer_before_it);
+        ADD(a_map_waits_for_the_launches_that_use_its_bytes);
+        ADD(a_launch_waits_for_a_prefetch_on_another_stream);
+        ADD(a_write_to_duplicated_bytes_waits_for_their_readers);
+        ADD(a_writer_waits_for_the_first_of_a_hundred_readers);
+        ADD(a_map_of_managed_memory_without_concurrent_access_waits_for_the_device);
+        ADD(a_live_map_refuses_conflicting_launches_and_no_others);
+        ADD(a_page_that_the_cpu_has_mapped_stays_with_it);
+        ADD(after_a_release_uses_wait_for_the_work_outside);
+        ADD(advice_that_collapses_copies_is_remembered);
+        ADD(what_a_failed_job_was_to_write_is_undefined_until_it_is_written_again);
+        ADD(a_job_that_reads_what_a_failed_one_was_to_write_fails_too);
+        ADD(a_movement_that_fails_leaves_every_buffer_with_its_bytes);
+        ADD(wrapped_memory_is_released_after_the_jobs_that_use_it);
+        ADD(wrapped_memory_has_what_kernels_wrote_when_its_buffer_ends);
+        ADD(memory_is_freed_after_the_jobs_that_use_it);
+        ADD(the_budget_is_given_back);
+        ADD(device_copies_that_make_room_for_others_lose_nothing);
+        ADD(acquired_device_copies_are_not_taken_for_room);
+#undef ADD
+        suite_add_tcase(suite, tests);
+    }
+    return suite;
+}
