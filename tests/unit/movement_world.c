@@ -29,6 +29,7 @@ world world_open(int place_index, unsigned seed, uint64_t budget)
     world w = {.place = &places[place_index]};
     char device[64];
     bool host = strcmp(w.place->device, "host") == 0;
+    (void)unsetenv("EUM_BACKING"); /* the place says which */
     snprintf(device, sizeof device, host ? "%s" : "%s,schedule=step,seed=%u", w.place->device, seed);
     eum_context_config config = EUM_CONTEXT_CONFIG_INIT;
     config.device = device;
