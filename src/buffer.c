@@ -64,7 +64,7 @@ eum_use eum_buf_use(const eum_buf *buf, size_t offset, size_t bytes, eum_access 
                      .skew = managed ? (uintptr_t)buf->memory.host % caps->page : 0,
                      .bytes = eum_buf_extent_bytes(buf),
                      .length = buf->bytes,
-                     .can_discard = caps->discard && !buf->wrapped,
+                     .can_discard = (caps->discard || caps->overwrite_moves) && !buf->wrapped,
                      .concurrent = caps->concurrent_managed};
 }
 

@@ -134,7 +134,7 @@ bool eum_move_must_wait_for_writers(const eum_move *move, eum_point *out_point)
     eum_use_footprint(use, &begin, &end);
     if (use->where != EUM_LOCATION_HOST || eum_extents_bytes_at(&move->buf->extents, begin, end, EUM_AT_HOST) == end - begin)
         return false;
-    if (use->access == EUM_ACCESS_OVERWRITE && use->can_discard) { /* then it may discard: see `busy` */
+    if (use->access == EUM_ACCESS_OVERWRITE && use->can_discard) { /* it may discard: see `busy` */
         first_open open = {.ctx = move->buf->ctx};
         eum_hazards_conflicts(&move->buf->hazards, begin, end, EUM_HAZARD_MOVE, 0, keep_open, &open);
         *out_point = open.point;
@@ -319,11 +319,12 @@ static void advise_role(eum_buf *buf, const eum_use *use)
 /* ---------------------------------------------------------------------------------------------------------- run ---- */
 
 /* Plans, and makes room for all that is recorded later: `more` changes of the extents besides those of the plan. */
-/* Discards on CUDA do not wait for what other streams have been told to do first, whatever events say (seen with driver 580: kernels read pages
- * that were discarded after them). So they are only made where there is nothing to wait for. */
+/* Discards are only made where nothing is in flight, and on devices that keep them in order. */
 static bool busy(const eum_move *move, const eum_strm *stream)
 {
     uint64_t begin, end;
+    if (move->buf->ctx->device->caps.overwrite_moves)
+        return true;
     eum_use_footprint(&move->use, &begin, &end);
     first_open open = {.ctx = move->buf->ctx};
     if (stream != NULL && stream->sequence != 0)

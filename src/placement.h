@@ -66,7 +66,7 @@ typedef struct eum_use {
     bool concurrent;      /* managed: false on devices where everything migrates by itself at launch */
     bool no_duplicates;   /* managed: jobs in flight write these pages, and read-mostly advice, which acts at once, would make them fault */
     bool host_holds_page; /* managed: a live map is on the same pages: the host must keep them */
-    bool busy;            /* something is in flight on these pages, or ahead on the stream: a discard would not wait for it */
+    bool busy;            /* not now: something is in flight on these pages, or the device cannot be relied on to discard */
 } eum_use;
 
 /* Appends to an initialised plan the steps after which every byte of the use is reachable at `where` without a fault, and old bytes that

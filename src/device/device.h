@@ -39,7 +39,8 @@ typedef struct eum_device_caps {
     bool managed;            /* EUM_MEMORY_MANAGED can be allocated */
     bool concurrent_managed; /* CPU and kernels may touch managed memory at once; prefetch and advise work */
     bool pageable;           /* kernels reach plain host memory at its host address */
-    bool discard;            /* the discard operation exists */
+    bool discard;            /* the discard operation exists, and keeps its place among what a stream was given */
+    bool overwrite_moves;    /* there is none to rely on, and bytes that a kernel overwrites are best moved to it, worthless as they are */
     size_t page;             /* granule of managed migration by prefetch, a power of two */
     size_t block;            /* the driver's largest unit of migration (2 MiB), a power of two, >= page */
 } eum_device_caps;
@@ -106,8 +107,8 @@ struct eum_device_ops {
     /* A managed block, [offset, offset + bytes) inside it, bytes > 0; rounded outwards to pages by the device. Makes the pages resident at
      * `where` (read-mostly pages: also there), populated if they never were. Only with caps.concurrent_managed. */
     eum_status (*prefetch)(eum_dstream *stream, const eum_block *block, size_t offset, size_t bytes, eum_location where);
-    /* The same preconditions, offset and bytes multiples of caps.page, caps.discard. Nothing is in flight on these pages: it may happen before
-     * what the stream waits for. The bytes become worthless: a later prefetch populates the pages at its destination without moving them. */
+    /* The same preconditions, offset and bytes multiples of caps.page, caps.discard. Nothing is in flight on these pages. The bytes become
+     * worthless: a later prefetch populates the pages at its destination without moving them. */
     eum_status (*discard)(eum_dstream *stream, const eum_block *block, size_t offset, size_t bytes);
     /* Advice on whole pages of a managed block; takes effect at once, not in stream order. Errors: EUM_ERROR_NOT_SUPPORTED and any CUDA
      * error: the caller treats them as "not applied". */
