@@ -210,13 +210,15 @@ static eum_status collapse(eum_buf *buf, const eum_step *step)
     bool prefers_device = buf->advised_role == EUM_ROLE_TARGETS, to_device = step->where == EUM_LOCATION_HOST;
     eum_error saved;
     eum_error_save(&saved);
-    if (prefers_device != to_device)
-        (void)advise(buf, step, to_device ? EUM_ADVICE_PREFERRED_LOCATION : EUM_ADVICE_UNSET_PREFERRED_LOCATION, device);
+    if (to_device || prefers_device)
+        (void)advise(buf, step, EUM_ADVICE_PREFERRED_LOCATION, to_device ? device : EUM_LOCATION_HOST);
     eum_error_restore(&saved);
     eum_status status = advise(buf, step, EUM_ADVICE_UNSET_READ_MOSTLY, step->where);
     eum_error_save(&saved);
-    if (prefers_device != to_device)
-        (void)advise(buf, step, to_device ? EUM_ADVICE_UNSET_PREFERRED_LOCATION : EUM_ADVICE_PREFERRED_LOCATION, device);
+    if (to_device && !prefers_device)
+        (void)advise(buf, step, EUM_ADVICE_UNSET_PREFERRED_LOCATION, device);
+    else if (!to_device && prefers_device)
+        (void)advise(buf, step, EUM_ADVICE_PREFERRED_LOCATION, device);
     eum_error_restore(&saved);
     return status;
 }
