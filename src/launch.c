@@ -58,6 +58,28 @@ static eum_launch_record *record_create(eum_strm *stream, const eum_launch_reque
     return record;
 }
 
+/* -------------------------------------------------------------------------------------------------- references ----- */
+
+/* An empty view keeps nothing alive: the job never touches its buffer, whose end does not wait for the job. */
+static void hold(eum_launch_record *record, const eum_move *moves)
+{
+    for (size_t i = 0; i < record->count; i++) {
+        void *address = eum_move_address(&moves[i]);
+        record->addresses[i] = address != NULL ? address : nothing;
+        if (record->bytes[i] > 0)
+            moves[i].buf->references++;
+    }
+    record->stream->references++;
+}
+
+static void let_go(eum_launch_record *record)
+{
+    for (size_t i = 0; i < record->count; i++)
+        if (record->bytes[i] > 0)
+            record->ranges[i].buf->references--;
+    record->stream->references--;
+}
+
 /* --------------------------------------------------------------------------------------------------- completion ---- */
 
 /* The written ranges become undefined, or defined. Without memory to split extents more than the range is marked undefined: never less. */
@@ -89,7 +111,7 @@ static bool reads_undefined(const eum_launch_record *record)
 {
     for (size_t i = 0; i < record->count; i++) {
         const eum_range *range = &record->ranges[i];
-        if (record->accesses[i] != EUM_ACCESS_OVERWRITE &&
+        if (range->bytes > 0 && record->accesses[i] != EUM_ACCESS_OVERWRITE &&
             eum_extents_any_flag(&range->buf->extents, range->offset, range->offset + range->bytes, EUM_EXTENT_UNDEFINED, NULL))
             return true;
     }
@@ -122,9 +144,7 @@ static void finish(eum_task *task, eum_status status, int32_t code)
     }
     if (ctx->device->caps.kind != EUM_DEVICE_CUDA)
         mark_written(record, status != EUM_OK);
-    for (size_t i = 0; i < record->count; i++)
-        record->ranges[i].buf->references--;
-    record->stream->references--;
+    let_go(record);
     pthread_mutex_unlock(&ctx->lock);
     free(record);
 }
@@ -212,23 +232,6 @@ eum_status eum_launch_settle(eum_strm *stream, const eum_launch_request *request
         if (status != EUM_OK)
             return status;
     }
-}
-
-static void hold(eum_launch_record *record, const eum_move *moves)
-{
-    for (size_t i = 0; i < record->count; i++) {
-        void *address = eum_move_address(&moves[i]);
-        record->addresses[i] = address != NULL ? address : nothing;
-        moves[i].buf->references++;
-    }
-    record->stream->references++;
-}
-
-static void let_go(eum_launch_record *record)
-{
-    for (size_t i = 0; i < record->count; i++)
-        record->ranges[i].buf->references--;
-    record->stream->references--;
 }
 
 /* The submitted kernel has no point: the device refused the mark. Wait for everything, so that nothing is in flight unseen. */

@@ -351,6 +351,30 @@ START_TEST(many_views_of_one_buffer_that_share_pages_are_one_launch)
 }
 END_TEST
 
+START_TEST(a_buffer_whose_empty_view_a_job_was_given_may_end_before_the_job)
+{
+    static float memory[16];
+    eum_context *context = open_context();
+    eum_wrap_config config = EUM_WRAP_CONFIG_INIT;
+    config.address = memory;
+    config.bytes = sizeof memory;
+    eum_buffer *buffer = NULL;
+    OK(eum_buffer_wrap(context, &config, &buffer));
+    gate g = GATE_INIT;
+    eum_job job = launch2(default_stream(context), (work){.kind = WORK_NOTHING, .gate = &g}, reads(part(buffer, 0, 0)),
+                          updates(part(buffer, 4, 0)));
+    await_gate(&g, 1);
+    OK(eum_buffer_destroy(buffer)); /* frees it at once: no byte of it is in use */
+    for (int i = 0; i < 100; i++) { /* takes what was freed, if anything was too early */
+        OK(eum_buffer_create(context, 64, NULL, &buffer));
+        OK(eum_buffer_destroy(buffer));
+    }
+    open_gate(&g);
+    wait_job(job);
+    close_context(context);
+}
+END_TEST
+
 START_TEST(a_launch_without_a_callback_for_the_device_is_refused)
 {
     eum_context *context = open_context();
@@ -477,6 +501,7 @@ Suite *launch_suite(void)
     tcase_add_test(tests, a_kernel_is_told_its_addresses_sizes_parameters_and_user_pointer);
     tcase_add_test(tests, a_launch_without_arguments_runs);
     tcase_add_test(tests, many_views_of_one_buffer_that_share_pages_are_one_launch);
+    tcase_add_test(tests, a_buffer_whose_empty_view_a_job_was_given_may_end_before_the_job);
     tcase_add_test(tests, a_launch_without_a_callback_for_the_device_is_refused);
     tcase_add_test(tests, buffers_of_another_context_are_refused);
     tcase_add_test(tests, a_failed_job_says_which_code_its_kernel_returned);

@@ -13,7 +13,7 @@ use std::{ptr, slice};
 
 /// Whether what kernels wrote into borrowed memory is there after its buffer's end, without a map before. It should be: the
 /// memory is the program's, and the buffer was the only way to it.
-const DESTROY_BRINGS_BYTES_HOME: bool = false;
+const DESTROY_BRINGS_BYTES_HOME: bool = true;
 
 /// What went wrong, in words.
 type Outcome<T = ()> = Result<T, String>;

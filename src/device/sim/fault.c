@@ -24,6 +24,31 @@ static bool installed;
 static bool fork_handlers;
 static struct sigaction previous;
 
+#if defined(__aarch64__)
+/* From the instruction itself, where no syndrome came along (user-mode emulators). Encodings: Arm Architecture Reference Manual, C4.1,
+ * "Loads and Stores". What is no load counts as a store. */
+static bool stores(uint32_t instruction)
+{
+    bool load = (instruction >> 22 & 1) != 0;
+    uint32_t opcode = instruction >> 22 & 3;
+    if ((instruction & 0x3b000000) == 0x18000000) /* literal */
+        return false;
+    if ((instruction & 0x3a000000) == 0x28000000 || (instruction & 0xbe000000) == 0x0c000000) /* pairs, vector structures */
+        return !load;
+    if ((instruction & 0x3f000000) == 0x08000000) { /* exclusive and ordered, compare and swap, the same for a pair */
+        bool swaps = (instruction & 0x00a00000) == 0x00a00000 || (instruction & 0x80a00000) == 0x00200000;
+        return !load || swaps;
+    }
+    if ((instruction & 0x3b200c00) == 0x38200000) /* atomic */
+        return true;
+    if ((instruction & 0x3a000000) == 0x38000000) { /* one register; of a vector register opcode 2 stores 16 bytes */
+        bool vector = (instruction & 0x04000000) != 0;
+        return opcode == 0 || (vector && opcode == 2);
+    }
+    return true;
+}
+#endif
+
 /* True for writes and for instructions that read and write. */
 static bool is_write(const void *context)
 {
@@ -43,7 +68,9 @@ static bool is_write(const void *context)
         if (record.magic == 0x45535201)         /* ESR_MAGIC */
             return (record.syndrome & 64) != 0; /* ESR_EL1.WnR */
     }
-    return true;
+    uint32_t instruction;
+    memcpy(&instruction, (const void *)(uintptr_t)machine->uc_mcontext.pc, sizeof instruction);
+    return stores(instruction);
 #else
 #error "the simulated GPU must learn from the signal context whether an access writes: add this processor"
 #endif
@@ -90,7 +117,7 @@ static void after_fork_in_parent(void)
     pthread_mutex_unlock(&install_lock);
 }
 
-/* The child has none of the views (MADV_DONTFORK), so it must not take other memory at their addresses for them. */
+/* The child has none of the views, so it must not take other memory at their addresses for them. */
 static void after_fork_in_child(void)
 {
     eum_sim_forget_views();

@@ -90,8 +90,11 @@ static bool registry_insert(eum_sim_block *block)
     return true;
 }
 
+/* MADV_DONTFORK has kept the views away already, except under emulators that do not know it. What is not there cannot be closed. */
 void eum_sim_forget_views(void)
 {
+    for (size_t i = 0; i < registry_count; i++)
+        (void)mprotect((void *)registry[i].begin, registry[i].end - registry[i].begin, PROT_NONE);
     registry_count = 0;
 }
 
