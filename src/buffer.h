@@ -39,6 +39,7 @@ struct eum_buf {
     eum_lease *leases;
     size_t lease_count, lease_capacity;
     uint64_t version, lease_id;
+    uint64_t came_back; /* managed: 1 + the version that the CPU last had to have moved back to read it; 0: never */
     /* for explain */
     eum_movement last_movement;
     eum_copied copied;

@@ -143,6 +143,40 @@ bool eum_move_must_wait_for_writers(const eum_move *move, eum_point *out_point)
     return writers_in_flight(move, out_point);
 }
 
+/* Does the side that does not run this use read the pages just now? */
+static bool other_side_reads(const eum_move *move, uint64_t begin, uint64_t end)
+{
+    const eum_buf *buf = move->buf;
+    bool to_host = move->use.where == EUM_LOCATION_HOST;
+    for (size_t i = 0; i < buf->lease_count; i++) {
+        const eum_lease *lease = &buf->leases[i];
+        if (lease->external == to_host && lease->begin < lease->end && lease->begin < end && lease->end > begin)
+            return true;
+    }
+    first_open open = {.ctx = buf->ctx};
+    if (to_host)
+        eum_hazards_conflicts(&buf->hazards, begin, end, EUM_HAZARD_MOVE, 0, keep_open, &open);
+    return open.found;
+}
+
+static bool duplicates(const eum_move *move)
+{
+    const eum_buf *buf = move->buf;
+    const eum_use *use = &move->use;
+    eum_point writer;
+    uint64_t begin, end;
+    if (use->access != EUM_ACCESS_READ || use->backing != EUM_BACKING_MANAGED || !use->concurrent || use->begin == use->end)
+        return false;
+    eum_use_footprint(use, &begin, &end);
+    eum_read_question question = {.role = use->role,
+                                  .bytes = use->end - use->begin,
+                                  .to_device = use->where != EUM_LOCATION_HOST,
+                                  .other_side_reads = other_side_reads(move, begin, end),
+                                  .came_back = buf->came_back == buf->version + 1,
+                                  .writers = writers_in_flight(move, &writer)};
+    return eum_read_duplicates(&question);
+}
+
 static eum_hazard_kind use_kind(const eum_use *use)
 {
     return use->access == EUM_ACCESS_READ ? EUM_HAZARD_READ : EUM_HAZARD_WRITE;
@@ -338,8 +372,7 @@ static bool busy(const eum_move *move, const eum_strm *stream)
 static eum_status reserve(eum_move *move, size_t count, size_t more, const eum_strm *stream)
 {
     eum_buf *buf = move->buf;
-    eum_point writer;
-    move->use.no_duplicates = writers_in_flight(move, &writer);
+    move->use.duplicate = duplicates(move);
     move->use.busy = move->use.can_discard && move->use.access == EUM_ACCESS_OVERWRITE && busy(move, stream);
     eum_plan_free(&move->plan);
     eum_plan_use(&move->plan, &buf->extents, &move->use);
@@ -415,6 +448,8 @@ static eum_status run_one(eum_move *move, size_t count, size_t more, eum_strm *s
             continue;
         move->started = true;
         status = run_step(buf, step, stream);
+        if (use->where == EUM_LOCATION_HOST && use->access == EUM_ACCESS_READ && step->moving > 0 && !step->duplicates)
+            buf->came_back = buf->version + 1;
     }
     return status;
 }

@@ -360,7 +360,8 @@ static void try_all_uses(trial *t, uint64_t length)
                                        .can_discard = (bits & 1) != 0,
                                        .host_holds_page = (bits & 2) != 0,
                                        .concurrent = true,
-                                       .busy = (bits & 8) != 0};
+                                       .duplicate = access == EUM_ACCESS_READ && (bits & 8) != 0,
+                                       .busy = access != EUM_ACCESS_READ && (bits & 8) != 0};
                     t->collapse_to_host = (bits & 4) != 0;
                     try_all_ranges(t);
                 }
@@ -451,6 +452,31 @@ START_TEST(memory_that_stays_where_it_is_is_never_moved)
             eum_extents_free(&extents);
         }
     }
+}
+END_TEST
+
+START_TEST(a_read_duplicates_where_both_sides_read_or_where_little_is_to_be_gained)
+{
+    const uint64_t small = EUM_DUPLICATE_FREELY, large = small + 1;
+    const struct {
+        eum_read_question question;
+        bool duplicates;
+    } cases[] = {
+        {{.role = EUM_ROLE_AUTO, .bytes = small, .to_device = true}, true},
+        {{.role = EUM_ROLE_AUTO, .bytes = small}, true},
+        {{.role = EUM_ROLE_AUTO, .bytes = large, .to_device = true}, false},
+        {{.role = EUM_ROLE_AUTO, .bytes = large}, false},
+        {{.role = EUM_ROLE_TARGETS, .bytes = large, .to_device = true}, false},
+        {{.role = EUM_ROLE_QUERY, .bytes = large, .to_device = true}, true},
+        {{.role = EUM_ROLE_QUERY, .bytes = large}, true},
+        {{.role = EUM_ROLE_TARGETS, .bytes = large, .to_device = true, .other_side_reads = true}, true},
+        {{.role = EUM_ROLE_AUTO, .bytes = large, .other_side_reads = true}, true},
+        {{.role = EUM_ROLE_AUTO, .bytes = large, .to_device = true, .came_back = true}, true},
+        {{.role = EUM_ROLE_AUTO, .bytes = large, .came_back = true}, false}, /* back to the host a copy is slow */
+        {{.role = EUM_ROLE_QUERY, .bytes = small, .to_device = true, .other_side_reads = true, .came_back = true, .writers = true}, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        ck_assert_msg(eum_read_duplicates(&cases[i].question) == cases[i].duplicates, "case %zu", i);
 }
 END_TEST
 
@@ -624,6 +650,7 @@ Suite *placement_suite(void)
     tcase_add_test(tests, the_pages_of_wrapped_memory_are_those_of_the_driver);
     tcase_add_test(tests, without_concurrent_access_managed_memory_is_left_to_the_driver);
     tcase_add_test(tests, memory_that_stays_where_it_is_is_never_moved);
+    tcase_add_test(tests, a_read_duplicates_where_both_sides_read_or_where_little_is_to_be_gained);
     tcase_add_test(tests, an_empty_use_plans_nothing);
     tcase_add_test(tests, mirrored_bytes_are_copied_exactly_where_they_are_needed_and_not_valid);
     tcase_add_test(tests, contiguous_bytes_are_one_copy);
