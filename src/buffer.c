@@ -15,6 +15,12 @@ size_t eum_buf_bytes(const eum_buf *buf)
     return buf->bytes;
 }
 
+bool eum_buf_aligned(const eum_buf *buf, size_t to)
+{
+    const void *address = buf->memory.host != NULL ? buf->memory.host : buf->memory.device;
+    return (uintptr_t)address % to == 0;
+}
+
 bool eum_buf_is_wrapped(const eum_buf *buf)
 {
     return buf->wrapped;
