@@ -597,7 +597,9 @@ eum_status eum_buf_explain(eum_buf *buf, eum_decision *out)
                           .bytes_on_device = eum_extents_bytes_at(&buf->extents, 0, buf->bytes, ~EUM_AT_HOST),
                           .launches = buf->launches,
                           .maps = buf->maps,
-                          .extents = (uint32_t)buf->extents.count};
+                          .extents = (uint32_t)buf->extents.count,
+                          .in_place_ns = buf->weighed.in_place_ns,
+                          .move_ns = buf->weighed.move_ns};
     eum_ctx_unlock(buf->ctx);
     return EUM_OK;
 }

@@ -82,6 +82,7 @@ typedef struct eum_launch_request {
     const void *params;
     size_t params_bytes;
     void *user;
+    bool streams; /* the kernel reads or writes each byte of its arguments once, without atomics */
 } eum_launch_request;
 eum_status eum_engine_launch(eum_strm *stream, const eum_launch_request *request, eum_job *out);
 

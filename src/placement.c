@@ -135,7 +135,7 @@ bool eum_use_in_place(const eum_use *use)
 {
     if (use->backing != EUM_BACKING_MANAGED || use->where == EUM_LOCATION_HOST || !use->concurrent)
         return false;
-    return use->host_holds_page || use->role == EUM_ROLE_RESULTS || use->role == EUM_ROLE_STREAM;
+    return use->host_holds_page || use->stay || use->role == EUM_ROLE_RESULTS || use->role == EUM_ROLE_STREAM;
 }
 
 bool eum_read_duplicates(const eum_read_question *q)

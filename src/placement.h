@@ -64,6 +64,7 @@ typedef struct eum_use {
     uint64_t length;      /* the buffer's length, <= bytes: what lies between is padding, worthless */
     bool can_discard;     /* the device has the operation, and the pages are all ours */
     bool concurrent;      /* managed: false on devices where everything migrates by itself at launch */
+    bool stay;            /* EUM_ROLE_AUTO: it does not pay yet to move the bytes; see stay.h */
     bool duplicate;       /* managed: a read leaves the bytes where they were, too; see eum_read_duplicates */
     bool host_holds_page; /* managed: a live map is on the same pages: the host must keep them */
     bool busy;            /* not now: something is in flight on these pages, or the device cannot be relied on to discard */

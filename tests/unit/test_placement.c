@@ -347,8 +347,10 @@ static void try_all_uses(trial *t, uint64_t length)
     for (eum_access access = EUM_ACCESS_READ; access <= EUM_ACCESS_OVERWRITE; access++) {
         for (size_t place = 0; place < 2; place++) {
             for (eum_role role = EUM_ROLE_AUTO; role <= EUM_ROLE_STREAM; role++) {
-                for (unsigned bits = 0; bits < 16; bits++) {
+                for (unsigned bits = 0; bits < 32; bits++) {
                     if (places[place] == EUM_LOCATION_HOST && (bits & 2) != 0)
+                        continue;
+                    if ((bits & 16) != 0 && (role != EUM_ROLE_AUTO || places[place] == EUM_LOCATION_HOST))
                         continue;
                     t->use = (eum_use){.access = access,
                                        .where = places[place],
@@ -360,6 +362,7 @@ static void try_all_uses(trial *t, uint64_t length)
                                        .can_discard = (bits & 1) != 0,
                                        .host_holds_page = (bits & 2) != 0,
                                        .concurrent = true,
+                                       .stay = (bits & 16) != 0,
                                        .duplicate = access == EUM_ACCESS_READ && (bits & 8) != 0,
                                        .busy = access != EUM_ACCESS_READ && (bits & 8) != 0};
                     t->collapse_to_host = (bits & 4) != 0;
@@ -525,7 +528,7 @@ static void try_mirrored(const eum_locations *valid, eum_access access, eum_loca
         expected += i >= begin && i < end && elsewhere && access != EUM_ACCESS_OVERWRITE;
     }
     eum_plan_init(&plan);
-    eum_use use = {begin, end, access, where, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 0, SMALL, SMALL, false, false, false, false, false};
+    eum_use use = {begin, end, access, where, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 0, SMALL, SMALL, false, false, false, false, false, false};
     eum_plan_use(&plan, &extents, &use);
     uint64_t moving = 0;
     for (size_t i = 0; i < plan.count; i++) {
@@ -582,7 +585,7 @@ START_TEST(contiguous_bytes_are_one_copy)
     eum_extents_change(&extents, 300, 400, &change); /* splits, and says nothing about where the bytes are */
     eum_plan_init(&plan);
     eum_use use = {0,     1000, EUM_ACCESS_READ_WRITE, DEVICE, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 0, 1000, 1000, false, false,
-                   false, false, false};
+                   false, false, false, false};
     eum_plan_use(&plan, &extents, &use);
     ck_assert_uint_eq(plan.count, 1);
     ck_assert_uint_eq(plan.steps[0].moving, 1000);
@@ -603,7 +606,7 @@ START_TEST(a_plan_of_many_pieces_grows)
         eum_extents_change(&extents, 5 * i, 5 * i + 3, &change);
     eum_plan_init(&plan);
     eum_use use = {0,     1000,  EUM_ACCESS_READ, DEVICE, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 0, 1000, 1000,
-                   false, false, false,           false, false};
+                   false, false, false,           false, false, false};
     eum_plan_use(&plan, &extents, &use);
     ck_assert(!plan.no_memory);
     ck_assert_uint_eq(plan.count, 200);
