@@ -28,6 +28,25 @@ void eum_move_init(eum_move *move, eum_buf *buf, size_t offset, size_t bytes, eu
     eum_plan_init(&move->plan);
 }
 
+static bool same_pages(const eum_move *a, const eum_move *b)
+{
+    uint64_t a_begin, a_end, b_begin, b_end;
+    eum_use_footprint(&a->use, &a_begin, &a_end);
+    eum_use_footprint(&b->use, &b_begin, &b_end);
+    return a->buf == b->buf && a_begin < b_end && b_begin < a_end;
+}
+
+void eum_moves_share_pages(eum_move *moves, size_t count)
+{
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (size_t i = 0; i < count; i++)
+            for (size_t k = 0; k < count && moves[i].use.host_holds_page; k++)
+                if (!moves[k].use.host_holds_page && same_pages(&moves[i], &moves[k]))
+                    moves[k].use.host_holds_page = changed = true;
+    }
+}
+
 void *eum_move_address(const eum_move *move)
 {
     const eum_use *use = &move->use;

@@ -19,6 +19,9 @@ typedef struct eum_move {
  * submit what uses the bytes; commit (or, if that failed, commit with submitted = false); end each. */
 void eum_move_init(eum_move *move, eum_buf *buf, size_t offset, size_t bytes, eum_access access, eum_location where);
 void eum_move_end(eum_move *move);
+/* The uses of one launch, after all are initialized: where one must leave pages on the host because of a map, all that have a part in these
+ * pages do. */
+void eum_moves_share_pages(eum_move *moves, size_t count);
 /* The address that the user of the bytes gets; NULL for an empty range. */
 void *eum_move_address(const eum_move *move);
 
