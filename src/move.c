@@ -28,55 +28,23 @@ void eum_move_init(eum_move *move, eum_buf *buf, size_t offset, size_t bytes, eu
     eum_plan_init(&move->plan);
 }
 
-static eum_stay_question stay_question(const eum_buf *buf, uint64_t bytes)
+bool eum_moves_same_pages(const eum_move *a, const eum_move *b)
 {
-    return (eum_stay_question){&buf->ctx->device->caps.costs, bytes, buf->backing == EUM_BACKING_MIRRORED};
+    uint64_t a_begin, a_end, b_begin, b_end;
+    eum_use_footprint(&a->use, &a_begin, &a_end);
+    eum_use_footprint(&b->use, &b_begin, &b_end);
+    return a->buf == b->buf && a_begin < b_end && b_begin < a_end;
 }
 
-void eum_move_weigh(eum_move *move)
+void eum_moves_share_pages(eum_move *moves, size_t count)
 {
-    eum_buf *buf = move->buf;
-    eum_use *use = &move->use;
-    bool managed = use->backing == EUM_BACKING_MANAGED && use->concurrent;
-    bool mirrored = use->backing == EUM_BACKING_MIRRORED && buf->memory.device != NULL;
-    if (use->role != EUM_ROLE_AUTO || use->where == EUM_LOCATION_HOST || use->begin == use->end || (!managed && !mirrored))
-        return;
-    uint64_t begin, end;
-    eum_use_footprint(use, &begin, &end);
-    eum_locations device = eum_at(use->where);
-    for (size_t i = eum_extents_find(&buf->extents, begin); i < buf->extents.count && buf->extents.items[i].begin < end; i++) {
-        const eum_extent *e = &buf->extents.items[i];
-        bool only_there = e->valid != 0 && (e->valid & EUM_AT_HOST) == 0;
-        if ((e->flags & (EUM_EXTENT_READ_MOSTLY | EUM_EXTENT_ASTRAY)) != 0 || (only_there && (mirrored || use->access != EUM_ACCESS_READ)))
-            return;
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (size_t i = 0; i < count; i++)
+            for (size_t k = 0; k < count && moves[i].use.host_holds_page; k++)
+                if (!moves[k].use.host_holds_page && eum_moves_same_pages(&moves[i], &moves[k]))
+                    moves[k].use.host_holds_page = changed = true;
     }
-    eum_stay_question question = stay_question(buf, end - begin - eum_extents_bytes_at(&buf->extents, begin, end, device));
-    move->answer = eum_stay_choose(&buf->stay, &question);
-    move->weighed = question.bytes > 0;
-    if (!move->answer.stays)
-        return;
-    use->stay = managed;
-    move->over_link = mirrored;
-    if (mirrored)
-        use->where = EUM_LOCATION_HOST;
-}
-
-/* What was weighed was done. */
-static void remember_weighed(const eum_move *move)
-{
-    eum_buf *buf = move->buf;
-    if (!move->weighed)
-        return;
-    buf->weighed = move->answer;
-    eum_stay_question whole = stay_question(buf, buf->bytes);
-    if (move->answer.stays)
-        eum_stay_used(&buf->stay, &move->answer, &whole);
-}
-
-void eum_buf_used_by_host(eum_buf *buf, size_t bytes)
-{
-    eum_stay_question used = stay_question(buf, bytes);
-    eum_stay_credit(&buf->stay, &used);
 }
 
 void *eum_move_address(const eum_move *move)
@@ -606,7 +574,7 @@ void eum_moves_commit(eum_move *moves, size_t count, eum_point point, bool submi
         const eum_use *use = &moves[i].use;
         if (!submitted || use->begin == use->end)
             continue;
-        remember_weighed(&moves[i]);
+        eum_move_was_weighed(&moves[i]);
         eum_hazards_add(&buf->hazards, use->begin, use->end, use_kind(use), point);
         uint64_t version = use->access == EUM_ACCESS_READ ? 0 : ++buf->version;
         eum_extent_change change = eum_use_change(use, version);

@@ -336,6 +336,26 @@ START_TEST(results_are_written_in_place_and_never_move)
 }
 END_TEST
 
+START_TEST(arguments_that_share_a_page_with_a_map_are_all_used_in_place)
+{
+    for (int i = 0; i < SETUPS; i++) {
+        eum_context *context = open_setup(i);
+        eum_stream *stream = default_stream(context);
+        eum_buffer *buffer = new_buffer(context, 4000);
+        void *mapped = map(part(buffer, 0, 4), EUM_ACCESS_READ);
+        /* The first argument writes beside the map. The second only reads, as the map does: alone it could have copies on both sides. */
+        wait_job(launch2(stream, (work){.kind = WORK_ADD, .value = 1}, overwrites(part(buffer, 800, 8)), reads(part(buffer, 2000, 8))));
+        gpu_fill(stream, part(buffer, 2000, 8), 1);
+        wait_job(launch2(stream, (work){.kind = WORK_COPY}, reads(part(buffer, 2000, 8)), overwrites(part(buffer, 800, 8))));
+        wait_job(launch2(stream, (work){.kind = WORK_ADD, .value = 1}, updates(part(buffer, 800, 8)), reads(part(buffer, 2000, 8))));
+        cpu_expect_plus(part(buffer, 800, 8), 1, 1);
+        unmap(buffer, mapped);
+        OK(eum_buffer_destroy(buffer));
+        close_context(context);
+    }
+}
+END_TEST
+
 START_TEST(a_stream_of_input_is_read_in_place_and_never_moves)
 {
     for (int sim = PASCAL; sim < SIMS; sim++) {
@@ -661,6 +681,7 @@ Suite *residency_suite(void)
     tcase_add_loop_test(tests, a_bulk_write_to_what_is_on_the_device_goes_there_directly, 0, SETUPS);
     tcase_add_loop_test(tests, the_statistics_say_what_the_device_counted, 0, SETUPS);
     tcase_add_test(tests, results_are_written_in_place_and_never_move);
+    tcase_add_test(tests, arguments_that_share_a_page_with_a_map_are_all_used_in_place);
     tcase_add_test(tests, a_stream_of_input_is_read_in_place_and_never_moves);
     tcase_add_test(tests, a_query_is_duplicated_and_stays_valid_on_both_sides);
     tcase_add_test(tests, large_targets_move_and_are_duplicated_once_the_cpu_has_read_them_back);

@@ -230,6 +230,38 @@ START_TEST(explain_shows_what_was_weighed)
 }
 END_TEST
 
+START_TEST(operands_that_share_pages_agree_on_where_they_are_used)
+{
+    eum_context *context = open_on(setups[_i].device, setups[_i].backing);
+    const size_t rows = 40, bytes = 768 * 4 * (1 + rows) + rows * 4; /* targets in two pages, query and scores at their ends */
+    eum_buffer *buffer = buffer_as(context, bytes, EUM_ROLE_AUTO, setups[_i].backing);
+    static float floats[768 * 41], scores[40];
+    uint64_t random = 3;
+    for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
+        floats[i] = (float)((int64_t)(next_random(&random) % 2001) - 1000);
+    memcpy(floats + 768 * 7, floats, 768 * 4); /* row 6 is the query */
+    eum_cosine_config config = EUM_COSINE_CONFIG_INIT;
+    config.query = part(buffer, 0, 768 * 4);
+    config.targets = part(buffer, 768 * 4, 768 * 4 * rows);
+    config.scores = part(buffer, 768 * 4 * (1 + rows), rows * 4);
+    config.rows = rows;
+    config.dim = 768;
+    for (int round = 0; round < 12; round++) {
+        if (round % 4 == 0)
+            OK(eum_buffer_write(part(buffer, 0, sizeof floats), floats));
+        eum_job job;
+        OK(eum_cosine(default_stream(context), &config, &job));
+        wait_job(job);
+        memset(scores, 0xa5, sizeof scores);
+        OK(eum_buffer_read(config.scores, scores));
+        ck_assert_float_eq_tol(scores[6], 1.0f, 1e-5f);
+        ck_assert_float_lt(scores[7], 0.5f);
+    }
+    OK(eum_buffer_destroy(buffer));
+    close_context(context);
+}
+END_TEST
+
 Suite *stay_suite(void)
 {
     Suite *suite = suite_create("stay");
@@ -240,6 +272,7 @@ Suite *stay_suite(void)
     tcase_add_test(tests, a_look_of_the_cpu_at_a_few_bytes_does_not_begin_the_count_anew);
     if (runs_cpu_kernels()) {
         tcase_add_loop_test(tests, auto_pays_at_most_twice_what_the_better_fixed_choice_pays, 0, SETUPS);
+        tcase_add_loop_test(tests, operands_that_share_pages_agree_on_where_they_are_used, 0, SETUPS);
         tcase_add_loop_test(tests, explain_shows_what_was_weighed, 0, SETUPS);
     }
     suite_add_tcase(suite, tests);
