@@ -185,9 +185,11 @@ typedef struct eum_context_config {
     eum_log_level log_level; /* most detailed level that log_fn hears */
     eum_log_fn log_fn;       /* NULL: nothing is logged, unless EUM_LOG=error|warn|info|debug asks for stderr */
     void *log_user;
+    uint64_t pool_bytes; /* most memory that ended buffers leave for new ones; 0: 256 MiB; EUM_POOL_OFF: none */
 } eum_context_config;
+#define EUM_POOL_OFF UINT64_MAX
 #define EUM_CONTEXT_OVERSUBSCRIBE 1u /* managed allocations may exceed the budget: the driver evicts pages, and faults come */
-#define EUM_CONTEXT_CONFIG_INIT {sizeof(eum_context_config), NULL, 0, 0, 0, 0, 0, NULL, NULL}
+#define EUM_CONTEXT_CONFIG_INIT {sizeof(eum_context_config), NULL, 0, 0, 0, 0, 0, NULL, NULL, 0}
 EUM_API void eum_context_config_init(eum_context_config *config);
 
 /* Creates a context on the best device there is; without a GPU or a driver that is the host, and eum_context_info says why.
@@ -514,11 +516,19 @@ typedef struct eum_stats {
     uint64_t bytes_discarded;                /* worthless bytes that were not moved */
     uint64_t hints_applied, hints_not_applied;
     uint64_t raw_allocations[EUM_MEMORY_KINDS]; /* calls to the device's allocator */
-    uint64_t raw_frees[EUM_MEMORY_KINDS];       /* equal to the line above once everything has ended */
+    uint64_t raw_frees[EUM_MEMORY_KINDS];       /* with what was given up: equal to the line above once everything has
+                                                   ended and eum_context_trim has emptied the pool */
     uint64_t raw_given_up[EUM_MEMORY_KINDS];    /* left through eum_buffer_into_raw, freed by the caller */
+    uint64_t pool_bytes;                        /* held for new buffers now */
+    uint64_t pool_hits, pool_misses;            /* allocations that were served from there, and those that were not */
 } eum_stats;
 EUM_API void eum_stats_init(eum_stats *stats);
 EUM_API eum_status eum_context_stats(const eum_context *context, eum_stats *out);
+
+/* Gives the memory that ended buffers have left for new ones back to the device and the system, the oldest first, until at most
+ * `keep` bytes are left. The library does so by itself before it says that memory or the budget does not suffice.
+ * Errors: EUM_ERROR_IN_CALLBACK (on CUDA, inside a callback). */
+EUM_API eum_status eum_context_trim(eum_context *context, uint64_t keep);
 
 /* What the last use of a buffer did with it. */
 typedef int32_t eum_movement;

@@ -29,6 +29,7 @@ typedef struct eum_range {
 eum_status eum_ctx_create(const eum_context_config *config, eum_ctx **out);
 void eum_ctx_end(eum_ctx *ctx);
 eum_status eum_ctx_info(eum_ctx *ctx, eum_info *out);
+eum_status eum_ctx_trim(eum_ctx *ctx, uint64_t keep);
 eum_status eum_ctx_stats(eum_ctx *ctx, eum_stats *out);
 eum_strm *eum_ctx_default_stream(eum_ctx *ctx);
 /* Waits (unless timeout is 0). stream and sequence as in eum_job; 0, 0 is done. */
