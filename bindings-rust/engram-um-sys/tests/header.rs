@@ -114,7 +114,7 @@ fn structs() -> Vec<Struct> {
         }
         eum_decision by eum_decision_init {
             struct_size, role, backing, backing_reason, last_movement, last_bytes, bytes_to_device, bytes_to_host,
-            bytes_on_host, bytes_on_device, launches, maps, extents, reserved
+            bytes_on_host, bytes_on_device, launches, maps, extents, reserved, in_place_ns, move_ns
         }
         eum_faults by eum_faults_init {
             struct_size, source, reserved, cpu_faults, gpu_faults, bytes_to_device, bytes_to_host, bytes_copied_to_device,
