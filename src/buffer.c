@@ -68,7 +68,38 @@ eum_use eum_buf_use(const eum_buf *buf, size_t offset, size_t bytes, eum_access 
                      .concurrent = caps->concurrent_managed};
 }
 
+typedef struct open_writer {
+    eum_ctx *ctx;
+    bool found;
+} open_writer;
+
+static void look_at_writer(void *arg, eum_point point)
+{
+    open_writer *writer = arg;
+    writer->found = writer->found || !eum_point_passed(writer->ctx, point);
+}
+
+/* Whether a CPU callback in flight may still write the bytes: then it defines them, or it does not. */
+static bool is_being_written(const eum_buf *buf, size_t offset, size_t bytes)
+{
+    open_writer writer = {.ctx = buf->ctx};
+    if (buf->ctx->device->caps.kind != EUM_DEVICE_CUDA) /* there failures are known when the launch returns */
+        eum_hazards_writers(&buf->hazards, offset, offset + bytes, look_at_writer, &writer);
+    return writer.found;
+}
+
 eum_status eum_buf_check_access(eum_buf *buf, size_t offset, size_t bytes, eum_access access)
+{
+    eum_status status = eum_buf_check_mapped(buf, offset, bytes, access);
+    uint64_t where;
+    if (status == EUM_OK && bytes > 0 && access != EUM_ACCESS_OVERWRITE &&
+        eum_extents_any_flag(&buf->extents, offset, offset + bytes, EUM_EXTENT_UNDEFINED, &where) && !is_being_written(buf, offset, bytes))
+        status = eum_fail(EUM_ERROR_UNDEFINED_DATA,
+                          "a job that was to write byte %" PRIu64 " failed, so what is there is undefined; write it again first", where);
+    return status;
+}
+
+eum_status eum_buf_check_mapped(eum_buf *buf, size_t offset, size_t bytes, eum_access access)
 {
     if (access != EUM_ACCESS_READ && buf->read_only)
         return eum_fail(EUM_ERROR_READ_ONLY, "the buffer was wrapped with EUM_WRAP_READ_ONLY; only EUM_ACCESS_READ is possible");
@@ -84,10 +115,6 @@ eum_status eum_buf_check_access(eum_buf *buf, size_t offset, size_t bytes, eum_a
         return eum_fail(EUM_ERROR_MAPPED, "bytes %" PRIu64 " to %" PRIu64 " are mapped for %s; call eum_buffer_unmap before using %zu to %zu",
                         lease->begin, lease->end, lease->access == EUM_ACCESS_READ ? "reading" : "writing", offset, offset + bytes);
     }
-    uint64_t where;
-    if (access != EUM_ACCESS_OVERWRITE && eum_extents_any_flag(&buf->extents, offset, offset + bytes, EUM_EXTENT_UNDEFINED, &where))
-        return eum_fail(EUM_ERROR_UNDEFINED_DATA,
-                        "a job that was to write byte %" PRIu64 " failed, so what is there is undefined; write it again first", where);
     return EUM_OK;
 }
 

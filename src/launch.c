@@ -286,6 +286,8 @@ static eum_status submit(eum_launch_record *record, const eum_launch_request *re
         point = (eum_point){0, 0}; /* a job that is done, which it will be on return */
     if (ctx->device->caps.kind != EUM_DEVICE_CUDA)
         record->sequence = point.sequence;
+    for (size_t i = 0; i < request->count; i++)
+        moves[i].defines_later = ctx->device->caps.kind != EUM_DEVICE_CUDA; /* `finish` says whether it did */
     eum_moves_commit(moves, request->count, point, true);
     for (size_t i = 0; i < request->count; i++)
         request->ranges[i].buf->launches++;

@@ -24,7 +24,7 @@ void eum_move_init(eum_move *move, eum_buf *buf, size_t offset, size_t bytes, eu
     move->use = eum_buf_use(buf, offset, bytes, access, where);
     if (buf->backing == EUM_BACKING_MANAGED && where != EUM_LOCATION_HOST)
         move->use.host_holds_page = host_holds_page(buf, &move->use);
-    move->over_link = move->started = false;
+    move->over_link = move->started = move->defines_later = false;
     eum_plan_init(&move->plan);
 }
 
@@ -542,6 +542,8 @@ void eum_moves_commit(eum_move *moves, size_t count, eum_point point, bool submi
         eum_hazards_add(&buf->hazards, use->begin, use->end, use_kind(use), point);
         uint64_t version = use->access == EUM_ACCESS_READ ? 0 : ++buf->version;
         eum_extent_change change = eum_use_change(use, version);
+        if (moves[i].defines_later)
+            change.flags_clear &= ~EUM_EXTENT_UNDEFINED;
         eum_extents_change(&buf->extents, use->begin, use->end, &change);
     }
 }

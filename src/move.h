@@ -12,6 +12,7 @@ typedef struct eum_move {
     eum_use use;
     eum_plan plan;
     bool started;   /* movements of the plan were submitted and are not recorded yet */
+    bool defines_later; /* what is overwritten is defined once that has happened, not at the commit: jobs in flight still find it undefined */
     bool over_link; /* mirrored, but there is no room for a device copy: the device uses the pinned host side in place */
 } eum_move;
 

@@ -24,6 +24,19 @@ static bool only_on_device(const eum_buf *buf, size_t offset, size_t bytes)
     return true;
 }
 
+/* The bytes have been written, whatever jobs before that have failed to write. */
+static eum_status define(eum_buf *buf, size_t offset, size_t bytes)
+{
+    eum_extent_change change = EUM_EXTENT_CHANGE_NONE;
+    change.flags_clear = EUM_EXTENT_UNDEFINED;
+    if (!eum_extents_any_flag(&buf->extents, offset, offset + bytes, EUM_EXTENT_UNDEFINED, NULL))
+        return EUM_OK;
+    if (!eum_extents_reserve(&buf->extents, 1))
+        return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory to write to a buffer; free some host memory");
+    eum_extents_change(&buf->extents, offset, offset + bytes, &change);
+    return EUM_OK;
+}
+
 /* One explicit copy between the caller's memory and the device side, on the transfer stream, waited for. Lock held on entry and exit. If it had
  * to be released before the copy, nothing was copied and *out_again says so: others may have mapped the bytes, or moved them. */
 static eum_status copy_device(eum_buf *buf, size_t offset, size_t bytes, const void *src, void *dst, bool *out_again)
@@ -63,6 +76,7 @@ static eum_status copy_device(eum_buf *buf, size_t offset, size_t bytes, const v
             status = eum_moves_quiesce(ctx, marked); /* the caller's memory is its own again when we return */
             point = (eum_point){0, 0};
         }
+        move.defines_later = true;
         if (status == EUM_OK)
             eum_moves_commit(&move, 1, point, true);
         if (status == EUM_OK || !submitted)
@@ -88,6 +102,8 @@ static eum_status copy_device(eum_buf *buf, size_t offset, size_t bytes, const v
     status = eum_point_wait(ctx, point, -1);
     pthread_mutex_lock(&ctx->lock);
     buf->references--;
+    if (status == EUM_OK && src != NULL)
+        status = define(buf, offset, bytes);
     return status;
 }
 
@@ -179,7 +195,7 @@ eum_status eum_buf_prefetch(eum_range range, eum_location where, eum_strm *strea
         return status;
     if (stream == NULL)
         stream = ctx->default_stream;
-    status = eum_buf_check_access(buf, range.offset, range.bytes, EUM_ACCESS_READ);
+    status = eum_buf_check_mapped(buf, range.offset, range.bytes, EUM_ACCESS_READ); /* undefined bytes may move */
     bool movable = buf->backing == EUM_BACKING_MIRRORED || buf->backing == EUM_BACKING_MANAGED;
     if (status == EUM_OK && range.bytes > 0 && movable) {
         eum_move move;
