@@ -19,7 +19,7 @@ typedef struct eum_lease {
 
 struct eum_buf {
     eum_ctx *ctx;
-    eum_buf *next_dead; /* in the graveyard */
+    eum_buf *next_dead;     /* in the graveyard */
     eum_buf *newer, *older; /* in the list of buffers with a device copy */
     size_t bytes;
     eum_role role, advised_role;
@@ -27,7 +27,7 @@ struct eum_buf {
     eum_backing_reason backing_reason;
     eum_ownership ownership;
     bool wrapped, read_only, ended, given_up;
-    uint32_t acquired; /* leases of code that works outside eum_launch */
+    uint32_t acquired;   /* leases of code that works outside eum_launch */
     uint32_t references; /* launches in flight, waiters */
     eum_release_fn release;
     void *release_user;

@@ -42,7 +42,7 @@ eum_status eum_buf_faults(eum_buf *buf, eum_faults *out);
 /* Buffers. */
 eum_status eum_buf_create(eum_ctx *ctx, size_t bytes, const eum_buffer_config *config, eum_buf **out);
 eum_status eum_buf_wrap(eum_ctx *ctx, const eum_wrap_config *config, eum_buf **out);
-size_t eum_buf_bytes(const eum_buf *buf); /* constant, no lock */
+size_t eum_buf_bytes(const eum_buf *buf);    /* constant, no lock */
 bool eum_buf_is_wrapped(const eum_buf *buf); /* destroy waits: retire its handle with wait_for_pins */
 eum_ctx *eum_buf_context(const eum_buf *buf);
 /* Waits. On success the object is empty: every later call on it fails with EUM_ERROR_INVALID_HANDLE; retire the handle then. */
@@ -84,7 +84,8 @@ typedef struct eum_launch_request {
 eum_status eum_engine_launch(eum_strm *stream, const eum_launch_request *request, eum_job *out);
 
 /* Acquire and release by code that works outside; counts and arrays as in a launch. */
-eum_status eum_engine_acquire(eum_strm *stream, const eum_range *ranges, const eum_access *accesses, size_t count, void **out_addresses);
+eum_status eum_engine_acquire(eum_strm *stream, const eum_range *ranges, const eum_access *accesses, size_t count,
+                              void **out_addresses);
 eum_status eum_engine_release(eum_strm *stream, const eum_range *ranges, const eum_access *accesses, size_t count, eum_job *out);
 
 /* Cosine over checked operands: rows, dim and row_stride as in eum_cosine_config, row_stride not 0, shapes fit. */

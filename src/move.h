@@ -11,8 +11,9 @@ typedef struct eum_move {
     eum_buf *buf;
     eum_use use;
     eum_plan plan;
-    bool started;   /* movements of the plan were submitted and are not recorded yet */
-    bool defines_later; /* what is overwritten is defined once that has happened, not at the commit: jobs in flight still find it undefined */
+    bool started; /* movements of the plan were submitted and are not recorded yet */
+    /* what is overwritten is defined once that has happened, not at the commit: jobs in flight still find it undefined */
+    bool defines_later;
     bool over_link; /* mirrored, but there is no room for a device copy: the device uses the pinned host side in place */
 } eum_move;
 

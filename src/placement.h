@@ -34,8 +34,8 @@ typedef struct eum_step {
     uint64_t begin, end;
     eum_step_kind kind;
     eum_location where;
-    bool to_host;    /* EUM_STEP_COPY */
-    uint64_t moving; /* bytes that travel over the link */
+    bool to_host;       /* EUM_STEP_COPY */
+    uint64_t moving;    /* bytes that travel over the link */
     bool after_discard; /* EUM_STEP_PREFETCH: only populates what was discarded; its failure loses nothing */
     bool duplicates;    /* EUM_STEP_PREFETCH: the bytes stay valid where they were */
 } eum_step;
@@ -58,13 +58,14 @@ typedef struct eum_use {
     eum_location where;
     eum_backing backing;
     eum_role role;
-    uint64_t page;        /* managed: granule of migration; 1 for the others */
-    uint64_t skew;        /* bytes of the first page in front of the buffer: wrapped memory may begin inside a page */
-    uint64_t bytes;       /* what the extents cover */
-    uint64_t length;      /* the buffer's length, <= bytes: what lies between is padding, worthless */
-    bool can_discard;     /* the device has the operation, and the pages are all ours */
-    bool concurrent;      /* managed: false on devices where everything migrates by itself at launch */
-    bool no_duplicates;   /* managed: jobs in flight write these pages, and read-mostly advice, which acts at once, would make them fault */
+    uint64_t page;    /* managed: granule of migration; 1 for the others */
+    uint64_t skew;    /* bytes of the first page in front of the buffer: wrapped memory may begin inside a page */
+    uint64_t bytes;   /* what the extents cover */
+    uint64_t length;  /* the buffer's length, <= bytes: what lies between is padding, worthless */
+    bool can_discard; /* the device has the operation, and the pages are all ours */
+    bool concurrent;  /* managed: false on devices where everything migrates by itself at launch */
+    /* managed: jobs in flight write these pages; read-mostly advice, which acts at once, would make them fault */
+    bool no_duplicates;
     bool host_holds_page; /* managed: a live map is on the same pages: the host must keep them */
     bool busy;            /* not now: something is in flight on these pages, or the device cannot be relied on to discard */
 } eum_use;
