@@ -69,7 +69,8 @@ int main(int argc, char **argv)
     static const size_t sizes[] = {4096, 3072000, (size_t)64 << 20};
     const char *device = argc > 1 ? argv[1] : "host";
     eum_context *with = open_context(device, 0), *without = open_context(device, EUM_POOL_OFF);
-    printf("create + destroy on %s, medians of %d, us\n%12s %12s %12s %20s\n", device, RUNS, "bytes", "pool", "no pool", "aligned_alloc + free");
+    printf("create + destroy on %s, medians of %d, us\n%12s %12s %12s %20s\n", device, RUNS, "bytes", "pool", "no pool",
+           "aligned_alloc + free");
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         static double runs[3][RUNS];
         (void)buffers(with, sizes[i]);

@@ -102,9 +102,9 @@ EUM_API eum_status eum_status_from_cuda(int32_t cuda_code);
 typedef struct eum_error {
     size_t struct_size;
     eum_status status;
-    int32_t cuda_code;   /* cudaError_t, 0 where CUDA was not involved */
-    char cuda_name[64];  /* "cudaErrorMemoryAllocation", empty where CUDA was not involved */
-    char sentence[512];  /* what happened, with the values involved, and what to do */
+    int32_t cuda_code;  /* cudaError_t, 0 where CUDA was not involved */
+    char cuda_name[64]; /* "cudaErrorMemoryAllocation", empty where CUDA was not involved */
+    char sentence[512]; /* what happened, with the values involved, and what to do */
 } eum_error;
 #define EUM_ERROR_INIT {sizeof(eum_error), 0, 0, {0}, {0}}
 EUM_API void eum_error_init(eum_error *error);
@@ -383,8 +383,8 @@ typedef struct eum_kernel_call {
     const size_t *bytes;    /* for each argument, its size */
     const void *params;     /* the launch's own copy of its params, 16-byte aligned; NULL if there were none */
     size_t params_bytes;
-    void *user;   /* as given */
-    void *stream; /* GPU callback: the cudaStream_t to enqueue on. CPU callback: NULL */
+    void *user;     /* as given */
+    void *stream;   /* GPU callback: the cudaStream_t to enqueue on. CPU callback: NULL */
     int32_t device; /* device number, EUM_LOCATION_HOST on the host */
     int32_t reserved;
 } eum_kernel_call;
@@ -470,14 +470,14 @@ typedef int32_t eum_device_kind;
 
 /* Why the context is on the device it is on. */
 typedef int32_t eum_reason;
-#define EUM_REASON_ASKED 1            /* by configuration or EUM_DEVICE */
-#define EUM_REASON_BEST 2             /* the best there is */
-#define EUM_REASON_BUILT_WITHOUT 3    /* host: this library was built without CUDA */
-#define EUM_REASON_NO_DRIVER 4        /* host: no CUDA driver on this machine */
-#define EUM_REASON_DRIVER_TOO_OLD 5   /* host: the driver is older than this library's CUDA runtime */
-#define EUM_REASON_NO_DEVICE 6        /* host: a driver, but no device */
-#define EUM_REASON_DEVICES_HIDDEN 7   /* host: CUDA_VISIBLE_DEVICES hides them all */
-#define EUM_REASON_DRIVER_FAILED 8    /* host: the driver would not start; the sentence has the CUDA code */
+#define EUM_REASON_ASKED 1          /* by configuration or EUM_DEVICE */
+#define EUM_REASON_BEST 2           /* the best there is */
+#define EUM_REASON_BUILT_WITHOUT 3  /* host: this library was built without CUDA */
+#define EUM_REASON_NO_DRIVER 4      /* host: no CUDA driver on this machine */
+#define EUM_REASON_DRIVER_TOO_OLD 5 /* host: the driver is older than this library's CUDA runtime */
+#define EUM_REASON_NO_DEVICE 6      /* host: a driver, but no device */
+#define EUM_REASON_DEVICES_HIDDEN 7 /* host: CUDA_VISIBLE_DEVICES hides them all */
+#define EUM_REASON_DRIVER_FAILED 8  /* host: the driver would not start; the sentence has the CUDA code */
 
 typedef struct eum_info {
     size_t struct_size;

@@ -74,7 +74,40 @@ eum_use eum_buf_use(const eum_buf *buf, size_t offset, size_t bytes, eum_access 
                      .concurrent = caps->concurrent_managed};
 }
 
+typedef struct open_writer {
+    eum_ctx *ctx;
+    bool found;
+} open_writer;
+
+static void look_at_writer(void *arg, eum_point point)
+{
+    open_writer *writer = arg;
+    writer->found = writer->found || !eum_point_passed(writer->ctx, point);
+}
+
+/* Whether a CPU callback in flight may still write the bytes: then it defines them, or it does not. */
+static bool is_being_written(const eum_buf *buf, size_t offset, size_t bytes)
+{
+    open_writer writer = {.ctx = buf->ctx};
+    if (buf->ctx->device->caps.kind != EUM_DEVICE_CUDA) /* there failures are known when the launch returns */
+        eum_hazards_writers(&buf->hazards, offset, offset + bytes, look_at_writer, &writer);
+    return writer.found;
+}
+
 eum_status eum_buf_check_access(eum_buf *buf, size_t offset, size_t bytes, eum_access access)
+{
+    eum_status status = eum_buf_check_mapped(buf, offset, bytes, access);
+    uint64_t where;
+    if (status == EUM_OK && bytes > 0 && access != EUM_ACCESS_OVERWRITE &&
+        eum_extents_any_flag(&buf->extents, offset, offset + bytes, EUM_EXTENT_UNDEFINED, &where) &&
+        !is_being_written(buf, offset, bytes))
+        status =
+            eum_fail(EUM_ERROR_UNDEFINED_DATA,
+                     "a job that was to write byte %" PRIu64 " failed, so what is there is undefined; write it again first", where);
+    return status;
+}
+
+eum_status eum_buf_check_mapped(eum_buf *buf, size_t offset, size_t bytes, eum_access access)
 {
     if (access != EUM_ACCESS_READ && buf->read_only)
         return eum_fail(EUM_ERROR_READ_ONLY, "the buffer was wrapped with EUM_WRAP_READ_ONLY; only EUM_ACCESS_READ is possible");
@@ -82,18 +115,18 @@ eum_status eum_buf_check_access(eum_buf *buf, size_t offset, size_t bytes, eum_a
         return EUM_OK;
     for (size_t i = 0; i < buf->lease_count; i++) {
         const eum_lease *lease = &buf->leases[i];
-        if (lease->begin >= offset + bytes || lease->end <= offset || lease->begin == lease->end || (lease->access == EUM_ACCESS_READ && access == EUM_ACCESS_READ))
+        if (lease->begin >= offset + bytes || lease->end <= offset || lease->begin == lease->end ||
+            (lease->access == EUM_ACCESS_READ && access == EUM_ACCESS_READ))
             continue;
         if (lease->external)
-            return eum_fail(EUM_ERROR_MAPPED, "bytes %" PRIu64 " to %" PRIu64 " are acquired for %s; call eum_stream_release before using %zu to %zu",
-                            lease->begin, lease->end, lease->access == EUM_ACCESS_READ ? "reading" : "writing", offset, offset + bytes);
-        return eum_fail(EUM_ERROR_MAPPED, "bytes %" PRIu64 " to %" PRIu64 " are mapped for %s; call eum_buffer_unmap before using %zu to %zu",
+            return eum_fail(EUM_ERROR_MAPPED,
+                            "bytes %" PRIu64 " to %" PRIu64 " are acquired for %s; call eum_stream_release before using %zu to %zu",
+                            lease->begin, lease->end, lease->access == EUM_ACCESS_READ ? "reading" : "writing", offset,
+                            offset + bytes);
+        return eum_fail(EUM_ERROR_MAPPED,
+                        "bytes %" PRIu64 " to %" PRIu64 " are mapped for %s; call eum_buffer_unmap before using %zu to %zu",
                         lease->begin, lease->end, lease->access == EUM_ACCESS_READ ? "reading" : "writing", offset, offset + bytes);
     }
-    uint64_t where;
-    if (access != EUM_ACCESS_OVERWRITE && eum_extents_any_flag(&buf->extents, offset, offset + bytes, EUM_EXTENT_UNDEFINED, &where))
-        return eum_fail(EUM_ERROR_UNDEFINED_DATA,
-                        "a job that was to write byte %" PRIu64 " failed, so what is there is undefined; write it again first", where);
     return EUM_OK;
 }
 
@@ -335,7 +368,8 @@ static eum_status choose_backing(eum_ctx *ctx, eum_backing asked, eum_buf *buf)
     if (asked == EUM_BACKING_AUTO)
         return EUM_OK;
     const eum_device_caps *caps = &ctx->device->caps;
-    eum_backing_answer answer = eum_choose_backing((eum_backing_question){caps->kind, caps->managed, caps->concurrent_managed, asked});
+    eum_backing_answer answer =
+        eum_choose_backing((eum_backing_question){caps->kind, caps->managed, caps->concurrent_managed, asked});
     if (answer.backing == EUM_BACKING_AUTO)
         return eum_fail(EUM_ERROR_NOT_SUPPORTED, "backing %" PRId32 " does not exist on device \"%s\"; use EUM_BACKING_AUTO", asked,
                         caps->name);
@@ -380,8 +414,8 @@ static eum_status zero(eum_buf *buf)
 eum_status eum_buf_create(eum_ctx *ctx, size_t bytes, const eum_buffer_config *config, eum_buf **out)
 {
     if (bytes > SIZE_MAX / 2)
-        return eum_fail(EUM_ERROR_SIZE_OVERFLOW, "a buffer of %zu bytes is larger than any address space; check how the size was computed",
-                        bytes);
+        return eum_fail(EUM_ERROR_SIZE_OVERFLOW,
+                        "a buffer of %zu bytes is larger than any address space; check how the size was computed", bytes);
     bool zeroed = (config->flags & EUM_BUFFER_ZEROED) != 0 && bytes > 0;
     bool waits = zeroed && ctx->device->caps.kind != EUM_DEVICE_HOST; /* its pages are brought to the CPU first */
     eum_status status = waits ? eum_check_may_wait("eum_buffer_create with EUM_BUFFER_ZEROED") : EUM_OK;
@@ -448,8 +482,9 @@ static eum_status wrapped_backing(const eum_ctx *ctx, eum_buf *buf, eum_memory m
         break;
     }
     if (host_only)
-        return eum_fail(EUM_ERROR_NOT_SUPPORTED, "%s memory was wrapped in a context without a device; wrap host memory, or make the "
-                                                 "context on the device",
+        return eum_fail(EUM_ERROR_NOT_SUPPORTED,
+                        "%s memory was wrapped in a context without a device; wrap host memory, or make the "
+                        "context on the device",
                         memory == EUM_MEMORY_MANAGED ? "managed" : "device");
     return EUM_OK;
 }
@@ -562,8 +597,8 @@ static void bring_home(eum_buf *buf)
     eum_error_save(&saved);
     eum_status status = eum_buf_bring(buf, 0, buf->bytes, EUM_ACCESS_READ);
     if (status != EUM_OK && status != EUM_ERROR_UNDEFINED_DATA)
-        eum_log_write(&buf->ctx->log, EUM_LOG_ERROR, "a wrapped buffer ended, and what kernels wrote could not be copied back to it: %s",
-                      eum_status_name(status));
+        eum_log_write(&buf->ctx->log, EUM_LOG_ERROR,
+                      "a wrapped buffer ended, and what kernels wrote could not be copied back to it: %s", eum_status_name(status));
     eum_error_restore(&saved);
 }
 
@@ -616,7 +651,8 @@ static void release_nothing(void *user, void *address, size_t bytes)
 static void give_up(eum_buf *buf, eum_raw *raw)
 {
     eum_ctx *ctx = buf->ctx;
-    *raw = (eum_raw){.struct_size = sizeof *raw, .address = buf->memory.host, .device_address = buf->memory.device, .bytes = buf->bytes};
+    *raw = (eum_raw){
+        .struct_size = sizeof *raw, .address = buf->memory.host, .device_address = buf->memory.device, .bytes = buf->bytes};
     raw->memory = buf->memory.bytes != 0 ? buf->memory.kind : EUM_MEMORY_HOST;
     if (buf->wrapped) {
         raw->release = buf->release;
@@ -643,7 +679,8 @@ eum_status eum_buf_into_raw(eum_buf *buf, eum_raw *out)
     uint64_t lease = 0;
     eum_status status = EUM_OK;
     if (buf->backing != EUM_BACKING_DEVICE)
-        status = eum_buf_hold((eum_range){buf, 0, buf->bytes}, buf->read_only ? EUM_ACCESS_READ : EUM_ACCESS_READ_WRITE, &mapped, &lease);
+        status = eum_buf_hold((eum_range){buf, 0, buf->bytes}, buf->read_only ? EUM_ACCESS_READ : EUM_ACCESS_READ_WRITE, &mapped,
+                              &lease);
     if (status != EUM_OK)
         return status;
     status = eum_buf_enter(buf, "eum_buffer_into_raw");

@@ -30,8 +30,8 @@ eum_status eum_ctx_check_device(const eum_ctx *ctx, const char *function)
 {
     if (eum_callback_depth == 0 || ctx->device->caps.kind != EUM_DEVICE_CUDA)
         return EUM_OK;
-    return eum_fail(EUM_ERROR_IN_CALLBACK, "%s was called from inside a callback, where CUDA must not be called; call it from another thread",
-                    function);
+    return eum_fail(EUM_ERROR_IN_CALLBACK,
+                    "%s was called from inside a callback, where CUDA must not be called; call it from another thread", function);
 }
 
 void eum_ctx_reap(eum_ctx *ctx)
@@ -180,7 +180,8 @@ static eum_status backing_of_name(const char *name, eum_backing *out)
             return EUM_OK;
         }
     }
-    return eum_fail(EUM_ERROR_INVALID_ARGUMENT, "EUM_BACKING is \"%s\"; use auto, managed, mirrored, mapped or host, or unset it", name);
+    return eum_fail(EUM_ERROR_INVALID_ARGUMENT, "EUM_BACKING is \"%s\"; use auto, managed, mirrored, mapped or host, or unset it",
+                    name);
 }
 
 static eum_status choose_backing(eum_ctx *ctx, eum_backing configured)
@@ -196,10 +197,11 @@ static eum_status choose_backing(eum_ctx *ctx, eum_backing configured)
     eum_backing_answer answer =
         eum_choose_backing((eum_backing_question){caps->kind, caps->managed, caps->concurrent_managed, ctx->forced_backing});
     if (answer.backing == EUM_BACKING_AUTO)
-        return eum_fail(EUM_ERROR_NOT_SUPPORTED,
-                        "backing %d was asked for (configuration or EUM_BACKING), and device \"%s\" does not have it; leave the choice to "
-                        "the library",
-                        (int)ctx->forced_backing, caps->name);
+        return eum_fail(
+            EUM_ERROR_NOT_SUPPORTED,
+            "backing %d was asked for (configuration or EUM_BACKING), and device \"%s\" does not have it; leave the choice to "
+            "the library",
+            (int)ctx->forced_backing, caps->name);
     ctx->backing = answer.backing;
     ctx->backing_reason = answer.reason;
     return EUM_OK;

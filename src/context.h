@@ -50,9 +50,9 @@ struct eum_ctx {
     uint64_t next_serial;
     eum_strm *default_stream, *transfer;
 
-    eum_buf *mirrored;            /* buffers that have a device copy, newest use first */
-    eum_buf *graveyard;           /* ended buffers whose jobs have not passed */
-    eum_failure *failures;        /* a ring */
+    eum_buf *mirrored;     /* buffers that have a device copy, newest use first */
+    eum_buf *graveyard;    /* ended buffers whose jobs have not passed */
+    eum_failure *failures; /* a ring */
     size_t failure_count, failure_next;
     eum_stats stats;
     eum_windows windows;

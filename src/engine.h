@@ -88,7 +88,8 @@ typedef struct eum_launch_request {
 eum_status eum_engine_launch(eum_strm *stream, const eum_launch_request *request, eum_job *out);
 
 /* Acquire and release by code that works outside; counts and arrays as in a launch. */
-eum_status eum_engine_acquire(eum_strm *stream, const eum_range *ranges, const eum_access *accesses, size_t count, void **out_addresses);
+eum_status eum_engine_acquire(eum_strm *stream, const eum_range *ranges, const eum_access *accesses, size_t count,
+                              void **out_addresses);
 eum_status eum_engine_release(eum_strm *stream, const eum_range *ranges, const eum_access *accesses, size_t count, eum_job *out);
 
 /* Cosine over checked operands: rows, dim and row_stride as in eum_cosine_config, row_stride not 0, shapes fit. */

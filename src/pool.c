@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 struct eum_pool_entry {
-    eum_pool_entry *newer, *older;       /* among all */
-    eum_pool_entry *previous, *next;     /* in its bin */
+    eum_pool_entry *newer, *older;   /* among all */
+    eum_pool_entry *previous, *next; /* in its bin */
     eum_block block;
     eum_locations where;
 };
