@@ -841,6 +841,8 @@ impl Machine {
             self.count()?; // Waits for everything.
         }
         self.counted()?;
+        // SAFETY: the context is alive.
+        ok(unsafe { sys::eum_context_trim(self.context, 0) }, "eum_context_trim")?;
         let mut stats = sys::eum_stats::INIT;
         // SAFETY: the context is alive, `stats` valid.
         ok(unsafe { sys::eum_context_stats(self.context, &mut stats) }, "eum_context_stats")?;
