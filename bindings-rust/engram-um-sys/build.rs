@@ -79,6 +79,8 @@ fn bundled() -> Result<(), String> {
         .profile("Release") // The kernels are what this library is for: never unoptimised, whatever the profile here.
         .define("EUM_CUDA", set("EUM_CUDA").unwrap_or_else(|| "AUTO".into()))
         .define("EUM_TESTS", "OFF")
+        .define("EUM_BENCH", "OFF")
+        .define("EUM_TOOLS", "OFF")
         .define("CMAKE_INSTALL_LIBDIR", "lib")
         .define("CMAKE_POSITION_INDEPENDENT_CODE", "ON")
         .build();

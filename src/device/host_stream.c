@@ -87,6 +87,15 @@ static void stream_ref(host_stream *stream)
     (void)pthread_mutex_unlock(&device->mutex);
 }
 
+/* Of a reference that is not the last: the caller has another. */
+static void take_back_ref(host_stream *stream)
+{
+    host_device *device = device_of(stream);
+    (void)pthread_mutex_lock(&device->mutex);
+    stream->references--;
+    (void)pthread_mutex_unlock(&device->mutex);
+}
+
 void host_stream_unref(eum_dstream *base)
 {
     host_stream *stream = stream_of(base);
@@ -193,7 +202,7 @@ static eum_status start_thread(host_stream *stream)
     stream_ref(stream);
     int failed = eum_thread_start(&stream->thread, "eum-stream", thread_main, stream);
     if (failed != 0) {
-        host_stream_unref(&stream->base);
+        take_back_ref(stream);
         return eum_fail(EUM_ERROR_SYSTEM,
                         "The thread of a stream cannot be started: %s (errno %d); end other threads or raise the limit.",
                         strerror(failed), failed);

@@ -400,6 +400,7 @@ void eum_sim_orphan_blocks(eum_sim *sim)
     for (;;) {
         eum_sim_lock_pages();
         eum_sim_block *block = sim->blocks;
+        /* The analyzer does not see that unlink_block took the block before out of the list. NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
         bool leaked = block != NULL && !block->given_up, external = block != NULL && block->external;
         if (block != NULL) {
             if (block->kind == EUM_MEMORY_MANAGED && !external)
