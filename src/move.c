@@ -4,26 +4,32 @@
 
 /* ---------------------------------------------------------------------------------------------------- prepare ------ */
 
-static bool host_holds_page(const eum_buf *buf, const eum_use *use)
+/* Is a live map on the same pages, and must they therefore stay on the host? Two that read share duplicates. A map that writes meets its own lease
+ * here: no other can be on the bytes of the use itself. */
+static bool host_holds_page(const eum_buf *buf, const eum_use *use, bool duplicates)
 {
     uint64_t begin, end;
     eum_use_footprint(use, &begin, &end);
     for (size_t i = 0; i < buf->lease_count; i++) {
         const eum_lease *lease = &buf->leases[i];
-        bool both_read = lease->access == EUM_ACCESS_READ && use->access == EUM_ACCESS_READ;
+        bool both_read = lease->access == EUM_ACCESS_READ && use->access == EUM_ACCESS_READ && duplicates;
         bool empty = lease->begin == lease->end;
-        if (!both_read && !empty && !lease->external && lease->begin < end && lease->end > begin)
+        bool own = use->where == EUM_LOCATION_HOST && lease->begin < use->end && lease->end > use->begin;
+        if (!both_read && !empty && !own && !lease->external && lease->begin < end && lease->end > begin)
             return true;
     }
     return false;
 }
 
+static bool writers_in_flight(const eum_move *move, eum_point *out_point);
+
 void eum_move_init(eum_move *move, eum_buf *buf, size_t offset, size_t bytes, eum_access access, eum_location where)
 {
     move->buf = buf;
     move->use = eum_buf_use(buf, offset, bytes, access, where);
-    if (buf->backing == EUM_BACKING_MANAGED && where != EUM_LOCATION_HOST)
-        move->use.host_holds_page = host_holds_page(buf, &move->use);
+    eum_point writer; /* while it is in flight, pages cannot be duplicated */
+    if (buf->backing == EUM_BACKING_MANAGED && (where != EUM_LOCATION_HOST || access != EUM_ACCESS_READ))
+        move->use.host_holds_page = host_holds_page(buf, &move->use, !writers_in_flight(move, &writer));
     move->over_link = move->started = move->weighed = move->defines_later = false;
     eum_plan_init(&move->plan);
 }
@@ -259,7 +265,8 @@ static eum_status advise(eum_buf *buf, const eum_step *step, eum_advice advice, 
 static eum_status collapse(eum_buf *buf, const eum_step *step)
 {
     eum_location device = buf->ctx->device->caps.index;
-    bool prefers_device = buf->advised_role == EUM_ROLE_TARGETS, to_device = step->where == EUM_LOCATION_HOST;
+    bool prefers_device = buf->advised_role == EUM_ROLE_TARGETS;
+    bool to_device = step->where == EUM_LOCATION_HOST && !step->keeps_host;
     eum_error saved;
     eum_error_save(&saved);
     if (to_device || prefers_device)

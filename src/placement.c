@@ -96,7 +96,8 @@ static void append(eum_plan *plan, eum_step step)
     if (plan->count > 0) {
         eum_step *last = &plan->steps[plan->count - 1];
         if (last->kind == step.kind && last->end == step.begin && last->where == step.where && last->to_host == step.to_host &&
-            last->after_discard == step.after_discard && last->duplicates == step.duplicates) {
+            last->after_discard == step.after_discard && last->duplicates == step.duplicates &&
+            last->keeps_host == step.keeps_host) {
             last->end = step.end;
             last->moving += step.moving;
             return;
@@ -170,7 +171,7 @@ static eum_locations collapsed(const eum_extent *e, const eum_use *use)
     bool copies = (e->valid & (e->valid - 1)) != 0;
     if ((e->flags & EUM_EXTENT_READ_MOSTLY) == 0 || !copies)
         return e->valid;
-    return use->where == EUM_LOCATION_HOST ? e->valid & ~EUM_AT_HOST : EUM_AT_HOST;
+    return use->where == EUM_LOCATION_HOST && !use->host_holds_page ? e->valid & ~EUM_AT_HOST : EUM_AT_HOST;
 }
 
 static piece_need need_in_place(const eum_extent *e, const eum_use *use, bool worthless, bool no_old_bytes)
@@ -202,12 +203,20 @@ static piece_need need_read(const eum_extent *e, const eum_use *use, bool worthl
     return need;
 }
 
+static bool keeps_host(const eum_extent *e, const eum_use *use)
+{
+    bool read_mostly = (e->flags & EUM_EXTENT_READ_MOSTLY) != 0;
+    return read_mostly && use->where == EUM_LOCATION_HOST && use->host_holds_page && (e->valid & EUM_AT_HOST) != 0;
+}
+
 static piece_need need_write(const eum_extent *e, const eum_use *use, bool worthless, bool no_old_bytes)
 {
     eum_locations here = eum_at(use->where);
     piece_need need = {.to = use->where};
     need.unset = (e->flags & EUM_EXTENT_READ_MOSTLY) != 0;
     if (e->valid == here && !need.unset)
+        return need;
+    if (keeps_host(e, use)) /* each page's first write by the CPU may fault: better than to take it from the other map */
         return need;
     need.prefetch = true;
     need.travels = !worthless && (collapsed(e, use) & here) == 0;
@@ -272,6 +281,7 @@ static void plan_pass(eum_plan *plan, const eum_extents *extents, const eum_use 
                 continue;
             piece_need need = need_of(e, use, k == 1);
             eum_step step = {.begin = begin, .end = end, .kind = pass, .where = use->where};
+            step.keeps_host = pass == EUM_STEP_UNSET_READ_MOSTLY && keeps_host(e, use);
             if (pass == EUM_STEP_PREFETCH) {
                 step.where = need.to;
                 step.moving = need.travels ? end - begin : 0;
@@ -331,10 +341,10 @@ eum_extent_change eum_step_change(const eum_step *step)
     eum_extent_change change = EUM_EXTENT_CHANGE_NONE;
     switch (step->kind) {
     case EUM_STEP_UNSET_READ_MOSTLY:
-        change.valid_keep = 0;
+        change.valid_keep = step->keeps_host ? EUM_AT_HOST : 0;
         change.accessed_by_keep = 0;
         change.flags_clear = EUM_EXTENT_READ_MOSTLY;
-        change.flags_set = EUM_EXTENT_ASTRAY;
+        change.flags_set = step->keeps_host ? 0 : EUM_EXTENT_ASTRAY;
         break;
     case EUM_STEP_SET_READ_MOSTLY: /* the driver takes back the mappings of accessed-by, and does not restore them afterwards */
         change.accessed_by_keep = 0;

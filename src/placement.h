@@ -37,6 +37,7 @@ typedef struct eum_step {
     bool to_host;       /* EUM_STEP_COPY */
     uint64_t moving;    /* bytes that travel over the link */
     bool after_discard; /* EUM_STEP_PREFETCH: only populates what was discarded; its failure loses nothing */
+    bool keeps_host;    /* EUM_STEP_UNSET_READ_MOSTLY for a map: another map is on the pages, so the host keeps them */
     bool duplicates;    /* EUM_STEP_PREFETCH: the bytes stay valid where they were */
 } eum_step;
 
@@ -66,7 +67,7 @@ typedef struct eum_use {
     bool concurrent;      /* managed: false on devices where everything migrates by itself at launch */
     bool stay;            /* EUM_ROLE_AUTO: it does not pay yet to move the bytes; see stay.h */
     bool duplicate;       /* managed: a read leaves the bytes where they were, too; see eum_read_duplicates */
-    bool host_holds_page; /* managed: a live map is on the same pages: the host must keep them */
+    bool host_holds_page; /* managed: a live map (another one) is on the same pages: the host must keep them */
     bool busy;            /* not now: something is in flight on these pages, or the device cannot be relied on to discard */
 } eum_use;
 

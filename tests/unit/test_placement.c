@@ -172,7 +172,9 @@ static void drive_page(trial *t, page_state *page, const eum_step *step)
         trial_assert(t, page->read_mostly, "unset of a page that is not read-mostly");
         page->read_mostly = page->accessed_by = false; /* copies and mappings are gone */
         if (page->host && page->device)
-            *(t->collapse_to_host ? &page->device : &page->host) = false;
+            *(t->collapse_to_host || step->keeps_host ? &page->device : &page->host) = false;
+        if (t->use.host_holds_page && step->where == EUM_LOCATION_HOST)
+            trial_assert(t, page->host || !step->keeps_host, "a page is taken from another map");
         break;
     case EUM_STEP_SET_READ_MOSTLY:
         trial_assert(t, !page->read_mostly, "a hint that is already there");
@@ -351,7 +353,7 @@ static void try_all_uses(trial *t, uint64_t length)
         for (size_t place = 0; place < 2; place++) {
             for (eum_role role = EUM_ROLE_AUTO; role <= EUM_ROLE_STREAM; role++) {
                 for (unsigned bits = 0; bits < 32; bits++) {
-                    if (places[place] == EUM_LOCATION_HOST && (bits & 2) != 0)
+                    if (places[place] == EUM_LOCATION_HOST && access == EUM_ACCESS_READ && (bits & 2) != 0)
                         continue;
                     if ((bits & 16) != 0 && (role != EUM_ROLE_AUTO || places[place] == EUM_LOCATION_HOST))
                         continue;

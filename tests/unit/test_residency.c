@@ -444,6 +444,64 @@ START_TEST(large_targets_that_the_cpu_is_reading_are_duplicated_and_it_does_not_
 }
 END_TEST
 
+START_TEST(a_map_that_writes_takes_no_page_from_a_map_that_reads_its_neighbours)
+{
+    for (int sim = PASCAL; sim < SIMS; sim++) {
+        eum_context *context = open_on(sims[sim], EUM_BACKING_AUTO);
+        eum_buffer *buffer = new_buffer(context, 64 * KIB);
+        cpu_fill(whole(buffer), 1);
+        gpu_expect(default_stream(context), whole(buffer), 1); /* a duplicate */
+        void *read = map(part(buffer, 0, 4 * KIB), EUM_ACCESS_READ);
+        eum_sim_counters before, after;
+        ck_assert(eum_sim_counters_get(device_of(context), &before));
+        void *written = map(part(buffer, 4 * KIB, 4 * KIB), EUM_ACCESS_OVERWRITE);
+        ck_assert(eum_sim_counters_get(device_of(context), &after));
+        ck_assert_uint_eq(after.bytes_to_host[EUM_SIM_CAUSE_PREFETCH],
+                          before.bytes_to_host[EUM_SIM_CAUSE_PREFETCH]); /* never away */
+        eum_sim_page_info page = page_of(context, buffer, 0);
+        ck_assert(page.on_host && !page.on_device && page.host_writes);
+        ck_assert_uint_eq(((volatile uint32_t *)read)[5], word_at(1, 5));
+        ck_assert(eum_sim_counters_get(device_of(context), &after));
+        ck_assert_uint_eq(after.cpu_faults, before.cpu_faults);
+        fill_words(written, KIB, 2);
+        unmap(buffer, written);
+        unmap(buffer, read);
+        gpu_expect(default_stream(context), part(buffer, 4 * KIB, 4 * KIB), 2);
+        OK(eum_buffer_destroy(buffer));
+        close_context(context);
+    }
+}
+END_TEST
+
+START_TEST(a_launch_that_reads_beside_a_writer_takes_no_page_from_a_map_that_reads)
+{
+    for (int sim = PASCAL; sim < SIMS; sim++) {
+        eum_context *context = open_on(sims[sim], EUM_BACKING_AUTO);
+        eum_buffer *buffer = new_buffer(context, 64 * KIB);
+        eum_stream *second = new_stream(context);
+        cpu_fill(whole(buffer), 1);
+        volatile uint32_t *read = map(part(buffer, 0, 4 * KIB), EUM_ACCESS_READ);
+        gate g = GATE_INIT;
+        eum_job writer = launch1(default_stream(context), (work){.kind = WORK_FILL, .value = 2, .gate = &g},
+                                 overwrites(part(buffer, 8 * KIB, 4 * KIB)));
+        await_gate(&g, 1);
+        eum_sim_counters before, after;
+        ck_assert(eum_sim_counters_get(device_of(context), &before));
+        eum_job reader = launch1(second, (work){.kind = WORK_EXPECT, .value = 1}, reads(part(buffer, 0, 4 * KIB)));
+        open_gate(&g);
+        wait_job(reader);
+        ck_assert_uint_eq(read[7], word_at(1, 7));
+        ck_assert(eum_sim_counters_get(device_of(context), &after));
+        ck_assert_uint_eq(after.cpu_faults, before.cpu_faults);
+        wait_job(writer);
+        unmap(buffer, (void *)read);
+        OK(eum_stream_destroy(second));
+        OK(eum_buffer_destroy(buffer));
+        close_context(context);
+    }
+}
+END_TEST
+
 START_TEST(targets_prefer_the_device_until_the_role_changes)
 {
     for (int sim = PASCAL; sim < SIMS; sim++) {
@@ -686,6 +744,8 @@ Suite *residency_suite(void)
     tcase_add_test(tests, arguments_that_share_a_page_with_a_map_are_all_used_in_place);
     tcase_add_test(tests, a_stream_of_input_is_read_in_place_and_never_moves);
     tcase_add_test(tests, a_query_is_duplicated_and_stays_valid_on_both_sides);
+    tcase_add_test(tests, a_map_that_writes_takes_no_page_from_a_map_that_reads_its_neighbours);
+    tcase_add_test(tests, a_launch_that_reads_beside_a_writer_takes_no_page_from_a_map_that_reads);
     tcase_add_test(tests, large_targets_move_and_are_duplicated_once_the_cpu_has_read_them_back);
     tcase_add_test(tests, large_targets_that_the_cpu_is_reading_are_duplicated_and_it_does_not_wait_for_kernels_that_read);
     tcase_add_test(tests, targets_prefer_the_device_until_the_role_changes);
