@@ -115,6 +115,28 @@ static void say_last_use(writer *to, const eum_decision *decision)
     say(to, ". ");
 }
 
+/* "77 us" */
+static void say_time(writer *to, uint64_t ns)
+{
+    if (ns < 10000)
+        say(to, "%.1f us", (double)ns / 1e3);
+    else if (ns < 10000000)
+        say(to, "%.0f us", (double)ns / 1e3);
+    else
+        say(to, "%.1f ms", (double)ns / 1e6);
+}
+
+static void say_weighed(writer *to, const eum_decision *decision)
+{
+    if (decision->in_place_ns == 0 && decision->move_ns == 0)
+        return;
+    say(to, "Weighed at the last use by a built-in kernel that found bytes on the host: in place ");
+    say_time(to, decision->in_place_ns);
+    say(to, ", moving them ");
+    say_time(to, decision->move_ns);
+    say(to, "; they move when the uses in place have cost as much. ");
+}
+
 static void say_totals(writer *to, const eum_decision *decision)
 {
     say(to, "In ");
@@ -146,7 +168,7 @@ static void say_advice(writer *to, const eum_decision *decision)
         say(to, " If the device reuses these bytes, EUM_ROLE_TARGETS keeps them there; if the CPU rewrites them for every launch, "
                 "EUM_ROLE_STREAM "
                 "fits.");
-    if (again && decision->last_movement == EUM_MOVEMENT_IN_PLACE)
+    if (again && decision->last_movement == EUM_MOVEMENT_IN_PLACE && decision->role != EUM_ROLE_AUTO)
         say(to, " Kernels read these bytes over the link at each launch: an owned buffer would hold them on the device.");
     if (decision->extents > 64)
         say(to, " They are tracked in many small ranges: use fewer, larger views where you can.");
@@ -167,6 +189,7 @@ eum_status eum_decision_text(const eum_decision *decision, char *text, size_t ca
     say_backing(&to, &full);
     say_role(&to, &full);
     say_last_use(&to, &full);
+    say_weighed(&to, &full);
     say_totals(&to, &full);
     say_advice(&to, &full);
     if (needed != NULL)

@@ -31,7 +31,7 @@ STRUCT(eum_topk_config, 160, EUM_TOPK_CONFIG_INIT);
 STRUCT(eum_similarity_rows_config, 144, EUM_SIMILARITY_ROWS_CONFIG_INIT);
 STRUCT(eum_info, 776, {.struct_size = sizeof(eum_info)});
 STRUCT(eum_stats, 240, {.struct_size = sizeof(eum_stats)});
-STRUCT(eum_decision, 88, {.struct_size = sizeof(eum_decision)});
+STRUCT(eum_decision, 104, {.struct_size = sizeof(eum_decision)});
 STRUCT(eum_faults, 112, EUM_FAULTS_INIT);
 STRUCT(eum_buffer_info, 40, {.struct_size = sizeof(eum_buffer_info)});
 

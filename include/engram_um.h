@@ -129,7 +129,9 @@ typedef int32_t eum_backing;
 #define EUM_BACKING_HOST 4     /* host memory, kernels on the CPU */
 #define EUM_BACKING_DEVICE 5   /* wrapped device memory: no host side */
 
-/* What the buffer is used for. AUTO is always right; the others save the library from finding out. */
+/* What the buffer is used for. AUTO is always right; the others save the library from finding out. Under the built-in kernels
+ * AUTO uses bytes over the link, where the host has them, until that has cost as much as moving them; then it moves them. Your
+ * own kernels may read bytes more than once, or use atomics, which do not go over every link: under them AUTO moves at once. */
 typedef int32_t eum_role;
 #define EUM_ROLE_AUTO 0
 #define EUM_ROLE_QUERY 1   /* written rarely, read on every side */
@@ -295,7 +297,8 @@ EUM_API eum_status eum_buffer_map(eum_view view, eum_access access, void **out);
 EUM_API eum_status eum_buffer_unmap(eum_buffer *buffer, void *mapped);
 
 /* Copies view.bytes from src into the view, by the fastest way there is; src may be reused on return.
- * Errors: as eum_buffer_map with EUM_ACCESS_OVERWRITE; device memory is allowed. EUM_ERROR_INVALID_ARGUMENT (src NULL). */
+ * Errors: as eum_buffer_map with EUM_ACCESS_OVERWRITE; device memory is allowed. EUM_ERROR_INVALID_ARGUMENT (src NULL
+ * and bytes > 0). */
 EUM_API eum_status eum_buffer_write(eum_view view, const void *src);
 /* Copies the view to dst; waits for the jobs that write it. Device memory is allowed.
  * Errors: as eum_buffer_map with EUM_ACCESS_READ. EUM_ERROR_INVALID_ARGUMENT (dst NULL). */
@@ -645,6 +648,9 @@ typedef struct eum_decision {
     uint64_t launches, maps;
     uint32_t extents;  /* ranges that are tracked apart */
     uint32_t reserved; /* 0 */
+    /* EUM_ROLE_AUTO under the built-in kernels: what was predicted when it was last weighed whether to move the bytes that
+     * the device lacked or to use them in place (beyond using them on the device). Both 0: nothing was weighed. */
+    uint64_t in_place_ns, move_ns;
 } eum_decision;
 EUM_API void eum_decision_init(eum_decision *decision);
 EUM_API eum_status eum_buffer_explain(const eum_buffer *buffer, eum_decision *out);

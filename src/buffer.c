@@ -15,6 +15,12 @@ size_t eum_buf_bytes(const eum_buf *buf)
     return buf->bytes;
 }
 
+bool eum_buf_aligned(const eum_buf *buf, size_t to)
+{
+    const void *address = buf->memory.host != NULL ? buf->memory.host : buf->memory.device;
+    return (uintptr_t)address % to == 0;
+}
+
 bool eum_buf_is_wrapped(const eum_buf *buf)
 {
     return buf->wrapped;
@@ -591,7 +597,9 @@ eum_status eum_buf_explain(eum_buf *buf, eum_decision *out)
                           .bytes_on_device = eum_extents_bytes_at(&buf->extents, 0, buf->bytes, ~EUM_AT_HOST),
                           .launches = buf->launches,
                           .maps = buf->maps,
-                          .extents = (uint32_t)buf->extents.count};
+                          .extents = (uint32_t)buf->extents.count,
+                          .in_place_ns = buf->weighed.in_place_ns,
+                          .move_ns = buf->weighed.move_ns};
     eum_ctx_unlock(buf->ctx);
     return EUM_OK;
 }

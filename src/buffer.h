@@ -6,6 +6,7 @@
 #include "context.h"
 #include "extent.h"
 #include "placement.h"
+#include "stay.h"
 
 /* A live map, the CPU's turn on a range; or a range that code outside eum_launch has acquired. */
 typedef struct eum_lease {
@@ -39,7 +40,10 @@ struct eum_buf {
     eum_lease *leases;
     size_t lease_count, lease_capacity;
     uint64_t version, lease_id;
+    uint64_t came_back; /* managed: 1 + the version that the CPU last had to have moved back to read it; 0: never */
+    eum_stay stay;
     /* for explain */
+    eum_stay_answer weighed; /* the newest choice for EUM_ROLE_AUTO */
     eum_movement last_movement;
     eum_copied copied;
     uint64_t last_bytes, bytes_to_device, bytes_to_host, launches, maps;
@@ -70,6 +74,8 @@ void eum_buf_let_go(eum_buf *buf, uint64_t id);
 /* Makes room for one more lease. Errors: EUM_ERROR_OUT_OF_MEMORY. */
 eum_status eum_buf_reserve_lease(eum_buf *buf);
 void eum_buf_remove_lease(eum_buf *buf, size_t index);
+/* The CPU used `bytes` of it. Lock held. */
+void eum_buf_used_by_host(eum_buf *buf, size_t bytes);
 /* Counts an explicit copy for the open window, if there is one. */
 void eum_faults_copied(eum_buf *buf, uint64_t bytes, bool to_host);
 /* Frees the blocks and the struct if nothing uses it any more. */

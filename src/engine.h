@@ -43,6 +43,8 @@ eum_status eum_buf_faults(eum_buf *buf, eum_faults *out);
 eum_status eum_buf_create(eum_ctx *ctx, size_t bytes, const eum_buffer_config *config, eum_buf **out);
 eum_status eum_buf_wrap(eum_ctx *ctx, const eum_wrap_config *config, eum_buf **out);
 size_t eum_buf_bytes(const eum_buf *buf); /* constant, no lock */
+/* Is its address (of wrapped memory: anything) a multiple of `to`, a power of two <= 256? */
+bool eum_buf_aligned(const eum_buf *buf, size_t to);
 bool eum_buf_is_wrapped(const eum_buf *buf); /* destroy waits: retire its handle with wait_for_pins */
 eum_ctx *eum_buf_context(const eum_buf *buf);
 /* Waits. On success the object is empty: every later call on it fails with EUM_ERROR_INVALID_HANDLE; retire the handle then. */
@@ -80,6 +82,7 @@ typedef struct eum_launch_request {
     const void *params;
     size_t params_bytes;
     void *user;
+    bool streams; /* the kernel reads or writes each byte of its arguments once, without atomics */
 } eum_launch_request;
 eum_status eum_engine_launch(eum_strm *stream, const eum_launch_request *request, eum_job *out);
 

@@ -168,6 +168,8 @@ static eum_status map(eum_range range, eum_access access, bool hand, void **out,
         ctx->device->ops->host_access(ctx->device, &buf->memory, range.offset, range.bytes, access != EUM_ACCESS_READ);
     buf->references--;
     buf->maps++;
+    if (status == EUM_OK)
+        eum_buf_used_by_host(buf, range.bytes);
     if (status != EUM_OK)
         (void)remove_lease(buf, *out_id, NULL);
     else if (hand)

@@ -24,8 +24,27 @@ void eum_move_init(eum_move *move, eum_buf *buf, size_t offset, size_t bytes, eu
     move->use = eum_buf_use(buf, offset, bytes, access, where);
     if (buf->backing == EUM_BACKING_MANAGED && where != EUM_LOCATION_HOST)
         move->use.host_holds_page = host_holds_page(buf, &move->use);
-    move->over_link = move->started = false;
+    move->over_link = move->started = move->weighed = false;
     eum_plan_init(&move->plan);
+}
+
+bool eum_moves_same_pages(const eum_move *a, const eum_move *b)
+{
+    uint64_t a_begin, a_end, b_begin, b_end;
+    eum_use_footprint(&a->use, &a_begin, &a_end);
+    eum_use_footprint(&b->use, &b_begin, &b_end);
+    return a->buf == b->buf && a_begin < b_end && b_begin < a_end;
+}
+
+void eum_moves_share_pages(eum_move *moves, size_t count)
+{
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (size_t i = 0; i < count; i++)
+            for (size_t k = 0; k < count && moves[i].use.host_holds_page; k++)
+                if (!moves[k].use.host_holds_page && eum_moves_same_pages(&moves[i], &moves[k]))
+                    moves[k].use.host_holds_page = changed = true;
+    }
 }
 
 void *eum_move_address(const eum_move *move)
@@ -141,6 +160,40 @@ bool eum_move_must_wait_for_writers(const eum_move *move, eum_point *out_point)
         return open.found;
     }
     return writers_in_flight(move, out_point);
+}
+
+/* Does the side that does not run this use read the pages just now? */
+static bool other_side_reads(const eum_move *move, uint64_t begin, uint64_t end)
+{
+    const eum_buf *buf = move->buf;
+    bool to_host = move->use.where == EUM_LOCATION_HOST;
+    for (size_t i = 0; i < buf->lease_count; i++) {
+        const eum_lease *lease = &buf->leases[i];
+        if (lease->external == to_host && lease->begin < lease->end && lease->begin < end && lease->end > begin)
+            return true;
+    }
+    first_open open = {.ctx = buf->ctx};
+    if (to_host)
+        eum_hazards_conflicts(&buf->hazards, begin, end, EUM_HAZARD_MOVE, 0, keep_open, &open);
+    return open.found;
+}
+
+static bool duplicates(const eum_move *move)
+{
+    const eum_buf *buf = move->buf;
+    const eum_use *use = &move->use;
+    eum_point writer;
+    uint64_t begin, end;
+    if (use->access != EUM_ACCESS_READ || use->backing != EUM_BACKING_MANAGED || !use->concurrent || use->begin == use->end)
+        return false;
+    eum_use_footprint(use, &begin, &end);
+    eum_read_question question = {.role = use->role,
+                                  .bytes = use->end - use->begin,
+                                  .to_device = use->where != EUM_LOCATION_HOST,
+                                  .other_side_reads = other_side_reads(move, begin, end),
+                                  .came_back = buf->came_back == buf->version + 1,
+                                  .writers = writers_in_flight(move, &writer)};
+    return eum_read_duplicates(&question);
 }
 
 static eum_hazard_kind use_kind(const eum_use *use)
@@ -338,8 +391,7 @@ static bool busy(const eum_move *move, const eum_strm *stream)
 static eum_status reserve(eum_move *move, size_t count, size_t more, const eum_strm *stream)
 {
     eum_buf *buf = move->buf;
-    eum_point writer;
-    move->use.no_duplicates = writers_in_flight(move, &writer);
+    move->use.duplicate = duplicates(move);
     move->use.busy = move->use.can_discard && move->use.access == EUM_ACCESS_OVERWRITE && busy(move, stream);
     eum_plan_free(&move->plan);
     eum_plan_use(&move->plan, &buf->extents, &move->use);
@@ -415,6 +467,8 @@ static eum_status run_one(eum_move *move, size_t count, size_t more, eum_strm *s
             continue;
         move->started = true;
         status = run_step(buf, step, stream);
+        if (use->where == EUM_LOCATION_HOST && use->access == EUM_ACCESS_READ && step->moving > 0 && !step->duplicates)
+            buf->came_back = buf->version + 1;
     }
     return status;
 }
@@ -520,6 +574,7 @@ void eum_moves_commit(eum_move *moves, size_t count, eum_point point, bool submi
         const eum_use *use = &moves[i].use;
         if (!submitted || use->begin == use->end)
             continue;
+        eum_move_was_weighed(&moves[i]);
         eum_hazards_add(&buf->hazards, use->begin, use->end, use_kind(use), point);
         uint64_t version = use->access == EUM_ACCESS_READ ? 0 : ++buf->version;
         eum_extent_change change = eum_use_change(use, version);

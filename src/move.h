@@ -12,13 +12,24 @@ typedef struct eum_move {
     eum_use use;
     eum_plan plan;
     bool started;   /* movements of the plan were submitted and are not recorded yet */
-    bool over_link; /* mirrored, but there is no room for a device copy: the device uses the pinned host side in place */
+    bool over_link; /* mirrored, and there is no room for a device copy or it does not pay: the device uses the pinned host side in place */
+    bool weighed;
+    eum_stay_answer answer; /* if weighed */
 } eum_move;
 
 /* The context's lock is held for all of these. In order: init each; while must_wait, unlock, wait for the point, lock and check again; run;
  * submit what uses the bytes; commit (or, if that failed, commit with submitted = false); end each. */
 void eum_move_init(eum_move *move, eum_buf *buf, size_t offset, size_t bytes, eum_access access, eum_location where);
 void eum_move_end(eum_move *move);
+/* For a kernel that is known to read or write each byte once, without atomics: with EUM_ROLE_AUTO it may use bytes in place that the host has,
+ * while that costs less than moving them. All uses of one launch; before share_pages and make_room. */
+void eum_moves_weigh(eum_move *moves, size_t count);
+/* At commit: what was weighed was done. */
+void eum_move_was_weighed(const eum_move *move);
+/* The uses of one launch, after all are initialized: where one must leave pages on the host because of a map, all that have a part in these
+ * pages do. */
+bool eum_moves_same_pages(const eum_move *a, const eum_move *b);
+void eum_moves_share_pages(eum_move *moves, size_t count);
 /* The address that the user of the bytes gets; NULL for an empty range. */
 void *eum_move_address(const eum_move *move);
 

@@ -135,7 +135,14 @@ bool eum_use_in_place(const eum_use *use)
 {
     if (use->backing != EUM_BACKING_MANAGED || use->where == EUM_LOCATION_HOST || !use->concurrent)
         return false;
-    return use->host_holds_page || use->role == EUM_ROLE_RESULTS || use->role == EUM_ROLE_STREAM;
+    return use->host_holds_page || use->stay || use->role == EUM_ROLE_RESULTS || use->role == EUM_ROLE_STREAM;
+}
+
+bool eum_read_duplicates(const eum_read_question *q)
+{
+    if (q->writers)
+        return false;
+    return q->other_side_reads || q->role == EUM_ROLE_QUERY || q->bytes <= EUM_DUPLICATE_FREELY || (q->to_device && q->came_back);
 }
 
 void eum_use_footprint(const eum_use *use, uint64_t *begin, uint64_t *end)
@@ -188,7 +195,7 @@ static piece_need need_read(const eum_extent *e, const eum_use *use, bool worthl
     if ((e->valid & here) != 0)
         return need;
     need.prefetch = true;
-    need.set = !worthless && !read_mostly && !use->no_duplicates;
+    need.set = !worthless && !read_mostly && use->duplicate;
     need.travels = !worthless;
     return need;
 }

@@ -64,10 +64,25 @@ typedef struct eum_use {
     uint64_t length;      /* the buffer's length, <= bytes: what lies between is padding, worthless */
     bool can_discard;     /* the device has the operation, and the pages are all ours */
     bool concurrent;      /* managed: false on devices where everything migrates by itself at launch */
-    bool no_duplicates;   /* managed: jobs in flight write these pages, and read-mostly advice, which acts at once, would make them fault */
+    bool stay;            /* EUM_ROLE_AUTO: it does not pay yet to move the bytes; see stay.h */
+    bool duplicate;       /* managed: a read leaves the bytes where they were, too; see eum_read_duplicates */
     bool host_holds_page; /* managed: a live map is on the same pages: the host must keep them */
     bool busy;            /* not now: something is in flight on these pages, or the device cannot be relied on to discard */
 } eum_use;
+
+/* Does a read of managed memory that has to bring bytes copy them (read-mostly), or move them? Copying keeps them readable on the side that
+ * they came from. But the advice costs the caller about 100 us a MiB where the host has the pages, and the next write has to collapse the
+ * copies: so only where both sides are known to read, or where it costs little. */
+typedef struct eum_read_question {
+    eum_role role;
+    uint64_t bytes;
+    bool to_device;
+    bool other_side_reads; /* just now: a map, an acquisition or a job */
+    bool came_back;        /* since the last write the device had the bytes, and the CPU read them */
+    bool writers;          /* jobs in flight write these pages, and the advice, which acts at once, would make them fault */
+} eum_read_question;
+#define EUM_DUPLICATE_FREELY ((uint64_t)4 << 20)
+bool eum_read_duplicates(const eum_read_question *question);
 
 /* Appends to an initialised plan the steps after which every byte of the use is reachable at `where` without a fault, and old bytes that
  * the access keeps are there. On failure to get memory sets no_memory. */

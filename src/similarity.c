@@ -74,7 +74,8 @@ static eum_status launch_cosine(eum_strm *stream, const cosine_operands *operand
                                         .accesses = accesses,
                                         .count = 3,
                                         .params = &params,
-                                        .params_bytes = sizeof params};
+                                        .params_bytes = sizeof params,
+                                        .streams = true};
     return eum_engine_launch(stream, &request, out);
 }
 

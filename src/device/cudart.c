@@ -95,6 +95,7 @@ static void fill_caps(eum_device_caps *caps, int index)
      * is a few percent (docs/verification.md). */
     caps->discard = false;
     caps->overwrite_moves = caps->concurrent_managed;
+    caps->costs = eum_costs_default(caps->compute_major);
     long page = sysconf(_SC_PAGESIZE); /* the driver's prefetch works on system pages */
     caps->page = page > 0 ? (size_t)page : 4096;
 }

@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 
+#include "device/costs.h"
 #include "log.h"
 #include "status.h"
 #include "workers.h"
@@ -42,6 +43,7 @@ typedef struct eum_device_caps {
     bool discard;            /* the discard operation exists, and keeps its place among what a stream was given */
     bool overwrite_moves;    /* there is none to rely on, and bytes that a kernel overwrites are best moved to it, worthless as they are */
     size_t page;             /* granule of managed migration by prefetch, a power of two */
+    eum_costs costs;         /* defaults for the architecture; zeros on the host */
     size_t block;            /* the driver's largest unit of migration (2 MiB), a power of two, >= page */
 } eum_device_caps;
 

@@ -67,7 +67,7 @@ START_TEST(the_first_version_of_every_struct_has_the_size_it_was_released_with)
     ck_assert_uint_eq(sizeof(eum_similarity_rows_config), 144);
     ck_assert_uint_eq(sizeof(eum_info), 776);
     ck_assert_uint_eq(sizeof(eum_stats), 240);
-    ck_assert_uint_eq(sizeof(eum_decision), 88);
+    ck_assert_uint_eq(sizeof(eum_decision), 104);
     ck_assert_uint_eq(sizeof(eum_buffer_info), 40);
     ck_assert_uint_eq(sizeof(eum_faults), 112);
     ck_assert_uint_eq(sizeof(eum_view), 24);

@@ -247,6 +247,22 @@ START_TEST(cosine_operands_must_fit_their_shape)
 }
 END_TEST
 
+START_TEST(wrapped_memory_that_holds_no_floats_by_its_address_is_refused)
+{
+    static _Alignas(64) char memory[64];
+    eum_wrap_config wrap = EUM_WRAP_CONFIG_INIT;
+    wrap.address = memory + 2;
+    wrap.bytes = 48;
+    eum_buffer *odd = NULL;
+    OK(eum_buffer_wrap(context, &wrap, &odd));
+    poison();
+    EXPECT(cosine_on(stream, whole(odd), whole(buffer), whole(buffer)), EUM_ERROR_MISALIGNED, "query wraps memory whose address");
+    EXPECT(cosine_on(stream, whole(buffer), whole(odd), whole(buffer)), EUM_ERROR_MISALIGNED, "targets wraps memory");
+    untouched("eum_cosine");
+    OK(eum_buffer_destroy(odd));
+}
+END_TEST
+
 START_TEST(cosine_uses_exactly_the_bytes_that_it_needs)
 {
     /* 3 rows of 2 floats, 12 bytes apart, without a gap after the last; query and scores in longer views */
@@ -284,6 +300,7 @@ Suite *abi_launch_suite(void)
     tcase_add_test(launches, cudas_own_streams_and_events_are_not_on_the_host);
     tcase_add_test(launches, handles_of_two_contexts_do_not_mix);
     tcase_add_test(launches, cosine_operands_must_fit_their_shape);
+    tcase_add_test(launches, wrapped_memory_that_holds_no_floats_by_its_address_is_refused);
     tcase_add_test(launches, cosine_uses_exactly_the_bytes_that_it_needs);
     suite_add_tcase(suite, launches);
     return suite;

@@ -401,7 +401,7 @@ START_TEST(explain_says_where_the_bytes_are)
     gpu_expect(default_stream(context), whole(buffer), 1);
     d = explain(buffer);
     ck_assert_uint_eq(d.launches, 1);
-    if (!is_host(context) && !takes_turns()) {
+    if (moves(context)) {
         ck_assert_uint_eq(d.bytes_on_device, 64 * KIB);
         ck_assert_uint_eq(d.last_bytes, 64 * KIB);
         ck_assert_uint_eq(d.bytes_to_device, 64 * KIB);

@@ -410,6 +410,16 @@ static eum_status launch_failed(void)
     return done(launch(stream_of(context), do_nothing, NULL, 0, NULL, NULL), context, NULL);
 }
 
+static eum_status device_lost(void)
+{
+    eum_context *context = context_on("sim:pascal,fail=lost:1");
+    eum_buffer *buffer = buffer_with(context, 64, EUM_BACKING_AUTO);
+    eum_argument argument = {whole(buffer), EUM_ACCESS_READ_WRITE, 0};
+    eum_job job;
+    OK(launch(stream_of(context), do_nothing, &argument, 1, NULL, &job));
+    return done(eum_job_wait(job, -1), context, buffer);
+}
+
 static eum_status job_failed(void)
 {
     eum_context *context = context_on("host");
@@ -512,7 +522,7 @@ static const struct {
     {EUM_ERROR_TIMEOUT, timeout, NULL},
     {EUM_ERROR_LAUNCH_FAILED, launch_failed, NULL},
     {EUM_ERROR_JOB_FAILED, job_failed, NULL},
-    {EUM_ERROR_DEVICE_LOST, NULL, "needs a CUDA kernel that destroys its context: tests/gpu"},
+    {EUM_ERROR_DEVICE_LOST, device_lost, NULL},
     {EUM_ERROR_DRIVER, driver, "in builds without CUDA, and where the driver works"},
     {EUM_ERROR_CUDA, cuda, NULL},
     {EUM_ERROR_SYSTEM, system_call, NULL},
@@ -540,8 +550,8 @@ START_TEST(a_status_can_be_provoked)
     OK(eum_last_error(&detail));
     ck_assert_msg(detail.status == wanted, "%s: the error detail has %s", name, eum_status_name(detail.status));
     ck_assert_msg(strlen(detail.sentence) > 10, "%s: \"%s\" is no sentence", name, detail.sentence);
-    ck_assert_msg((wanted == EUM_ERROR_CUDA) == (detail.cuda_code != 0) || wanted == EUM_ERROR_DRIVER ||
-                      wanted == EUM_ERROR_DEVICE_UNAVAILABLE,
+    ck_assert_msg((wanted == EUM_ERROR_CUDA || wanted == EUM_ERROR_DEVICE_LOST) == (detail.cuda_code != 0) ||
+                      wanted == EUM_ERROR_DRIVER || wanted == EUM_ERROR_DEVICE_UNAVAILABLE,
                   "%s: CUDA code %d", name, (int)detail.cuda_code);
 }
 END_TEST

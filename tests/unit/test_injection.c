@@ -230,7 +230,7 @@ END_TEST
 
 START_TEST(when_every_call_of_a_kind_fails_no_byte_is_lost_and_nothing_leaks)
 {
-    for (int operation = 0; operation < EUM_SIM_ANY; operation++) {
+    for (int operation = 0; operation < EUM_SIM_LOST; operation++) {
         eum_context *context = open_on(setups[_i].device, setups[_i].backing);
         eum_device *device = device_of(context);
         for (int armed_before = 0; armed_before < 2; armed_before++) {
@@ -260,6 +260,63 @@ START_TEST(a_context_that_cannot_be_created_leaves_nothing_behind)
         ck_assert_ptr_null(context);
     }
     ck_abort_msg("it never succeeds");
+}
+END_TEST
+
+static bool lost_or_well(eum_status status, bool *lost)
+{
+    if (status == EUM_OK)
+        return true;
+    eum_error error = EUM_ERROR_INIT;
+    OK(eum_last_error(&error));
+    ck_assert_int_eq(error.status, status);
+    /* What the lost kernel was to write is undefined; the rest of what the device had is out of reach. */
+    ck_assert_msg(status == EUM_ERROR_DEVICE_LOST || (*lost && status == EUM_ERROR_UNDEFINED_DATA), "%s: %s", eum_status_name(status),
+                  error.sentence);
+    *lost = true;
+    return false;
+}
+
+START_TEST(a_lost_device_is_an_error_everywhere_and_everything_still_ends)
+{
+    for (uint64_t nth = 1; nth <= 4; nth++) {
+        eum_context *context = open_on(setups[_i].device, setups[_i].backing);
+        eum_stream *stream = new_stream(context);
+        eum_buffer *buffer = new_buffer(context, BYTES), *other = new_buffer(context, BYTES);
+        static uint32_t wrapped[1024], words[WORDS];
+        eum_wrap_config config = EUM_WRAP_CONFIG_INIT;
+        config.address = wrapped;
+        config.bytes = sizeof wrapped;
+        eum_buffer *borrowed = NULL;
+        OK(eum_buffer_wrap(context, &config, &borrowed));
+        cpu_fill(whole(buffer), 1);
+        cpu_fill(whole(other), 2);
+        bool lost = false;
+        eum_sim_fail(device_of(context), EUM_SIM_LOST, nth);
+        for (int round = 0; round < 3; round++) {
+            const work w = {.kind = WORK_ADD, .value = 1};
+            eum_argument arguments[2] = {updates(whole(buffer)), updates(whole(borrowed))};
+            eum_job job;
+            if (lost_or_well(try_launch(stream, &w, &arguments[round % 2], 1, &job), &lost))
+                (void)lost_or_well(eum_job_wait(job, -1), &lost);
+            void *address = NULL;
+            if (lost_or_well(eum_buffer_map(whole(buffer), EUM_ACCESS_READ, &address), &lost))
+                OK(eum_buffer_unmap(buffer, address));
+            (void)lost_or_well(eum_buffer_read(whole(buffer), words), &lost);
+            (void)lost_or_well(try_launch(stream, &w, &arguments[round % 2], 1, NULL), &lost);
+            (void)lost_or_well(eum_stream_synchronize(stream), &lost);
+        }
+        ck_assert(lost);
+        eum_job job;
+        const work w = {.kind = WORK_NOTHING};
+        eum_argument argument = reads(whole(other));
+        ck_assert_int_eq(try_launch(stream, &w, &argument, 1, &job), EUM_ERROR_DEVICE_LOST);
+        OK(eum_buffer_destroy(borrowed));
+        OK(eum_buffer_destroy(buffer));
+        OK(eum_buffer_destroy(other));
+        OK(eum_stream_destroy(stream));
+        close_context(context);
+    }
 }
 END_TEST
 
@@ -317,6 +374,7 @@ Suite *injection_suite(void)
     tcase_set_timeout(tests, 240);
     tcase_add_loop_test(tests, whichever_call_of_the_device_fails_no_byte_is_lost_and_nothing_leaks, 0, SETUPS);
     tcase_add_loop_test(tests, when_every_call_of_a_kind_fails_no_byte_is_lost_and_nothing_leaks, 0, SETUPS);
+    tcase_add_loop_test(tests, a_lost_device_is_an_error_everywhere_and_everything_still_ends, 0, SETUPS);
     tcase_add_loop_test(tests, a_context_that_cannot_be_created_leaves_nothing_behind, 0, SETUPS);
     tcase_add_loop_test(tests, a_context_waits_for_a_callback_behind_which_the_device_gave_no_point, 0, SETUPS);
     tcase_add_loop_test(tests, failing_hints_fail_nothing, 0, SETUPS);

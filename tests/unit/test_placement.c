@@ -347,8 +347,10 @@ static void try_all_uses(trial *t, uint64_t length)
     for (eum_access access = EUM_ACCESS_READ; access <= EUM_ACCESS_OVERWRITE; access++) {
         for (size_t place = 0; place < 2; place++) {
             for (eum_role role = EUM_ROLE_AUTO; role <= EUM_ROLE_STREAM; role++) {
-                for (unsigned bits = 0; bits < 16; bits++) {
+                for (unsigned bits = 0; bits < 32; bits++) {
                     if (places[place] == EUM_LOCATION_HOST && (bits & 2) != 0)
+                        continue;
+                    if ((bits & 16) != 0 && (role != EUM_ROLE_AUTO || places[place] == EUM_LOCATION_HOST))
                         continue;
                     t->use = (eum_use){.access = access,
                                        .where = places[place],
@@ -360,7 +362,9 @@ static void try_all_uses(trial *t, uint64_t length)
                                        .can_discard = (bits & 1) != 0,
                                        .host_holds_page = (bits & 2) != 0,
                                        .concurrent = true,
-                                       .busy = (bits & 8) != 0};
+                                       .stay = (bits & 16) != 0,
+                                       .duplicate = access == EUM_ACCESS_READ && (bits & 8) != 0,
+                                       .busy = access != EUM_ACCESS_READ && (bits & 8) != 0};
                     t->collapse_to_host = (bits & 4) != 0;
                     try_all_ranges(t);
                 }
@@ -454,6 +458,31 @@ START_TEST(memory_that_stays_where_it_is_is_never_moved)
 }
 END_TEST
 
+START_TEST(a_read_duplicates_where_both_sides_read_or_where_little_is_to_be_gained)
+{
+    const uint64_t small = EUM_DUPLICATE_FREELY, large = small + 1;
+    const struct {
+        eum_read_question question;
+        bool duplicates;
+    } cases[] = {
+        {{.role = EUM_ROLE_AUTO, .bytes = small, .to_device = true}, true},
+        {{.role = EUM_ROLE_AUTO, .bytes = small}, true},
+        {{.role = EUM_ROLE_AUTO, .bytes = large, .to_device = true}, false},
+        {{.role = EUM_ROLE_AUTO, .bytes = large}, false},
+        {{.role = EUM_ROLE_TARGETS, .bytes = large, .to_device = true}, false},
+        {{.role = EUM_ROLE_QUERY, .bytes = large, .to_device = true}, true},
+        {{.role = EUM_ROLE_QUERY, .bytes = large}, true},
+        {{.role = EUM_ROLE_TARGETS, .bytes = large, .to_device = true, .other_side_reads = true}, true},
+        {{.role = EUM_ROLE_AUTO, .bytes = large, .other_side_reads = true}, true},
+        {{.role = EUM_ROLE_AUTO, .bytes = large, .to_device = true, .came_back = true}, true},
+        {{.role = EUM_ROLE_AUTO, .bytes = large, .came_back = true}, false}, /* back to the host a copy is slow */
+        {{.role = EUM_ROLE_QUERY, .bytes = small, .to_device = true, .other_side_reads = true, .came_back = true, .writers = true}, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        ck_assert_msg(eum_read_duplicates(&cases[i].question) == cases[i].duplicates, "case %zu", i);
+}
+END_TEST
+
 START_TEST(an_empty_use_plans_nothing)
 {
     eum_extents extents;
@@ -499,7 +528,7 @@ static void try_mirrored(const eum_locations *valid, eum_access access, eum_loca
         expected += i >= begin && i < end && elsewhere && access != EUM_ACCESS_OVERWRITE;
     }
     eum_plan_init(&plan);
-    eum_use use = {begin, end, access, where, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 0, SMALL, SMALL, false, false, false, false, false};
+    eum_use use = {begin, end, access, where, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 0, SMALL, SMALL, false, false, false, false, false, false};
     eum_plan_use(&plan, &extents, &use);
     uint64_t moving = 0;
     for (size_t i = 0; i < plan.count; i++) {
@@ -556,7 +585,7 @@ START_TEST(contiguous_bytes_are_one_copy)
     eum_extents_change(&extents, 300, 400, &change); /* splits, and says nothing about where the bytes are */
     eum_plan_init(&plan);
     eum_use use = {0,     1000, EUM_ACCESS_READ_WRITE, DEVICE, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 0, 1000, 1000, false, false,
-                   false, false, false};
+                   false, false, false, false};
     eum_plan_use(&plan, &extents, &use);
     ck_assert_uint_eq(plan.count, 1);
     ck_assert_uint_eq(plan.steps[0].moving, 1000);
@@ -577,7 +606,7 @@ START_TEST(a_plan_of_many_pieces_grows)
         eum_extents_change(&extents, 5 * i, 5 * i + 3, &change);
     eum_plan_init(&plan);
     eum_use use = {0,     1000,  EUM_ACCESS_READ, DEVICE, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 0, 1000, 1000,
-                   false, false, false,           false, false};
+                   false, false, false,           false, false, false};
     eum_plan_use(&plan, &extents, &use);
     ck_assert(!plan.no_memory);
     ck_assert_uint_eq(plan.count, 200);
@@ -624,6 +653,7 @@ Suite *placement_suite(void)
     tcase_add_test(tests, the_pages_of_wrapped_memory_are_those_of_the_driver);
     tcase_add_test(tests, without_concurrent_access_managed_memory_is_left_to_the_driver);
     tcase_add_test(tests, memory_that_stays_where_it_is_is_never_moved);
+    tcase_add_test(tests, a_read_duplicates_where_both_sides_read_or_where_little_is_to_be_gained);
     tcase_add_test(tests, an_empty_use_plans_nothing);
     tcase_add_test(tests, mirrored_bytes_are_copied_exactly_where_they_are_needed_and_not_valid);
     tcase_add_test(tests, contiguous_bytes_are_one_copy);

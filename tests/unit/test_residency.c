@@ -161,16 +161,19 @@ START_TEST(one_row_that_a_kernel_changes_moves_two_mebibytes_at_most)
 {
     eum_context *context = open_setup(_i);
     eum_stream *stream = default_stream(context);
-    eum_buffer *buffer = new_buffer(context, 64 * MIB);
-    cpu_fill(whole(buffer), 1);
-    gpu_expect(stream, whole(buffer), 1);
-    traffic before = traffic_of(context);
-    gpu_fill(stream, part(buffer, 33 * MIB + 512, 3072), 2);
-    cpu_expect(part(buffer, 33 * MIB + 512, 3072), 2);
-    unmap(buffer, map(whole(buffer), EUM_ACCESS_READ));
-    traffic after = traffic_of(context);
-    ck_assert_uint_le(after.to_device - before.to_device + after.to_host - before.to_host, 2 * MIB);
-    OK(eum_buffer_destroy(buffer));
+    for (eum_role role = EUM_ROLE_AUTO; role <= EUM_ROLE_TARGETS; role++) {
+        eum_buffer *buffer = new_buffer_as(context, 64 * MIB, role);
+        cpu_fill(whole(buffer), 1);
+        gpu_expect(stream, whole(buffer), 1);
+        traffic before = traffic_of(context);
+        gpu_fill(stream, part(buffer, 33 * MIB + 512, 3072), 2);
+        cpu_expect(part(buffer, 33 * MIB + 512, 3072), 2);
+        if (role == EUM_ROLE_QUERY) /* others of this size leave the host when the device reads them */
+            unmap(buffer, map(whole(buffer), EUM_ACCESS_READ));
+        traffic after = traffic_of(context);
+        ck_assert_uint_le(after.to_device - before.to_device + after.to_host - before.to_host, 2 * MIB);
+        OK(eum_buffer_destroy(buffer));
+    }
     close_context(context);
 }
 END_TEST
@@ -333,6 +336,26 @@ START_TEST(results_are_written_in_place_and_never_move)
 }
 END_TEST
 
+START_TEST(arguments_that_share_a_page_with_a_map_are_all_used_in_place)
+{
+    for (int i = 0; i < SETUPS; i++) {
+        eum_context *context = open_setup(i);
+        eum_stream *stream = default_stream(context);
+        eum_buffer *buffer = new_buffer(context, 4000);
+        void *mapped = map(part(buffer, 0, 4), EUM_ACCESS_READ);
+        /* The first argument writes beside the map. The second only reads, as the map does: alone it could have copies on both sides. */
+        wait_job(launch2(stream, (work){.kind = WORK_ADD, .value = 1}, overwrites(part(buffer, 800, 8)), reads(part(buffer, 2000, 8))));
+        gpu_fill(stream, part(buffer, 2000, 8), 1);
+        wait_job(launch2(stream, (work){.kind = WORK_COPY}, reads(part(buffer, 2000, 8)), overwrites(part(buffer, 800, 8))));
+        wait_job(launch2(stream, (work){.kind = WORK_ADD, .value = 1}, updates(part(buffer, 800, 8)), reads(part(buffer, 2000, 8))));
+        cpu_expect_plus(part(buffer, 800, 8), 1, 1);
+        unmap(buffer, mapped);
+        OK(eum_buffer_destroy(buffer));
+        close_context(context);
+    }
+}
+END_TEST
+
 START_TEST(a_stream_of_input_is_read_in_place_and_never_moves)
 {
     for (int sim = PASCAL; sim < SIMS; sim++) {
@@ -364,6 +387,56 @@ START_TEST(a_query_is_duplicated_and_stays_valid_on_both_sides)
         cpu_fill(whole(query), 2);
         gpu_expect(default_stream(context), whole(query), 2);
         OK(eum_buffer_destroy(query));
+        close_context(context);
+    }
+}
+END_TEST
+
+START_TEST(large_targets_move_and_are_duplicated_once_the_cpu_has_read_them_back)
+{
+    for (int sim = PASCAL; sim < SIMS; sim++) {
+        eum_context *context = open_on(sims[sim], EUM_BACKING_AUTO);
+        eum_buffer *targets = new_buffer_as(context, 6 * MIB, sim % 2 == 0 ? EUM_ROLE_TARGETS : EUM_ROLE_AUTO);
+        for (uint32_t cycle = 1; cycle < 3; cycle++) { /* a write begins anew */
+            cpu_fill(whole(targets), cycle);
+            gpu_expect(default_stream(context), whole(targets), cycle);
+            ck_assert_int_eq(explain(targets).last_movement, EUM_MOVEMENT_PREFETCH);
+            ck_assert_uint_eq(explain(targets).bytes_on_host, 0);
+            cpu_expect(whole(targets), cycle);
+            ck_assert_uint_eq(explain(targets).bytes_on_device, 0);
+            gpu_expect(default_stream(context), whole(targets), cycle);
+            ck_assert_int_eq(explain(targets).last_movement, EUM_MOVEMENT_DUPLICATE);
+            traffic before = traffic_of(context);
+            cpu_expect(whole(targets), cycle);
+            gpu_expect(default_stream(context), whole(targets), cycle);
+            traffic after = traffic_of(context);
+            ck_assert_uint_eq(after.to_device + after.to_host, before.to_device + before.to_host);
+        }
+        OK(eum_buffer_destroy(targets));
+        close_context(context);
+    }
+}
+END_TEST
+
+START_TEST(large_targets_that_the_cpu_is_reading_are_duplicated_and_it_does_not_wait_for_kernels_that_read)
+{
+    for (int sim = PASCAL; sim < SIMS; sim++) {
+        eum_context *context = open_on(sims[sim], EUM_BACKING_AUTO);
+        eum_buffer *targets = new_buffer_as(context, 6 * MIB, EUM_ROLE_TARGETS);
+        cpu_fill(whole(targets), 1);
+        void *address = NULL;
+        OK(eum_buffer_map(part(targets, 2 * MIB, 8), EUM_ACCESS_READ, &address));
+        gpu_expect(default_stream(context), whole(targets), 1);
+        ck_assert_int_eq(explain(targets).last_movement, EUM_MOVEMENT_DUPLICATE);
+        OK(eum_buffer_unmap(targets, address));
+        cpu_fill(whole(targets), 2);
+        gate g = GATE_INIT;
+        eum_job job = launch1(default_stream(context), (work){.kind = WORK_EXPECT, .value = 2, .gate = &g}, reads(whole(targets)));
+        await_gate(&g, 1);
+        cpu_expect(whole(targets), 2); /* while the kernel runs */
+        open_gate(&g);
+        wait_job(job);
+        OK(eum_buffer_destroy(targets));
         close_context(context);
     }
 }
@@ -608,8 +681,11 @@ Suite *residency_suite(void)
     tcase_add_loop_test(tests, a_bulk_write_to_what_is_on_the_device_goes_there_directly, 0, SETUPS);
     tcase_add_loop_test(tests, the_statistics_say_what_the_device_counted, 0, SETUPS);
     tcase_add_test(tests, results_are_written_in_place_and_never_move);
+    tcase_add_test(tests, arguments_that_share_a_page_with_a_map_are_all_used_in_place);
     tcase_add_test(tests, a_stream_of_input_is_read_in_place_and_never_moves);
     tcase_add_test(tests, a_query_is_duplicated_and_stays_valid_on_both_sides);
+    tcase_add_test(tests, large_targets_move_and_are_duplicated_once_the_cpu_has_read_them_back);
+    tcase_add_test(tests, large_targets_that_the_cpu_is_reading_are_duplicated_and_it_does_not_wait_for_kernels_that_read);
     tcase_add_test(tests, targets_prefer_the_device_until_the_role_changes);
     tcase_add_loop_test(tests, random_programs_over_three_streams_agree_with_the_model_and_never_fault, 0, SETUPS);
     tcase_add_test(tests, managed_memory_without_concurrent_access_is_taken_in_turns);

@@ -133,14 +133,14 @@ START_TEST(a_prefetch_moves_early_what_a_launch_or_a_map_would_move)
     OK(eum_buffer_prefetch(whole(buffer), device, stream));
     OK(eum_buffer_prefetch(part(buffer, 5, 0), device, stream));
     gpu_expect(default_stream(context), whole(buffer), 1);
-    if (!is_host(context) && !takes_turns()) {
+    if (moves(context)) {
         ck_assert_uint_eq(explain(buffer).bytes_to_device, MIB);
         ck_assert_uint_eq(explain(buffer).last_bytes, 0); /* by the launch */
     }
     gpu_fill(stream, whole(buffer), 2);
     OK(eum_buffer_prefetch(whole(buffer), EUM_LOCATION_HOST, NULL));
     cpu_expect(whole(buffer), 2);
-    if (!is_host(context) && !takes_turns() && explain(buffer).bytes_to_host != 0)
+    if (moves(context) && explain(buffer).bytes_to_host != 0)
         ck_assert_uint_eq(explain(buffer).last_bytes, 0); /* by the map */
     OK(eum_stream_destroy(stream));
     OK(eum_buffer_destroy(buffer));

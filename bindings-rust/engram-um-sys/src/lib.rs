@@ -728,6 +728,8 @@ pub struct eum_decision {
     pub maps: u64,
     pub extents: u32,
     pub reserved: u32,
+    pub in_place_ns: u64,
+    pub move_ns: u64,
 }
 
 impl eum_decision {
@@ -746,6 +748,8 @@ impl eum_decision {
         maps: 0,
         extents: 0,
         reserved: 0,
+        in_place_ns: 0,
+        move_ns: 0,
     };
 }
 

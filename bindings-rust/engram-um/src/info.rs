@@ -174,6 +174,11 @@ pub struct Decision {
     pub maps: u64,
     /// Ranges that are tracked apart.
     pub extents: u32,
+    /// With [`Role::Auto`] under the built-in kernels: how long using the bytes in place was predicted to take longer than on
+    /// the device, in ns, when that was last weighed; 0 if nothing was.
+    pub in_place_ns: u64,
+    /// The same for moving them to the device.
+    pub move_ns: u64,
     raw: sys::eum_decision,
 }
 
@@ -192,6 +197,8 @@ impl Decision {
             launches: raw.launches,
             maps: raw.maps,
             extents: raw.extents,
+            in_place_ns: raw.in_place_ns,
+            move_ns: raw.move_ns,
             raw,
         }
     }

@@ -4,11 +4,14 @@
 
 #include <string.h>
 
+#define CUDA_LAUNCH_FAILURE 719
+
 static const char *const names[EUM_SIM_OPERATIONS] = {
     [EUM_SIM_ALLOC] = "alloc",   [EUM_SIM_COPY] = "copy",           [EUM_SIM_PREFETCH] = "prefetch",
     [EUM_SIM_ADVISE] = "advise", [EUM_SIM_DISCARD] = "discard",     [EUM_SIM_SUBMIT] = "submit",
     [EUM_SIM_MARK] = "mark",     [EUM_SIM_ORDER] = "order",         [EUM_SIM_STREAM_CREATE] = "stream_create",
-    [EUM_SIM_ADOPT] = "adopt",   [EUM_SIM_HOST_CALL] = "host_call", [EUM_SIM_ANY] = "any",
+    [EUM_SIM_ADOPT] = "adopt",   [EUM_SIM_HOST_CALL] = "host_call", [EUM_SIM_LOST] = "lost",
+    [EUM_SIM_ANY] = "any",
 };
 
 static bool count_call(eum_sim *sim, eum_sim_operation operation)
@@ -22,6 +25,19 @@ bool eum_sim_inject(eum_sim *sim, eum_sim_operation operation)
 {
     bool own = count_call(sim, operation), any = count_call(sim, EUM_SIM_ANY);
     return own || any;
+}
+
+bool eum_sim_inject_loss(eum_sim *sim)
+{
+    return count_call(sim, EUM_SIM_LOST);
+}
+
+eum_status eum_sim_alive(const eum_sim *sim)
+{
+    if (!atomic_load(&sim->lost))
+        return EUM_OK;
+    return eum_fail_with_cuda(EUM_ERROR_DEVICE_LOST, CUDA_LAUNCH_FAILURE, "cudaErrorLaunchFailure",
+                              "the simulated GPU was told to be lost at a launch (fail=lost); destroy the context and make a new one");
 }
 
 static void arm(eum_sim *sim, eum_sim_operation operation, uint64_t nth)

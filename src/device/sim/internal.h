@@ -200,6 +200,10 @@ uint64_t eum_sim_cost_copy(const eum_sim *sim, size_t bytes, eum_direction direc
 
 /* Counts a call; true: it must fail. */
 bool eum_sim_inject(eum_sim *sim, eum_sim_operation operation);
+/* For a launch: is it the one that takes the device? */
+bool eum_sim_inject_loss(eum_sim *sim);
+/* EUM_ERROR_DEVICE_LOST after that. */
+eum_status eum_sim_alive(const eum_sim *sim);
 /* Parses "KIND:N" or "KIND:all" up to `end`. */
 bool eum_sim_inject_parse(eum_sim *sim, const char *text, const char *end);
 
@@ -226,6 +230,7 @@ typedef struct eum_sim_op {
     const void *src;
     eum_direction direction;
     eum_task *task;
+    bool fatal; /* the device is lost when it runs */
     eum_sim_block **arguments; /* pinned; of the task */
     size_t *argument_offsets;
     size_t argument_count;
@@ -297,6 +302,7 @@ struct eum_sim {
     uint64_t violations, violations_logged;
     char violation[512]; /* the first */
 
+    atomic_bool lost;
     atomic_uint_fast64_t calls[EUM_SIM_OPERATIONS];
     atomic_uint_fast64_t fail_at[EUM_SIM_OPERATIONS]; /* 0: never; the call of that number; EUM_SIM_FAIL_ALL */
 };

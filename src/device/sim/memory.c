@@ -253,6 +253,8 @@ static eum_status out_of_memory(size_t bytes)
 eum_status eum_sim_alloc(eum_device *device, eum_memory kind, size_t bytes, eum_block *out)
 {
     eum_sim *sim = (eum_sim *)device;
+    if (eum_sim_alive(sim) != EUM_OK)
+        return EUM_ERROR_DEVICE_LOST;
     if (eum_sim_inject(sim, EUM_SIM_ALLOC))
         return eum_fail(kind == EUM_MEMORY_PINNED ? EUM_ERROR_OUT_OF_MEMORY : EUM_ERROR_OUT_OF_DEVICE_MEMORY,
                         "the simulated GPU was told to fail this allocation of %zu bytes", bytes);
@@ -463,6 +465,8 @@ static eum_status adopt_external(eum_sim *sim, eum_memory kind, void *address, s
 eum_status eum_sim_adopt(eum_device *device, eum_memory kind, void *address, size_t bytes, bool reg, eum_block *out)
 {
     eum_sim *sim = (eum_sim *)device;
+    if (eum_sim_alive(sim) != EUM_OK)
+        return EUM_ERROR_DEVICE_LOST;
     if (eum_sim_inject(sim, EUM_SIM_ADOPT))
         return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "the simulated GPU was told to fail this adoption of %zu bytes", bytes);
     int side = 0;

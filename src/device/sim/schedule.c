@@ -274,7 +274,7 @@ eum_status eum_sim_wait(eum_dstream *base, uint64_t sequence, int64_t timeout_ns
     pthread_mutex_unlock(&sim->lock);
     if (status == EUM_ERROR_TIMEOUT)
         return eum_fail(status, "not finished after %lld ns; nothing was cancelled", (long long)timeout_ns);
-    return status;
+    return status != EUM_OK ? status : eum_sim_alive(sim);
 }
 
 eum_status eum_sim_synchronize(eum_device *device)
@@ -296,7 +296,7 @@ eum_status eum_sim_synchronize(eum_device *device)
     if (status == EUM_OK)
         eum_sim_host_joins_all(sim);
     pthread_mutex_unlock(&sim->lock);
-    return status;
+    return status != EUM_OK ? status : eum_sim_alive(sim);
 }
 
 void eum_sim_stream_destroy(eum_dstream *base)

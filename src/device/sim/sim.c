@@ -113,6 +113,12 @@ static void fill_caps(const eum_sim *sim, eum_device_caps *caps)
     caps->discard = preset->discard;
     caps->page = EUM_SIM_PAGE;
     caps->block = EUM_SIM_CHUNK;
+    caps->costs = (eum_costs){.link_mbps = preset->link_mbps,
+                              .memory_mbps = preset->memory_mbps,
+                              .copy_ns = preset->copy,
+                              .prefetch_ns = preset->prefetch,
+                              .unit_ns = preset->whole_chunks ? preset->chunk_move : preset->page_move,
+                              .unit_bytes = preset->whole_chunks ? EUM_SIM_CHUNK : EUM_SIM_PAGE};
 }
 
 static void destroy(eum_sim *sim)

@@ -101,7 +101,8 @@ typedef enum eum_sim_operation {
     EUM_SIM_STREAM_CREATE,
     EUM_SIM_ADOPT,
     EUM_SIM_HOST_CALL,
-    EUM_SIM_ANY, /* counts calls of all the others */
+    EUM_SIM_LOST, /* counts launches: the nth takes the device with it when it runs, as a kernel with a wild pointer does */
+    EUM_SIM_ANY,  /* counts calls of all that can fail by themselves: not launches that take the device */
     EUM_SIM_OPERATIONS
 } eum_sim_operation;
 #define EUM_SIM_FAIL_ALL UINT64_MAX

@@ -48,6 +48,8 @@ static bool reserve_slots(eum_sim *sim, size_t slots)
 eum_status eum_sim_stream_create(eum_device *device, eum_dstream **out)
 {
     eum_sim *sim = (eum_sim *)device;
+    if (eum_sim_alive(sim) != EUM_OK)
+        return EUM_ERROR_DEVICE_LOST;
     if (eum_sim_inject(sim, EUM_SIM_STREAM_CREATE))
         return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "the simulated GPU was told to fail the creation of this stream");
     eum_sim_stream *stream = calloc(1, sizeof *stream);
@@ -257,6 +259,8 @@ eum_status eum_sim_copy(eum_dstream *base, void *dst, const void *src, size_t by
 {
     eum_sim_stream *stream = (eum_sim_stream *)base;
     eum_sim *sim = sim_of(stream);
+    if (eum_sim_alive(sim) != EUM_OK)
+        return EUM_ERROR_DEVICE_LOST;
     if (eum_sim_inject(sim, EUM_SIM_COPY))
         return eum_fail_cuda(CUDA_UNKNOWN, "cudaErrorUnknown", "the simulated GPU was told to fail this copy of %zu bytes", bytes);
     int to = direction == EUM_HOST_TO_DEVICE || direction == EUM_DEVICE_TO_DEVICE ? EUM_SIM_DEVICE : EUM_SIM_HOST;
@@ -378,6 +382,8 @@ static eum_status check_location(eum_location where)
 eum_status eum_sim_prefetch(eum_dstream *base, const eum_block *block, size_t offset, size_t bytes, eum_location where)
 {
     eum_sim_stream *stream = (eum_sim_stream *)base;
+    if (eum_sim_alive(sim_of(stream)) != EUM_OK)
+        return EUM_ERROR_DEVICE_LOST;
     if (eum_sim_inject(sim_of(stream), EUM_SIM_PREFETCH))
         return eum_fail_cuda(CUDA_INVALID_VALUE, "cudaErrorInvalidValue", "the simulated GPU was told to fail this prefetch");
     eum_status status = check_managed(sim_of(stream), block, offset, bytes, "a prefetch");
@@ -392,6 +398,8 @@ eum_status eum_sim_prefetch(eum_dstream *base, const eum_block *block, size_t of
 eum_status eum_sim_discard(eum_dstream *base, const eum_block *block, size_t offset, size_t bytes)
 {
     eum_sim_stream *stream = (eum_sim_stream *)base;
+    if (eum_sim_alive(sim_of(stream)) != EUM_OK)
+        return EUM_ERROR_DEVICE_LOST;
     if (eum_sim_inject(sim_of(stream), EUM_SIM_DISCARD))
         return eum_fail_cuda(CUDA_NOT_SUPPORTED, "cudaErrorNotSupported", "the simulated GPU was told to fail this discard");
     if (!sim_of(stream)->preset->discard)
@@ -410,6 +418,8 @@ eum_status eum_sim_advise(eum_device *device, const eum_block *block, size_t off
                           eum_location where)
 {
     eum_sim *sim = (eum_sim *)device;
+    if (eum_sim_alive(sim) != EUM_OK)
+        return EUM_ERROR_DEVICE_LOST;
     if (eum_sim_inject(sim, EUM_SIM_ADVISE))
         return eum_fail_cuda(CUDA_INVALID_VALUE, "cudaErrorInvalidValue", "the simulated GPU was told to fail this advice");
     eum_status status = check_managed(sim, block, offset, bytes, "advice");
@@ -449,6 +459,8 @@ eum_status eum_sim_submit(eum_dstream *base, eum_task *task)
     eum_sim_stream *stream = (eum_sim_stream *)base;
     eum_sim *sim = sim_of(stream);
     size_t count = task->call.count;
+    if (eum_sim_alive(sim) != EUM_OK)
+        return EUM_ERROR_DEVICE_LOST;
     if (eum_sim_inject(sim, EUM_SIM_SUBMIT))
         return eum_fail(EUM_ERROR_LAUNCH_FAILED, "the simulated GPU was told to fail this launch");
     if (task->cpu == NULL)
@@ -457,6 +469,7 @@ eum_status eum_sim_submit(eum_dstream *base, eum_task *task)
     if (op == NULL)
         return EUM_ERROR_OUT_OF_MEMORY;
     op->task = task;
+    op->fatal = eum_sim_inject_loss(sim);
     op->arguments = count == 0 ? NULL : calloc(count, sizeof(eum_sim_block *));
     op->argument_offsets = count == 0 ? NULL : calloc(count, sizeof(size_t));
     if (count > 0 && (op->arguments == NULL || op->argument_offsets == NULL)) {
@@ -496,6 +509,8 @@ eum_status eum_sim_host_call(eum_dstream *base, void (*fn)(void *user), void *us
 {
     eum_sim_stream *stream = (eum_sim_stream *)base;
     eum_sim *sim = sim_of(stream);
+    if (eum_sim_alive(sim) != EUM_OK)
+        return EUM_ERROR_DEVICE_LOST;
     if (eum_sim_inject(sim, EUM_SIM_HOST_CALL))
         return eum_fail_cuda(CUDA_UNKNOWN, "cudaErrorUnknown", "the simulated GPU was told to fail this host call");
     eum_sim_op *op = new_op(sim, EUM_SIM_OP_CALL);
@@ -523,6 +538,8 @@ eum_status eum_sim_mark_stream(eum_dstream *base, uint64_t *out_sequence)
 {
     eum_sim_stream *stream = (eum_sim_stream *)base;
     eum_sim *sim = sim_of(stream);
+    if (eum_sim_alive(sim) != EUM_OK)
+        return EUM_ERROR_DEVICE_LOST;
     if (eum_sim_inject(sim, EUM_SIM_MARK))
         return eum_fail_cuda(CUDA_UNKNOWN, "cudaErrorUnknown", "the simulated GPU was told to fail this mark");
     eum_sim_op *op = new_op(sim, EUM_SIM_OP_MARK);
@@ -556,6 +573,8 @@ eum_status eum_sim_order(eum_dstream *base, eum_dstream *other_base, uint64_t se
 {
     eum_sim_stream *stream = (eum_sim_stream *)base, *other = (eum_sim_stream *)other_base;
     eum_sim *sim = sim_of(stream);
+    if (eum_sim_alive(sim) != EUM_OK)
+        return EUM_ERROR_DEVICE_LOST;
     if (eum_sim_inject(sim, EUM_SIM_ORDER))
         return eum_fail_cuda(CUDA_UNKNOWN, "cudaErrorUnknown", "the simulated GPU was told to fail this ordering");
     eum_sim_op *op = new_op(sim, EUM_SIM_OP_ORDER);
@@ -632,9 +651,22 @@ static uint64_t kernel_cost(const eum_sim *sim, const eum_sim_op *op)
            eum_sim_cost_bytes(far, sim->preset->link_mbps);
 }
 
+/* A lost device runs nothing more; what waits for its tasks hears of it. */
+static uint64_t lose_kernel(eum_sim *sim, const eum_sim_op *op)
+{
+    atomic_store(&sim->lost, true);
+    eum_callback_depth++;
+    if (op->task->finish != NULL)
+        op->task->finish(op->task, EUM_ERROR_DEVICE_LOST, 0);
+    eum_callback_depth--;
+    return 0;
+}
+
 static uint64_t run_kernel(eum_sim *sim, const eum_sim_op *op)
 {
     eum_task *task = op->task;
+    if (op->fatal || atomic_load(&sim->lost))
+        return lose_kernel(sim, op);
     eum_kernel_call call = task->call;
     call.stream = NULL;
     call.device = 0;
@@ -679,6 +711,8 @@ static uint64_t run_call(eum_sim *sim, const eum_sim_op *op)
 uint64_t eum_sim_op_run(eum_sim *sim, eum_sim_op *op)
 {
     uint64_t cost = 0;
+    if (atomic_load(&sim->lost) && op->kind != EUM_SIM_OP_KERNEL && op->kind != EUM_SIM_OP_CALL)
+        return cost;
     switch (op->kind) {
     case EUM_SIM_OP_COPY:
         return run_copy(sim, op);

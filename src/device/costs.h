@@ -1,0 +1,27 @@
+/* costs: what movement and reading over the link cost on a device. Pure.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#ifndef EUM_DEVICE_COSTS_H
+#define EUM_DEVICE_COSTS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Rates in MB/s, which are bytes a microsecond; 0: nothing moves here. */
+typedef struct eum_costs {
+    uint64_t link_mbps;   /* host link, one way */
+    uint64_t memory_mbps; /* device memory */
+    uint64_t copy_ns;     /* an explicit copy, beside its bytes */
+    uint64_t prefetch_ns; /* a prefetch, beside its units and its bytes */
+    uint64_t unit_ns;     /* one transfer of a prefetch */
+    uint64_t unit_bytes;
+} eum_costs;
+
+/* The defaults for a compute capability; sources are in costs.c. */
+eum_costs eum_costs_default(int32_t compute_major);
+
+/* Times in ns. in_place: what a kernel that reads or writes each byte once takes longer than on device memory. */
+uint64_t eum_cost_in_place(const eum_costs *costs, uint64_t bytes);
+uint64_t eum_cost_prefetch(const eum_costs *costs, uint64_t bytes);
+uint64_t eum_cost_copy(const eum_costs *costs, uint64_t bytes);
+
+#endif

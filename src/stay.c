@@ -1,0 +1,29 @@
+/* stay: see stay.h.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "stay.h"
+
+static uint64_t move_ns(const eum_stay_question *question)
+{
+    return question->by_copies ? eum_cost_copy(question->costs, question->bytes) : eum_cost_prefetch(question->costs, question->bytes);
+}
+
+eum_stay_answer eum_stay_choose(const eum_stay *stay, const eum_stay_question *question)
+{
+    eum_stay_answer answer = {.in_place_ns = eum_cost_in_place(question->costs, question->bytes), .move_ns = move_ns(question)};
+    answer.stays = question->bytes > 0 && stay->spent_ns + answer.in_place_ns <= answer.move_ns;
+    return answer;
+}
+
+void eum_stay_used(eum_stay *stay, const eum_stay_answer *answer, const eum_stay_question *whole)
+{
+    uint64_t most = move_ns(whole); /* more need not be earned back */
+    stay->spent_ns += answer->in_place_ns;
+    if (stay->spent_ns > most)
+        stay->spent_ns = most;
+}
+
+void eum_stay_credit(eum_stay *stay, const eum_stay_question *used)
+{
+    uint64_t credit = move_ns(used);
+    stay->spent_ns -= credit < stay->spent_ns ? credit : stay->spent_ns;
+}

@@ -1,0 +1,37 @@
+/* stay: the choice for EUM_ROLE_AUTO between using bytes in place, where the host has them, and moving them to the device. Pure.
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * Nobody knows how often bytes will be used before the CPU wants them again. So they stay until the uses over the link have cost what moving
+ * would have cost, and then they move. Whatever comes, that is at most twice the cheaper of the two. What the CPU does with the bytes
+ * afterwards gives credit for what it would have cost to bring them back, so the count begins anew when it rewrites them all, and goes on
+ * when it looks at a few. */
+#ifndef EUM_SRC_STAY_H
+#define EUM_SRC_STAY_H
+
+#include <stdbool.h>
+
+#include "device/costs.h"
+
+/* Of one buffer. Begins as zeros. */
+typedef struct eum_stay {
+    uint64_t spent_ns; /* on uses over the link, less the credit */
+} eum_stay;
+
+typedef struct eum_stay_question {
+    const eum_costs *costs;
+    uint64_t bytes;  /* of the use that the device lacks */
+    bool by_copies;  /* how they would move: by an explicit copy, or by a prefetch */
+} eum_stay_question;
+
+typedef struct eum_stay_answer {
+    bool stays;
+    uint64_t in_place_ns, move_ns; /* predicted, of this use */
+} eum_stay_answer;
+
+eum_stay_answer eum_stay_choose(const eum_stay *stay, const eum_stay_question *question);
+/* A use in place was made; whole: as in the question, the buffer's length. */
+void eum_stay_used(eum_stay *stay, const eum_stay_answer *answer, const eum_stay_question *whole);
+/* The CPU used `bytes` of it. */
+void eum_stay_credit(eum_stay *stay, const eum_stay_question *used);
+
+#endif

@@ -1,0 +1,69 @@
+/* weigh: whether a kernel uses the bytes of a buffer with EUM_ROLE_AUTO in place, or has them moved; the rule is in stay.h.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "move.h"
+
+static eum_stay_question stay_question(const eum_buf *buf, uint64_t bytes)
+{
+    return (eum_stay_question){&buf->ctx->device->caps.costs, bytes, buf->backing == EUM_BACKING_MIRRORED};
+}
+
+static void weigh(eum_move *move)
+{
+    eum_buf *buf = move->buf;
+    eum_use *use = &move->use;
+    bool managed = use->backing == EUM_BACKING_MANAGED && use->concurrent;
+    bool mirrored = use->backing == EUM_BACKING_MIRRORED && buf->memory.device != NULL;
+    if (use->role != EUM_ROLE_AUTO || use->where == EUM_LOCATION_HOST || use->begin == use->end || (!managed && !mirrored))
+        return;
+    uint64_t begin, end;
+    eum_use_footprint(use, &begin, &end);
+    eum_locations device = eum_at(use->where);
+    for (size_t i = eum_extents_find(&buf->extents, begin); i < buf->extents.count && buf->extents.items[i].begin < end; i++) {
+        const eum_extent *e = &buf->extents.items[i];
+        bool only_there = e->valid != 0 && (e->valid & EUM_AT_HOST) == 0;
+        if ((e->flags & (EUM_EXTENT_READ_MOSTLY | EUM_EXTENT_ASTRAY)) != 0 || (only_there && (mirrored || use->access != EUM_ACCESS_READ)))
+            return;
+    }
+    eum_stay_question question = stay_question(buf, end - begin - eum_extents_bytes_at(&buf->extents, begin, end, device));
+    move->answer = eum_stay_choose(&buf->stay, &question);
+    move->weighed = question.bytes > 0;
+    if (!move->answer.stays)
+        return;
+    use->stay = managed;
+    move->over_link = mirrored;
+    if (mirrored)
+        use->where = EUM_LOCATION_HOST;
+}
+
+void eum_move_was_weighed(const eum_move *move)
+{
+    eum_buf *buf = move->buf;
+    if (!move->weighed)
+        return;
+    buf->weighed = move->answer;
+    eum_stay_question whole = stay_question(buf, buf->bytes);
+    if (move->answer.stays)
+        eum_stay_used(&buf->stay, &move->answer, &whole);
+}
+
+void eum_buf_used_by_host(eum_buf *buf, size_t bytes)
+{
+    eum_stay_question used = stay_question(buf, bytes);
+    eum_stay_credit(&buf->stay, &used);
+}
+
+/* Uses in place that were chosen one by one cannot stay where others have a part in their pages, who may choose otherwise. */
+static void leave_shared(eum_move *moves, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < count && moves[i].use.stay; k++)
+            if (k != i && eum_moves_same_pages(&moves[i], &moves[k]))
+                moves[i].use.stay = moves[k].use.stay = moves[i].weighed = moves[k].weighed = false;
+}
+
+void eum_moves_weigh(eum_move *moves, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        weigh(&moves[i]);
+    leave_shared(moves, count);
+}
