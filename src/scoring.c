@@ -13,6 +13,9 @@
 
 enum { QUERIES, TARGETS, SCORES, INDICES, OPERANDS = INDICES + 3 }; /* then, as there are: indices, numbers, scratch */
 
+/* Queries that are scored in one pass over the targets, which are then read once. */
+#define STREAMED_QUERIES 8
+
 typedef struct scoring_params {
     eum_metric metric;
     eum_element element;
@@ -135,7 +138,8 @@ static eum_status launch(eum_strm *stream, const eum_scoring_request *request, c
                                  .accesses = all->accesses,
                                  .count = all->count,
                                  .params = params,
-                                 .params_bytes = sizeof *params};
+                                 .params_bytes = sizeof *params,
+                                 .streams = request->query_count <= STREAMED_QUERIES && request->numbers == NULL};
     if (!params->inline_numbers)
         return eum_engine_launch(stream, &launch, out);
     size_t bytes = (size_t)request->rows * sizeof *request->numbers;
