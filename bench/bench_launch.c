@@ -157,7 +157,8 @@ static void cuda_ok(cudaError_t error, const char *what)
 static cudaError_t prefetch(void *address, size_t bytes, bool to_host, cudaStream_t on)
 {
 #if CUDART_VERSION >= 13000
-    struct cudaMemLocation where = {.type = to_host ? cudaMemLocationTypeHost : cudaMemLocationTypeDevice, .id = to_host ? 0 : info.device_index};
+    struct cudaMemLocation where = {.type = to_host ? cudaMemLocationTypeHost : cudaMemLocationTypeDevice,
+                                    .id = to_host ? 0 : info.device_index};
     return cudaMemPrefetchAsync(address, bytes, where, 0, on);
 #else
     return cudaMemPrefetchAsync(address, bytes, to_host ? cudaCpuDeviceId : info.device_index, on);
@@ -319,7 +320,8 @@ static void bench_nothing(void)
 
 static void bench_cosine(void)
 {
-    eum_buffer *query = make(DIM * 4, EUM_ROLE_QUERY), *targets = make(ROWS * DIM * 4, EUM_ROLE_TARGETS), *scores = make(ROWS * 4, EUM_ROLE_RESULTS);
+    eum_buffer *query = make(DIM * 4, EUM_ROLE_QUERY), *targets = make(ROWS * DIM * 4, EUM_ROLE_TARGETS),
+               *scores = make(ROWS * 4, EUM_ROLE_RESULTS);
     eum_buffer *rewritten = make(ROWS * DIM * 4, EUM_ROLE_STREAM);
     float *values = malloc(ROWS * DIM * 4), *back = malloc(ROWS * 4);
     double times[BATCHES], cycles[BATCHES];

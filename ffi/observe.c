@@ -37,6 +37,17 @@ eum_status eum_context_stats(const eum_context *context, eum_stats *out)
     return status;
 }
 
+eum_status eum_context_trim(eum_context *context, uint64_t keep)
+{
+    eum_context_object *object = NULL;
+    eum_status status = eum_pin_context(context, &object);
+    if (status != EUM_OK)
+        return status;
+    status = eum_ctx_trim(object->ctx, keep);
+    eum_handle_unpin(context);
+    return status;
+}
+
 eum_status eum_buffer_explain(const eum_buffer *buffer, eum_decision *out)
 {
     eum_decision full;

@@ -45,7 +45,8 @@ static eum_status take_operand(const char *what, eum_view view, size_t needed, c
         status = eum_fail(EUM_ERROR_MISALIGNED, "%s has offset %zu, which is not a multiple of %zu; floats start at floats", what,
                           out->offset, ELEMENT);
     else if (needed > 0 && !eum_buf_aligned(out->buf, ELEMENT))
-        status = eum_fail(EUM_ERROR_MISALIGNED, "%s wraps memory whose address is not a multiple of %zu; floats start at floats", what, ELEMENT);
+        status = eum_fail(EUM_ERROR_MISALIGNED, "%s wraps memory whose address is not a multiple of %zu; floats start at floats",
+                          what, ELEMENT);
     else if (out->bytes < needed)
         status = eum_fail(EUM_ERROR_BUFFER_TOO_SHORT,
                           "%s has %zu bytes, and the declared rows and dim need %zu; pass a longer view, or less rows", what,

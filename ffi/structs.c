@@ -18,7 +18,7 @@
     _Static_assert(offsetof(struct_name, struct_size) == 0, "struct_size comes first")
 
 STRUCT(eum_error, 592, EUM_ERROR_INIT);
-STRUCT(eum_context_config, 56, EUM_CONTEXT_CONFIG_INIT);
+STRUCT(eum_context_config, 64, EUM_CONTEXT_CONFIG_INIT);
 STRUCT(eum_buffer_config, 24, EUM_BUFFER_CONFIG_INIT);
 STRUCT(eum_wrap_config, 56, EUM_WRAP_CONFIG_INIT);
 STRUCT(eum_raw, 56, EUM_RAW_INIT);
@@ -30,7 +30,7 @@ STRUCT(eum_similarity_config, 128, EUM_SIMILARITY_CONFIG_INIT);
 STRUCT(eum_topk_config, 160, EUM_TOPK_CONFIG_INIT);
 STRUCT(eum_similarity_rows_config, 144, EUM_SIMILARITY_ROWS_CONFIG_INIT);
 STRUCT(eum_info, 776, {.struct_size = sizeof(eum_info)});
-STRUCT(eum_stats, 240, {.struct_size = sizeof(eum_stats)});
+STRUCT(eum_stats, 264, {.struct_size = sizeof(eum_stats)});
 STRUCT(eum_decision, 104, {.struct_size = sizeof(eum_decision)});
 STRUCT(eum_faults, 112, EUM_FAULTS_INIT);
 STRUCT(eum_buffer_info, 40, {.struct_size = sizeof(eum_buffer_info)});

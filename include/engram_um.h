@@ -102,9 +102,9 @@ EUM_API eum_status eum_status_from_cuda(int32_t cuda_code);
 typedef struct eum_error {
     size_t struct_size;
     eum_status status;
-    int32_t cuda_code;   /* cudaError_t, 0 where CUDA was not involved */
-    char cuda_name[64];  /* "cudaErrorMemoryAllocation", empty where CUDA was not involved */
-    char sentence[512];  /* what happened, with the values involved, and what to do */
+    int32_t cuda_code;  /* cudaError_t, 0 where CUDA was not involved */
+    char cuda_name[64]; /* "cudaErrorMemoryAllocation", empty where CUDA was not involved */
+    char sentence[512]; /* what happened, with the values involved, and what to do */
 } eum_error;
 #define EUM_ERROR_INIT {sizeof(eum_error), 0, 0, {0}, {0}}
 EUM_API void eum_error_init(eum_error *error);
@@ -185,9 +185,11 @@ typedef struct eum_context_config {
     eum_log_level log_level; /* most detailed level that log_fn hears */
     eum_log_fn log_fn;       /* NULL: nothing is logged, unless EUM_LOG=error|warn|info|debug asks for stderr */
     void *log_user;
+    uint64_t pool_bytes; /* most memory that ended buffers leave for new ones; 0: 256 MiB; EUM_POOL_OFF: none */
 } eum_context_config;
+#define EUM_POOL_OFF UINT64_MAX
 #define EUM_CONTEXT_OVERSUBSCRIBE 1u /* managed allocations may exceed the budget: the driver evicts pages, and faults come */
-#define EUM_CONTEXT_CONFIG_INIT {sizeof(eum_context_config), NULL, 0, 0, 0, 0, 0, NULL, NULL}
+#define EUM_CONTEXT_CONFIG_INIT {sizeof(eum_context_config), NULL, 0, 0, 0, 0, 0, NULL, NULL, 0}
 EUM_API void eum_context_config_init(eum_context_config *config);
 
 /* Creates a context on the best device there is; without a GPU or a driver that is the host, and eum_context_info says why.
@@ -381,8 +383,8 @@ typedef struct eum_kernel_call {
     const size_t *bytes;    /* for each argument, its size */
     const void *params;     /* the launch's own copy of its params, 16-byte aligned; NULL if there were none */
     size_t params_bytes;
-    void *user;   /* as given */
-    void *stream; /* GPU callback: the cudaStream_t to enqueue on. CPU callback: NULL */
+    void *user;     /* as given */
+    void *stream;   /* GPU callback: the cudaStream_t to enqueue on. CPU callback: NULL */
     int32_t device; /* device number, EUM_LOCATION_HOST on the host */
     int32_t reserved;
 } eum_kernel_call;
@@ -564,14 +566,14 @@ typedef int32_t eum_device_kind;
 
 /* Why the context is on the device it is on. */
 typedef int32_t eum_reason;
-#define EUM_REASON_ASKED 1            /* by configuration or EUM_DEVICE */
-#define EUM_REASON_BEST 2             /* the best there is */
-#define EUM_REASON_BUILT_WITHOUT 3    /* host: this library was built without CUDA */
-#define EUM_REASON_NO_DRIVER 4        /* host: no CUDA driver on this machine */
-#define EUM_REASON_DRIVER_TOO_OLD 5   /* host: the driver is older than this library's CUDA runtime */
-#define EUM_REASON_NO_DEVICE 6        /* host: a driver, but no device */
-#define EUM_REASON_DEVICES_HIDDEN 7   /* host: CUDA_VISIBLE_DEVICES hides them all */
-#define EUM_REASON_DRIVER_FAILED 8    /* host: the driver would not start; the sentence has the CUDA code */
+#define EUM_REASON_ASKED 1          /* by configuration or EUM_DEVICE */
+#define EUM_REASON_BEST 2           /* the best there is */
+#define EUM_REASON_BUILT_WITHOUT 3  /* host: this library was built without CUDA */
+#define EUM_REASON_NO_DRIVER 4      /* host: no CUDA driver on this machine */
+#define EUM_REASON_DRIVER_TOO_OLD 5 /* host: the driver is older than this library's CUDA runtime */
+#define EUM_REASON_NO_DEVICE 6      /* host: a driver, but no device */
+#define EUM_REASON_DEVICES_HIDDEN 7 /* host: CUDA_VISIBLE_DEVICES hides them all */
+#define EUM_REASON_DRIVER_FAILED 8  /* host: the driver would not start; the sentence has the CUDA code */
 
 typedef struct eum_info {
     size_t struct_size;
@@ -610,11 +612,19 @@ typedef struct eum_stats {
     uint64_t bytes_discarded;                /* worthless bytes that were not moved */
     uint64_t hints_applied, hints_not_applied;
     uint64_t raw_allocations[EUM_MEMORY_KINDS]; /* calls to the device's allocator */
-    uint64_t raw_frees[EUM_MEMORY_KINDS];       /* equal to the line above once everything has ended */
+    uint64_t raw_frees[EUM_MEMORY_KINDS];       /* with what was given up: equal to the line above once everything has
+                                                   ended and eum_context_trim has emptied the pool */
     uint64_t raw_given_up[EUM_MEMORY_KINDS];    /* left through eum_buffer_into_raw, freed by the caller */
+    uint64_t pool_bytes;                        /* held for new buffers now */
+    uint64_t pool_hits, pool_misses;            /* allocations that were served from there, and those that were not */
 } eum_stats;
 EUM_API void eum_stats_init(eum_stats *stats);
 EUM_API eum_status eum_context_stats(const eum_context *context, eum_stats *out);
+
+/* Gives the memory that ended buffers have left for new ones back to the device and the system, the oldest first, until at most
+ * `keep` bytes are left. The library does so by itself before it says that memory or the budget does not suffice.
+ * Errors: EUM_ERROR_IN_CALLBACK (on CUDA, inside a callback). */
+EUM_API eum_status eum_context_trim(eum_context *context, uint64_t keep);
 
 /* What the last use of a buffer did with it. */
 typedef int32_t eum_movement;

@@ -28,9 +28,9 @@ const char *eum_cpu_isa_name(eum_cpu_isa isa);
 
 /* What is the same for all rows: computed once, shared by the threads. */
 typedef struct eum_cosine_query {
-    double norm;     /* of the query, 0 for a zero vector */
-    float scale;     /* power of two that brings the largest magnitude near 1; 1 where no scaling is needed */
-    int nonfinite;   /* the query has a NaN or an infinity */
+    double norm;   /* of the query, 0 for a zero vector */
+    float scale;   /* power of two that brings the largest magnitude near 1; 1 where no scaling is needed */
+    int nonfinite; /* the query has a NaN or an infinity */
 } eum_cosine_query;
 eum_cosine_query eum_cosine_cpu_prepare(const eum_cosine_args *args);
 /* Rows [first, last) on the calling thread. */

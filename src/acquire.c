@@ -44,7 +44,8 @@ static bool remove_external(const eum_range *range, eum_access access)
     eum_buf *buf = range->buf;
     for (size_t i = buf->lease_count; i-- > 0;) {
         const eum_lease *lease = &buf->leases[i];
-        if (!lease->external || lease->access != access || lease->begin != range->offset || lease->end != range->offset + range->bytes)
+        if (!lease->external || lease->access != access || lease->begin != range->offset ||
+            lease->end != range->offset + range->bytes)
             continue;
         eum_buf_remove_lease(buf, i);
         buf->acquired--;
@@ -53,7 +54,8 @@ static bool remove_external(const eum_range *range, eum_access access)
     return false;
 }
 
-eum_status eum_engine_acquire(eum_strm *stream, const eum_range *ranges, const eum_access *accesses, size_t count, void **out_addresses)
+eum_status eum_engine_acquire(eum_strm *stream, const eum_range *ranges, const eum_access *accesses, size_t count,
+                              void **out_addresses)
 {
     eum_ctx *ctx = stream->ctx;
     eum_launch_request request = request_of(ranges, accesses, count);
@@ -107,7 +109,8 @@ static eum_status take_all(const eum_range *ranges, const eum_access *accesses, 
         return EUM_OK;
     size_t added;
     (void)add_leases(ranges, accesses, taken, &added); /* there is room: they have just been taken away */
-    return eum_fail(EUM_ERROR_NOT_MAPPED, "argument %zu (bytes %zu to %zu) was not acquired with this access; release what was acquired", taken,
+    return eum_fail(EUM_ERROR_NOT_MAPPED,
+                    "argument %zu (bytes %zu to %zu) was not acquired with this access; release what was acquired", taken,
                     ranges[taken].offset, ranges[taken].offset + ranges[taken].bytes);
 }
 

@@ -74,7 +74,40 @@ eum_use eum_buf_use(const eum_buf *buf, size_t offset, size_t bytes, eum_access 
                      .concurrent = caps->concurrent_managed};
 }
 
+typedef struct open_writer {
+    eum_ctx *ctx;
+    bool found;
+} open_writer;
+
+static void look_at_writer(void *arg, eum_point point)
+{
+    open_writer *writer = arg;
+    writer->found = writer->found || !eum_point_passed(writer->ctx, point);
+}
+
+/* Whether a CPU callback in flight may still write the bytes: then it defines them, or it does not. */
+static bool is_being_written(const eum_buf *buf, size_t offset, size_t bytes)
+{
+    open_writer writer = {.ctx = buf->ctx};
+    if (buf->ctx->device->caps.kind != EUM_DEVICE_CUDA) /* there failures are known when the launch returns */
+        eum_hazards_writers(&buf->hazards, offset, offset + bytes, look_at_writer, &writer);
+    return writer.found;
+}
+
 eum_status eum_buf_check_access(eum_buf *buf, size_t offset, size_t bytes, eum_access access)
+{
+    eum_status status = eum_buf_check_mapped(buf, offset, bytes, access);
+    uint64_t where;
+    if (status == EUM_OK && bytes > 0 && access != EUM_ACCESS_OVERWRITE &&
+        eum_extents_any_flag(&buf->extents, offset, offset + bytes, EUM_EXTENT_UNDEFINED, &where) &&
+        !is_being_written(buf, offset, bytes))
+        status =
+            eum_fail(EUM_ERROR_UNDEFINED_DATA,
+                     "a job that was to write byte %" PRIu64 " failed, so what is there is undefined; write it again first", where);
+    return status;
+}
+
+eum_status eum_buf_check_mapped(eum_buf *buf, size_t offset, size_t bytes, eum_access access)
 {
     if (access != EUM_ACCESS_READ && buf->read_only)
         return eum_fail(EUM_ERROR_READ_ONLY, "the buffer was wrapped with EUM_WRAP_READ_ONLY; only EUM_ACCESS_READ is possible");
@@ -82,18 +115,18 @@ eum_status eum_buf_check_access(eum_buf *buf, size_t offset, size_t bytes, eum_a
         return EUM_OK;
     for (size_t i = 0; i < buf->lease_count; i++) {
         const eum_lease *lease = &buf->leases[i];
-        if (lease->begin >= offset + bytes || lease->end <= offset || lease->begin == lease->end || (lease->access == EUM_ACCESS_READ && access == EUM_ACCESS_READ))
+        if (lease->begin >= offset + bytes || lease->end <= offset || lease->begin == lease->end ||
+            (lease->access == EUM_ACCESS_READ && access == EUM_ACCESS_READ))
             continue;
         if (lease->external)
-            return eum_fail(EUM_ERROR_MAPPED, "bytes %" PRIu64 " to %" PRIu64 " are acquired for %s; call eum_stream_release before using %zu to %zu",
-                            lease->begin, lease->end, lease->access == EUM_ACCESS_READ ? "reading" : "writing", offset, offset + bytes);
-        return eum_fail(EUM_ERROR_MAPPED, "bytes %" PRIu64 " to %" PRIu64 " are mapped for %s; call eum_buffer_unmap before using %zu to %zu",
+            return eum_fail(EUM_ERROR_MAPPED,
+                            "bytes %" PRIu64 " to %" PRIu64 " are acquired for %s; call eum_stream_release before using %zu to %zu",
+                            lease->begin, lease->end, lease->access == EUM_ACCESS_READ ? "reading" : "writing", offset,
+                            offset + bytes);
+        return eum_fail(EUM_ERROR_MAPPED,
+                        "bytes %" PRIu64 " to %" PRIu64 " are mapped for %s; call eum_buffer_unmap before using %zu to %zu",
                         lease->begin, lease->end, lease->access == EUM_ACCESS_READ ? "reading" : "writing", offset, offset + bytes);
     }
-    uint64_t where;
-    if (access != EUM_ACCESS_OVERWRITE && eum_extents_any_flag(&buf->extents, offset, offset + bytes, EUM_EXTENT_UNDEFINED, &where))
-        return eum_fail(EUM_ERROR_UNDEFINED_DATA,
-                        "a job that was to write byte %" PRIu64 " failed, so what is there is undefined; write it again first", where);
     return EUM_OK;
 }
 
@@ -130,10 +163,15 @@ static void count_live(eum_buf *buf)
         stats->bytes_peak = stats->bytes_live;
 }
 
-static eum_status allocate(eum_buf *buf, eum_memory kind, size_t bytes, eum_block *block)
+static bool counts_in_budget(eum_memory kind)
+{
+    return kind == EUM_MEMORY_MANAGED || kind == EUM_MEMORY_DEVICE;
+}
+
+static eum_status allocate_raw(eum_buf *buf, eum_memory kind, size_t bytes, eum_block *block)
 {
     eum_ctx *ctx = buf->ctx;
-    bool on_device = kind == EUM_MEMORY_MANAGED || kind == EUM_MEMORY_DEVICE;
+    bool on_device = counts_in_budget(kind);
     bool oversubscribe = kind == EUM_MEMORY_MANAGED && (ctx->flags & EUM_CONTEXT_OVERSUBSCRIBE) != 0;
     const char *what = kind == EUM_MEMORY_MANAGED ? "a managed buffer" : "the device copy of a buffer";
     eum_status status = on_device ? eum_budget_take(ctx->budget, bytes, oversubscribe, what) : EUM_OK;
@@ -151,6 +189,90 @@ static eum_status allocate(eum_buf *buf, eum_memory kind, size_t bytes, eum_bloc
     return EUM_OK;
 }
 
+/* *out_where: where the pages of a managed block are, whatever is in them; 0 for others. Windows count faults and movements by address, so while
+ * one is open addresses do not change hands. */
+static bool take_from_pool(eum_buf *buf, eum_memory kind, size_t bytes, eum_block *block, eum_locations *out_where)
+{
+    eum_ctx *ctx = buf->ctx;
+    *out_where = kind == EUM_MEMORY_MANAGED ? EUM_AT_HOST : 0;
+    if (ctx->windows.state == EUM_WINDOW_OPEN || !eum_pool_take(&ctx->pool, kind, bytes, *out_where, block)) {
+        *out_where = 0;
+        if (ctx->windows.state == EUM_WINDOW_OPEN || !eum_pool_take(&ctx->pool, kind, bytes, 0, block))
+            return false;
+    }
+    if (counts_in_budget(kind))
+        buf->budgeted += block->bytes;
+    return true;
+}
+
+/* From the pool, or from the device, for which the pool makes room. */
+static eum_status allocate(eum_buf *buf, eum_memory kind, size_t bytes, eum_block *block, eum_locations *out_where)
+{
+    eum_ctx *ctx = buf->ctx;
+    if (take_from_pool(buf, kind, bytes, block, out_where)) {
+        ctx->stats.pool_hits++;
+        return EUM_OK;
+    }
+    ctx->stats.pool_misses++;
+    eum_error before;
+    eum_error_save(&before);
+    eum_status status = allocate_raw(buf, kind, bytes, block);
+    bool no_room = status == EUM_ERROR_OVER_BUDGET || status == EUM_ERROR_OUT_OF_DEVICE_MEMORY || status == EUM_ERROR_OUT_OF_MEMORY;
+    if (!no_room || !eum_ctx_trim_pool(ctx, 0))
+        return status;
+    eum_error_restore(&before);
+    return allocate_raw(buf, kind, bytes, block);
+}
+
+/* Can the next buffer use this managed block as it is? Only if all of its pages are on the host (the CPU is the first to use most buffers), or
+ * none was ever touched, and they carry no advice; that of in-place use is taken back. *out_where: EUM_AT_HOST or 0. */
+static bool settle(eum_buf *buf, const eum_block *block, eum_locations *out_where)
+{
+    const eum_device_caps *caps = &buf->ctx->device->caps;
+    const struct eum_device_ops *ops = buf->ctx->device->ops;
+    eum_locations all = buf->extents.items[0].valid, mapped = 0;
+    bool prefers = buf->advised_role == EUM_ROLE_TARGETS, advised = prefers;
+    for (size_t i = 0; i < buf->extents.count; i++) {
+        const eum_extent *e = &buf->extents.items[i];
+        if ((e->flags & (EUM_EXTENT_READ_MOSTLY | EUM_EXTENT_ASTRAY)) != 0 || e->valid != all)
+            return false;
+        mapped |= e->accessed_by;
+    }
+    if (!caps->concurrent_managed || (all & ~EUM_AT_HOST) != 0)
+        return false;
+    eum_status status = EUM_OK;
+    eum_error saved;
+    eum_error_save(&saved);
+    advised |= mapped != 0;
+    if (mapped != 0)
+        status = ops->advise(buf->ctx->device, block, 0, block->bytes, EUM_ADVICE_UNSET_ACCESSED_BY, caps->index);
+    if (status == EUM_OK && advised)
+        status = ops->advise(buf->ctx->device, block, 0, block->bytes, EUM_ADVICE_UNSET_PREFERRED_LOCATION, caps->index);
+    eum_error_restore(&saved);
+    *out_where = all;
+    return status == EUM_OK;
+}
+
+static bool pool(eum_buf *buf, const eum_block *block)
+{
+    eum_ctx *ctx = buf->ctx;
+    eum_locations where = 0;
+    if (block->bytes > ctx->pool.cap)
+        return false;
+    if (block->kind == EUM_MEMORY_MANAGED) {
+        if (!settle(buf, block, &where))
+            return false;
+    }
+#ifndef NDEBUG
+    if (block->kind == EUM_MEMORY_HOST || block->kind == EUM_MEMORY_PINNED)
+        memset(block->host, 0xdb, block->bytes); /* who uses it after its end sees it */
+#endif
+    if (!eum_pool_put(&ctx->pool, block, where))
+        return false;
+    (void)eum_ctx_trim_pool(ctx, ctx->pool.cap);
+    return true;
+}
+
 static void release_block(eum_buf *buf, eum_block *block)
 {
     eum_ctx *ctx = buf->ctx;
@@ -159,8 +281,15 @@ static void release_block(eum_buf *buf, eum_block *block)
     if (block->adopted) {
         ctx->device->ops->unadopt(ctx->device, block);
     } else {
-        ctx->stats.raw_frees[block->kind]++;
-        ctx->device->ops->release(ctx->device, block);
+        bool budgeted = counts_in_budget(block->kind);
+        if (budgeted)
+            buf->budgeted -= block->bytes;
+        if (!pool(buf, block)) {
+            if (budgeted)
+                eum_budget_return(ctx->budget, block->bytes);
+            ctx->stats.raw_frees[block->kind]++;
+            ctx->device->ops->release(ctx->device, block);
+        }
     }
     memset(block, 0, sizeof *block);
 }
@@ -189,7 +318,8 @@ eum_status eum_buf_need_mirror(eum_buf *buf)
 {
     if (buf->mirror.bytes != 0)
         return EUM_OK;
-    eum_status status = allocate(buf, EUM_MEMORY_DEVICE, buf->bytes, &buf->mirror);
+    eum_locations where;
+    eum_status status = allocate(buf, EUM_MEMORY_DEVICE, buf->bytes, &buf->mirror, &where);
     if (status == EUM_OK)
         link_mirror(buf);
     return status;
@@ -201,8 +331,6 @@ void eum_buf_drop_mirror(eum_buf *buf)
         return;
     unlink_mirror(buf);
     release_block(buf, &buf->mirror);
-    eum_budget_return(buf->ctx->budget, buf->bytes);
-    buf->budgeted -= buf->bytes;
     for (size_t i = 0; i < buf->extents.count; i++)
         buf->extents.items[i].valid &= EUM_AT_HOST;
 }
@@ -240,7 +368,8 @@ static eum_status choose_backing(eum_ctx *ctx, eum_backing asked, eum_buf *buf)
     if (asked == EUM_BACKING_AUTO)
         return EUM_OK;
     const eum_device_caps *caps = &ctx->device->caps;
-    eum_backing_answer answer = eum_choose_backing((eum_backing_question){caps->kind, caps->managed, caps->concurrent_managed, asked});
+    eum_backing_answer answer =
+        eum_choose_backing((eum_backing_question){caps->kind, caps->managed, caps->concurrent_managed, asked});
     if (answer.backing == EUM_BACKING_AUTO)
         return eum_fail(EUM_ERROR_NOT_SUPPORTED, "backing %" PRId32 " does not exist on device \"%s\"; use EUM_BACKING_AUTO", asked,
                         caps->name);
@@ -260,11 +389,13 @@ static eum_status create_locked(eum_buf *buf)
     size_t bytes = buf->bytes;
     if (buf->backing == EUM_BACKING_MANAGED)
         bytes = round_up(bytes, bytes >= caps->block ? caps->block : caps->page);
-    eum_status status = allocate(buf, kind_of(buf->backing), bytes, &buf->memory);
+    bool managed = buf->backing == EUM_BACKING_MANAGED;
+    eum_locations where;
+    eum_status status = allocate(buf, kind_of(buf->backing), bytes, &buf->memory, &where);
     if (status != EUM_OK)
         return status;
-    bool managed = buf->backing == EUM_BACKING_MANAGED;
-    eum_extents_init(&buf->extents, managed ? bytes : buf->bytes, managed || buf->backing == EUM_BACKING_MIRRORED ? 0 : EUM_AT_HOST, 0);
+    eum_locations valid = managed ? where : buf->backing == EUM_BACKING_MIRRORED ? 0 : EUM_AT_HOST;
+    eum_extents_init(&buf->extents, managed ? buf->memory.bytes : buf->bytes, valid, 0);
     return EUM_OK;
 }
 
@@ -283,8 +414,8 @@ static eum_status zero(eum_buf *buf)
 eum_status eum_buf_create(eum_ctx *ctx, size_t bytes, const eum_buffer_config *config, eum_buf **out)
 {
     if (bytes > SIZE_MAX / 2)
-        return eum_fail(EUM_ERROR_SIZE_OVERFLOW, "a buffer of %zu bytes is larger than any address space; check how the size was computed",
-                        bytes);
+        return eum_fail(EUM_ERROR_SIZE_OVERFLOW,
+                        "a buffer of %zu bytes is larger than any address space; check how the size was computed", bytes);
     bool zeroed = (config->flags & EUM_BUFFER_ZEROED) != 0 && bytes > 0;
     bool waits = zeroed && ctx->device->caps.kind != EUM_DEVICE_HOST; /* its pages are brought to the CPU first */
     eum_status status = waits ? eum_check_may_wait("eum_buffer_create with EUM_BUFFER_ZEROED") : EUM_OK;
@@ -351,8 +482,9 @@ static eum_status wrapped_backing(const eum_ctx *ctx, eum_buf *buf, eum_memory m
         break;
     }
     if (host_only)
-        return eum_fail(EUM_ERROR_NOT_SUPPORTED, "%s memory was wrapped in a context without a device; wrap host memory, or make the "
-                                                 "context on the device",
+        return eum_fail(EUM_ERROR_NOT_SUPPORTED,
+                        "%s memory was wrapped in a context without a device; wrap host memory, or make the "
+                        "context on the device",
                         memory == EUM_MEMORY_MANAGED ? "managed" : "device");
     return EUM_OK;
 }
@@ -465,8 +597,8 @@ static void bring_home(eum_buf *buf)
     eum_error_save(&saved);
     eum_status status = eum_buf_bring(buf, 0, buf->bytes, EUM_ACCESS_READ);
     if (status != EUM_OK && status != EUM_ERROR_UNDEFINED_DATA)
-        eum_log_write(&buf->ctx->log, EUM_LOG_ERROR, "a wrapped buffer ended, and what kernels wrote could not be copied back to it: %s",
-                      eum_status_name(status));
+        eum_log_write(&buf->ctx->log, EUM_LOG_ERROR,
+                      "a wrapped buffer ended, and what kernels wrote could not be copied back to it: %s", eum_status_name(status));
     eum_error_restore(&saved);
 }
 
@@ -519,7 +651,8 @@ static void release_nothing(void *user, void *address, size_t bytes)
 static void give_up(eum_buf *buf, eum_raw *raw)
 {
     eum_ctx *ctx = buf->ctx;
-    *raw = (eum_raw){.struct_size = sizeof *raw, .address = buf->memory.host, .device_address = buf->memory.device, .bytes = buf->bytes};
+    *raw = (eum_raw){
+        .struct_size = sizeof *raw, .address = buf->memory.host, .device_address = buf->memory.device, .bytes = buf->bytes};
     raw->memory = buf->memory.bytes != 0 ? buf->memory.kind : EUM_MEMORY_HOST;
     if (buf->wrapped) {
         raw->release = buf->release;
@@ -546,7 +679,8 @@ eum_status eum_buf_into_raw(eum_buf *buf, eum_raw *out)
     uint64_t lease = 0;
     eum_status status = EUM_OK;
     if (buf->backing != EUM_BACKING_DEVICE)
-        status = eum_buf_hold((eum_range){buf, 0, buf->bytes}, buf->read_only ? EUM_ACCESS_READ : EUM_ACCESS_READ_WRITE, &mapped, &lease);
+        status = eum_buf_hold((eum_range){buf, 0, buf->bytes}, buf->read_only ? EUM_ACCESS_READ : EUM_ACCESS_READ_WRITE, &mapped,
+                              &lease);
     if (status != EUM_OK)
         return status;
     status = eum_buf_enter(buf, "eum_buffer_into_raw");

@@ -20,7 +20,7 @@ typedef struct eum_lease {
 
 struct eum_buf {
     eum_ctx *ctx;
-    eum_buf *next_dead; /* in the graveyard */
+    eum_buf *next_dead;     /* in the graveyard */
     eum_buf *newer, *older; /* in the list of buffers with a device copy */
     size_t bytes;
     eum_role role, advised_role;
@@ -28,7 +28,7 @@ struct eum_buf {
     eum_backing_reason backing_reason;
     eum_ownership ownership;
     bool wrapped, read_only, ended, given_up;
-    uint32_t acquired; /* leases of code that works outside eum_launch */
+    uint32_t acquired;   /* leases of code that works outside eum_launch */
     uint32_t references; /* launches in flight, waiters */
     eum_release_fn release;
     void *release_user;
@@ -54,7 +54,9 @@ eum_status eum_buf_enter(eum_buf *buf, const char *function);
 /* Lock held. */
 uint64_t eum_buf_extent_bytes(const eum_buf *buf);
 eum_use eum_buf_use(const eum_buf *buf, size_t offset, size_t bytes, eum_access access, eum_location where);
-/* EUM_ERROR_MAPPED if a live map conflicts with the access, EUM_ERROR_READ_ONLY, EUM_ERROR_UNDEFINED_DATA. */
+/* EUM_ERROR_MAPPED if a live map conflicts with the access, EUM_ERROR_READ_ONLY. */
+eum_status eum_buf_check_mapped(eum_buf *buf, size_t offset, size_t bytes, eum_access access);
+/* Also EUM_ERROR_UNDEFINED_DATA. Not while CPU callbacks in flight may write the bytes: look again when they are done. */
 eum_status eum_buf_check_access(eum_buf *buf, size_t offset, size_t bytes, eum_access access);
 /* The address on the side of `where` (which has a block by now). */
 void *eum_buf_address(const eum_buf *buf, size_t offset, eum_location where);

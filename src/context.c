@@ -30,8 +30,8 @@ eum_status eum_ctx_check_device(const eum_ctx *ctx, const char *function)
 {
     if (eum_callback_depth == 0 || ctx->device->caps.kind != EUM_DEVICE_CUDA)
         return EUM_OK;
-    return eum_fail(EUM_ERROR_IN_CALLBACK, "%s was called from inside a callback, where CUDA must not be called; call it from another thread",
-                    function);
+    return eum_fail(EUM_ERROR_IN_CALLBACK,
+                    "%s was called from inside a callback, where CUDA must not be called; call it from another thread", function);
 }
 
 void eum_ctx_reap(eum_ctx *ctx)
@@ -51,6 +51,40 @@ void eum_ctx_reap(eum_ctx *ctx)
             break;
         }
     }
+}
+
+/* -------------------------------------------------------------------------------------------------------- pool ----- */
+
+static void free_pooled(eum_ctx *ctx, eum_block *block)
+{
+    if (block->kind == EUM_MEMORY_MANAGED || block->kind == EUM_MEMORY_DEVICE)
+        eum_budget_return(ctx->budget, block->bytes);
+    ctx->stats.raw_frees[block->kind]++;
+    ctx->device->ops->release(ctx->device, block);
+}
+
+bool eum_ctx_trim_pool(eum_ctx *ctx, uint64_t keep)
+{
+    eum_block block;
+    bool any = false;
+    while (eum_pool_evict(&ctx->pool, keep, &block)) {
+        free_pooled(ctx, &block);
+        any = true;
+    }
+    return any;
+}
+
+eum_status eum_ctx_trim(eum_ctx *ctx, uint64_t keep)
+{
+    eum_status status = eum_ctx_check_device(ctx, "eum_context_trim");
+    if (status == EUM_OK)
+        status = eum_ctx_lock(ctx, "eum_context_trim");
+    if (status != EUM_OK)
+        return status;
+    eum_ctx_reap(ctx);
+    (void)eum_ctx_trim_pool(ctx, keep);
+    eum_ctx_unlock(ctx);
+    return EUM_OK;
 }
 
 /* -------------------------------------------------------------------------------------------------------- life ----- */
@@ -80,6 +114,7 @@ static void end(eum_ctx *ctx)
         pthread_mutex_lock(&ctx->lock); /* the last finish callbacks are behind us */
         eum_ctx_reap(ctx);
         eum_streams_reap(ctx);
+        (void)eum_ctx_trim_pool(ctx, 0);
         pthread_mutex_unlock(&ctx->lock);
         for (int kind = 1; kind < EUM_MEMORY_KINDS; kind++)
             if (ctx->stats.raw_allocations[kind] != ctx->stats.raw_frees[kind] + ctx->stats.raw_given_up[kind])
@@ -145,7 +180,8 @@ static eum_status backing_of_name(const char *name, eum_backing *out)
             return EUM_OK;
         }
     }
-    return eum_fail(EUM_ERROR_INVALID_ARGUMENT, "EUM_BACKING is \"%s\"; use auto, managed, mirrored, mapped or host, or unset it", name);
+    return eum_fail(EUM_ERROR_INVALID_ARGUMENT, "EUM_BACKING is \"%s\"; use auto, managed, mirrored, mapped or host, or unset it",
+                    name);
 }
 
 static eum_status choose_backing(eum_ctx *ctx, eum_backing configured)
@@ -161,10 +197,11 @@ static eum_status choose_backing(eum_ctx *ctx, eum_backing configured)
     eum_backing_answer answer =
         eum_choose_backing((eum_backing_question){caps->kind, caps->managed, caps->concurrent_managed, ctx->forced_backing});
     if (answer.backing == EUM_BACKING_AUTO)
-        return eum_fail(EUM_ERROR_NOT_SUPPORTED,
-                        "backing %d was asked for (configuration or EUM_BACKING), and device \"%s\" does not have it; leave the choice to "
-                        "the library",
-                        (int)ctx->forced_backing, caps->name);
+        return eum_fail(
+            EUM_ERROR_NOT_SUPPORTED,
+            "backing %d was asked for (configuration or EUM_BACKING), and device \"%s\" does not have it; leave the choice to "
+            "the library",
+            (int)ctx->forced_backing, caps->name);
     ctx->backing = answer.backing;
     ctx->backing_reason = answer.reason;
     return EUM_OK;
@@ -178,6 +215,7 @@ eum_status eum_ctx_create(const eum_context_config *config, eum_ctx **out)
     init_lock(&ctx->lock);
     ctx->references = 1;
     ctx->flags = config->flags;
+    ctx->pool.cap = config->pool_bytes == 0 ? EUM_POOL_DEFAULT_BYTES : config->pool_bytes == EUM_POOL_OFF ? 0 : config->pool_bytes;
     ctx->log = eum_log_from(config->log_fn, config->log_user, config->log_level);
     ctx->isa = eum_cpu_isa_best();
     ctx->stats.struct_size = sizeof ctx->stats;
@@ -252,6 +290,7 @@ eum_status eum_ctx_stats(eum_ctx *ctx, eum_stats *out)
         return status;
     eum_ctx_reap(ctx);
     *out = ctx->stats;
+    out->pool_bytes = ctx->pool.bytes;
     eum_ctx_unlock(ctx);
     return EUM_OK;
 }

@@ -15,6 +15,7 @@
 #include "faults.h"
 #include "hazard.h"
 #include "kernels/kernels.h"
+#include "pool.h"
 
 /* How many failed jobs are remembered until somebody asks. */
 #define EUM_FAILURES_KEPT 1024u
@@ -40,6 +41,7 @@ struct eum_ctx {
     eum_backing_reason backing_reason;
     eum_backing backing;
     eum_budget *budget;
+    eum_pool pool;
     uint32_t flags;
     eum_cpu_isa isa;
 
@@ -48,9 +50,9 @@ struct eum_ctx {
     uint64_t next_serial;
     eum_strm *default_stream, *transfer;
 
-    eum_buf *mirrored;            /* buffers that have a device copy, newest use first */
-    eum_buf *graveyard;           /* ended buffers whose jobs have not passed */
-    eum_failure *failures;        /* a ring */
+    eum_buf *mirrored;     /* buffers that have a device copy, newest use first */
+    eum_buf *graveyard;    /* ended buffers whose jobs have not passed */
+    eum_failure *failures; /* a ring */
     size_t failure_count, failure_next;
     eum_stats stats;
     eum_windows windows;
@@ -65,6 +67,9 @@ eum_status eum_ctx_check_device(const eum_ctx *ctx, const char *function);
 /* References; the last one ends the context: waits for its work, frees everything. drop: the lock is not held. */
 void eum_ctx_hold(eum_ctx *ctx); /* lock held */
 void eum_ctx_drop(eum_ctx *ctx);
+
+/* Gives pooled memory back to the device until at most `keep` bytes are left. Lock held, not inside a callback on CUDA. true: some was. */
+bool eum_ctx_trim_pool(eum_ctx *ctx, uint64_t keep);
 
 /* Frees the ended buffers and streams whose work has passed. Lock held; cheap when there are none. */
 void eum_ctx_reap(eum_ctx *ctx);

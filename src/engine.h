@@ -29,6 +29,7 @@ typedef struct eum_range {
 eum_status eum_ctx_create(const eum_context_config *config, eum_ctx **out);
 void eum_ctx_end(eum_ctx *ctx);
 eum_status eum_ctx_info(eum_ctx *ctx, eum_info *out);
+eum_status eum_ctx_trim(eum_ctx *ctx, uint64_t keep);
 eum_status eum_ctx_stats(eum_ctx *ctx, eum_stats *out);
 eum_strm *eum_ctx_default_stream(eum_ctx *ctx);
 /* Waits (unless timeout is 0). stream and sequence as in eum_job; 0, 0 is done. */
@@ -87,7 +88,8 @@ typedef struct eum_launch_request {
 eum_status eum_engine_launch(eum_strm *stream, const eum_launch_request *request, eum_job *out);
 
 /* Acquire and release by code that works outside; counts and arrays as in a launch. */
-eum_status eum_engine_acquire(eum_strm *stream, const eum_range *ranges, const eum_access *accesses, size_t count, void **out_addresses);
+eum_status eum_engine_acquire(eum_strm *stream, const eum_range *ranges, const eum_access *accesses, size_t count,
+                              void **out_addresses);
 eum_status eum_engine_release(eum_strm *stream, const eum_range *ranges, const eum_access *accesses, size_t count, eum_job *out);
 
 /* Cosine over checked operands: rows, dim and row_stride as in eum_cosine_config, row_stride not 0, shapes fit. */

@@ -55,7 +55,10 @@ typedef struct eum_extent_change {
     uint64_t version; /* 0: leave it */
 } eum_extent_change;
 #define EUM_KEEP_ALL (~(eum_locations)0)
-#define EUM_EXTENT_CHANGE_NONE {EUM_KEEP_ALL, 0, EUM_KEEP_ALL, 0, 0, 0, 0}
+#define EUM_EXTENT_CHANGE_NONE                                                                                                     \
+    {                                                                                                                              \
+        EUM_KEEP_ALL, 0, EUM_KEEP_ALL, 0, 0, 0, 0                                                                                  \
+    }
 
 /* Applies the change to exactly [begin, end), splitting and merging as needed; end <= bytes; an empty range changes nothing. Room was
  * reserved. */

@@ -52,7 +52,7 @@ static bool supersedes(const eum_hazard *newer, const eum_hazard *old)
     if (newer->begin > old->begin || newer->end < old->end)
         return false;
     if (newer->kind == EUM_HAZARD_WRITE || newer->kind == EUM_HAZARD_MOVE)
-        return true; /* it waited for old itself */
+        return true;                  /* it waited for old itself */
     if (old->kind != EUM_HAZARD_READ) /* a writer stays visible as one: see eum_hazards_writers */
         return newer->kind == EUM_HAZARD_COPY && old->kind == EUM_HAZARD_COPY;
     return old->point.stream == newer->point.stream;

@@ -39,7 +39,8 @@ bool eum_hazards_reserve(eum_hazards *set, size_t more);
 void eum_hazards_conflicts(const eum_hazards *set, uint64_t begin, uint64_t end, eum_hazard_kind kind, uint64_t stream,
                            void (*visit)(void *arg, eum_point point), void *arg);
 /* Calls visit for each point in flight up to which [begin, end) may be written (a move may stand for writers that it waited for). */
-void eum_hazards_writers(const eum_hazards *set, uint64_t begin, uint64_t end, void (*visit)(void *arg, eum_point point), void *arg);
+void eum_hazards_writers(const eum_hazards *set, uint64_t begin, uint64_t end, void (*visit)(void *arg, eum_point point),
+                         void *arg);
 /* Adds a use that was ordered after all its conflicts; drops what it makes superfluous. Empty ranges are not added. */
 void eum_hazards_add(eum_hazards *set, uint64_t begin, uint64_t end, eum_hazard_kind kind, eum_point point);
 /* Drops what has passed. */

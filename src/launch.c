@@ -22,7 +22,8 @@ static int32_t run_cpu(const eum_kernel_call *call);
 static eum_launch_record *record_create(eum_strm *stream, const eum_launch_request *request)
 {
     size_t n = request->count;
-    size_t head = align16(sizeof(eum_launch_record)), ranges = align16(n * sizeof(eum_range)), accesses = align16(n * sizeof(eum_access));
+    size_t head = align16(sizeof(eum_launch_record)), ranges = align16(n * sizeof(eum_range)),
+           accesses = align16(n * sizeof(eum_access));
     size_t addresses = align16(n * sizeof(void *)), bytes = align16(n * sizeof(size_t));
     size_t total = head + ranges + accesses + addresses + bytes + align16(request->params_bytes);
     eum_launch_record *record = aligned_alloc(16, align16(total));
@@ -155,8 +156,8 @@ static eum_status check_kernel(const eum_strm *stream, const eum_launch_request 
 {
     bool cuda = stream->ctx->device->caps.kind == EUM_DEVICE_CUDA;
     if ((cuda ? request->gpu : request->cpu) == NULL)
-        return eum_fail(EUM_ERROR_NO_KERNEL, "the launch has no %s callback, and it runs on device \"%s\"; give it one", cuda ? "GPU" : "CPU",
-                        stream->ctx->device->caps.name);
+        return eum_fail(EUM_ERROR_NO_KERNEL, "the launch has no %s callback, and it runs on device \"%s\"; give it one",
+                        cuda ? "GPU" : "CPU", stream->ctx->device->caps.name);
     return EUM_OK;
 }
 
@@ -170,10 +171,11 @@ eum_status eum_launch_check(const eum_strm *stream, const eum_launch_request *re
         for (size_t k = i + 1; k < request->count; k++) {
             const eum_range *b = &request->ranges[k];
             bool both_read = request->accesses[i] == EUM_ACCESS_READ && request->accesses[k] == EUM_ACCESS_READ;
-            if (a->buf != b->buf || both_read || a->offset >= b->offset + b->bytes || b->offset >= a->offset + a->bytes || a->bytes == 0 ||
-                b->bytes == 0)
+            if (a->buf != b->buf || both_read || a->offset >= b->offset + b->bytes || b->offset >= a->offset + a->bytes ||
+                a->bytes == 0 || b->bytes == 0)
                 continue;
-            return eum_fail(EUM_ERROR_OVERLAP, "arguments %zu and %zu overlap and one of them is written; use views that do not", i, k);
+            return eum_fail(EUM_ERROR_OVERLAP, "arguments %zu and %zu overlap and one of them is written; use views that do not", i,
+                            k);
         }
     }
     return EUM_OK;
@@ -185,15 +187,17 @@ static eum_status check_state(const eum_strm *stream, const eum_launch_request *
     for (size_t i = 0; i < request->count; i++) {
         eum_buf *buf = request->ranges[i].buf;
         if (buf->given_up)
-            return eum_fail(EUM_ERROR_INVALID_HANDLE, "argument %zu is a buffer whose memory was given up by eum_buffer_into_raw", i);
+            return eum_fail(EUM_ERROR_INVALID_HANDLE, "argument %zu is a buffer whose memory was given up by eum_buffer_into_raw",
+                            i);
         eum_status status = eum_buf_check_access(buf, request->ranges[i].offset, request->ranges[i].bytes, request->accesses[i]);
         if (status != EUM_OK)
             return status;
     }
     uint32_t maps = ctx->device->caps.concurrent_managed ? 0 : eum_budget_maps(ctx->budget);
     if (maps > 0)
-        return eum_fail(EUM_ERROR_MAPPED, "device \"%s\" has no concurrent managed access, and %u maps of managed memory are alive; unmap them "
-                                          "before launching",
+        return eum_fail(EUM_ERROR_MAPPED,
+                        "device \"%s\" has no concurrent managed access, and %u maps of managed memory are alive; unmap them "
+                        "before launching",
                         ctx->device->caps.name, maps);
     return EUM_OK;
 }
@@ -211,8 +215,8 @@ eum_status eum_launch_settle(eum_strm *stream, const eum_launch_request *request
     for (;;) {
         eum_point point;
         for (size_t i = 0; i < request->count; i++)
-            eum_move_init(&moves[i], request->ranges[i].buf, request->ranges[i].offset, request->ranges[i].bytes, request->accesses[i],
-                          location_of(ctx));
+            eum_move_init(&moves[i], request->ranges[i].buf, request->ranges[i].offset, request->ranges[i].bytes,
+                          request->accesses[i], location_of(ctx));
         if (request->streams)
             eum_moves_weigh(moves, request->count);
         eum_moves_share_pages(moves, request->count);
@@ -258,7 +262,8 @@ static eum_status submit(eum_launch_record *record, const eum_launch_request *re
 {
     eum_strm *stream = record->stream;
     eum_ctx *ctx = stream->ctx;
-    eum_launch_record written = {.count = request->count, .ranges = (eum_range *)(uintptr_t)request->ranges,
+    eum_launch_record written = {.count = request->count,
+                                 .ranges = (eum_range *)(uintptr_t)request->ranges,
                                  .accesses = (eum_access *)(uintptr_t)request->accesses};
     hold(record, moves);
     /* Nothing may take the sequence before it is known: finish takes the lock, which we hold. On CUDA it runs inside submit. */
@@ -288,6 +293,8 @@ static eum_status submit(eum_launch_record *record, const eum_launch_request *re
         point = (eum_point){0, 0}; /* a job that is done, which it will be on return */
     if (ctx->device->caps.kind != EUM_DEVICE_CUDA)
         record->sequence = point.sequence;
+    for (size_t i = 0; i < request->count; i++)
+        moves[i].defines_later = ctx->device->caps.kind != EUM_DEVICE_CUDA; /* `finish` says whether it did */
     eum_moves_commit(moves, request->count, point, true);
     for (size_t i = 0; i < request->count; i++)
         request->ranges[i].buf->launches++;

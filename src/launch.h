@@ -11,7 +11,7 @@ typedef struct eum_launch_record {
     eum_kernel_fn user_cpu; /* the CPU callback and its user pointer: the task calls ours, which calls it */
     void *user;
     eum_strm *stream;
-    uint64_t sequence;     /* of its point, set under the lock before finish can have it */
+    uint64_t sequence;      /* of its point, set under the lock before finish can have it */
     bool dependency_failed; /* it did not run, because what it was to read is undefined */
     size_t count;
     eum_range *ranges;

@@ -97,7 +97,8 @@ eum_status eum_buf_bring(eum_buf *buf, size_t offset, size_t bytes, eum_access a
     eum_point point;
     eum_status status = EUM_OK;
     eum_move_init(&move, buf, offset, bytes, access, EUM_LOCATION_HOST);
-    while (status == EUM_OK && (eum_moves_must_wait(&move, 1, ctx->transfer, &point) || eum_move_must_wait_for_writers(&move, &point))) {
+    while (status == EUM_OK &&
+           (eum_moves_must_wait(&move, 1, ctx->transfer, &point) || eum_move_must_wait_for_writers(&move, &point))) {
         eum_ctx_unlock(ctx);
         status = eum_point_wait(ctx, point, -1);
         pthread_mutex_lock(&ctx->lock);
@@ -119,7 +120,8 @@ eum_status eum_buf_bring(eum_buf *buf, size_t offset, size_t bytes, eum_access a
     }
     if (status == EUM_OK && access != EUM_ACCESS_OVERWRITE &&
         eum_extents_any_flag(&buf->extents, offset, offset + bytes, EUM_EXTENT_UNDEFINED, NULL))
-        status = eum_fail(EUM_ERROR_UNDEFINED_DATA, "a job that was to write this range failed while the map waited for it; write it again");
+        status = eum_fail(EUM_ERROR_UNDEFINED_DATA,
+                          "a job that was to write this range failed while the map waited for it; write it again");
     if (status == EUM_OK && access != EUM_ACCESS_READ) { /* the CPU has the bytes now: its writes are the newest */
         eum_extent_change change = eum_use_change(&move.use, ++buf->version);
         if (eum_extents_reserve(&buf->extents, 1))
@@ -147,8 +149,9 @@ static eum_status map(eum_range range, eum_access access, bool hand, void **out,
         return status;
     void *address = NULL;
     if (buf->backing == EUM_BACKING_DEVICE)
-        status = eum_fail(EUM_ERROR_NO_HOST_ACCESS, "the buffer wraps device memory, which the CPU cannot reach; use eum_buffer_read and "
-                                                    "eum_buffer_write");
+        status = eum_fail(EUM_ERROR_NO_HOST_ACCESS,
+                          "the buffer wraps device memory, which the CPU cannot reach; use eum_buffer_read and "
+                          "eum_buffer_write");
     if (status == EUM_OK)
         status = eum_buf_check_access(buf, range.offset, range.bytes, access);
     if (status == EUM_OK)
@@ -207,5 +210,6 @@ eum_status eum_buf_unmap(eum_buf *buf, void *mapped)
     eum_ctx_unlock(buf->ctx);
     if (found)
         return EUM_OK;
-    return eum_fail(EUM_ERROR_NOT_MAPPED, "no live map of this buffer has the address %p; pass what eum_buffer_map returned", mapped);
+    return eum_fail(EUM_ERROR_NOT_MAPPED, "no live map of this buffer has the address %p; pass what eum_buffer_map returned",
+                    mapped);
 }

@@ -24,7 +24,7 @@ void eum_move_init(eum_move *move, eum_buf *buf, size_t offset, size_t bytes, eu
     move->use = eum_buf_use(buf, offset, bytes, access, where);
     if (buf->backing == EUM_BACKING_MANAGED && where != EUM_LOCATION_HOST)
         move->use.host_holds_page = host_holds_page(buf, &move->use);
-    move->over_link = move->started = move->weighed = false;
+    move->over_link = move->started = move->weighed = move->defines_later = false;
     eum_plan_init(&move->plan);
 }
 
@@ -246,8 +246,7 @@ static void visit_conflicts(const eum_move *move, uint64_t stream, void (*visit)
 static eum_status advise(eum_buf *buf, const eum_step *step, eum_advice advice, eum_location where)
 {
     eum_ctx *ctx = buf->ctx;
-    eum_status status =
-        ctx->device->ops->advise(ctx->device, &buf->memory, step->begin, step->end - step->begin, advice, where);
+    eum_status status = ctx->device->ops->advise(ctx->device, &buf->memory, step->begin, step->end - step->begin, advice, where);
     if (status == EUM_OK)
         ctx->stats.hints_applied++;
     else
@@ -327,8 +326,8 @@ static void account(eum_buf *buf, const eum_step *step)
  * kernel takes faults, which is said. Everything else stops the operation. */
 static eum_status forgive(eum_buf *buf, const eum_step *step, eum_status status)
 {
-    bool hint = step->kind == EUM_STEP_SET_READ_MOSTLY || step->kind == EUM_STEP_IN_PLACE || step->kind == EUM_STEP_UNSET_READ_MOSTLY ||
-                step->kind == EUM_STEP_DISCARD || step->after_discard;
+    bool hint = step->kind == EUM_STEP_SET_READ_MOSTLY || step->kind == EUM_STEP_IN_PLACE ||
+                step->kind == EUM_STEP_UNSET_READ_MOSTLY || step->kind == EUM_STEP_DISCARD || step->after_discard;
     if (!hint || status == EUM_ERROR_DEVICE_LOST)
         return status;
     eum_log_write(&buf->ctx->log, EUM_LOG_WARN, "a hint was not applied (%s): the next launch may take page faults",
@@ -358,7 +357,8 @@ static eum_status run_step(eum_buf *buf, eum_step *step, eum_strm *stream)
 /* TARGETS live on the device: said to the driver once for the whole buffer, and taken back when the role changes. */
 static void advise_role(eum_buf *buf, const eum_use *use)
 {
-    if (buf->backing != EUM_BACKING_MANAGED || !use->concurrent || use->where == EUM_LOCATION_HOST || buf->advised_role == buf->role)
+    if (buf->backing != EUM_BACKING_MANAGED || !use->concurrent || use->where == EUM_LOCATION_HOST ||
+        buf->advised_role == buf->role)
         return;
     eum_error saved;
     eum_error_save(&saved);
@@ -437,7 +437,8 @@ static eum_status run_advice(eum_move *move, eum_strm *stream)
             status = run_step(buf, &move->plan.steps[i], stream);
     for (size_t i = 0; i < move->plan.count; i++) {
         eum_step *step = &move->plan.steps[i];
-        for (size_t k = eum_extents_find(&buf->extents, step->begin); k < buf->extents.count && buf->extents.items[k].begin < step->end; k++)
+        for (size_t k = eum_extents_find(&buf->extents, step->begin);
+             k < buf->extents.count && buf->extents.items[k].begin < step->end; k++)
             step->duplicates &= (buf->extents.items[k].flags & EUM_EXTENT_READ_MOSTLY) != 0;
     }
     return status;
@@ -578,6 +579,8 @@ void eum_moves_commit(eum_move *moves, size_t count, eum_point point, bool submi
         eum_hazards_add(&buf->hazards, use->begin, use->end, use_kind(use), point);
         uint64_t version = use->access == EUM_ACCESS_READ ? 0 : ++buf->version;
         eum_extent_change change = eum_use_change(use, version);
+        if (moves[i].defines_later)
+            change.flags_clear &= ~EUM_EXTENT_UNDEFINED;
         eum_extents_change(&buf->extents, use->begin, use->end, &change);
     }
 }

@@ -46,7 +46,8 @@ const char *eum_backing_sentence(eum_backing backing, eum_backing_reason reason)
     case EUM_BACKING_REASON_CONCURRENT:
         return "Managed memory: the device lets the CPU and kernels use it at once, so pages are prefetched before each launch.";
     case EUM_BACKING_REASON_NO_CONCURRENT:
-        return "Mirrored: the device has managed memory but no concurrent access to it (Windows, WSL, Jetson, or older than Pascal), so "
+        return "Mirrored: the device has managed memory but no concurrent access to it (Windows, WSL, Jetson, or older than "
+               "Pascal), so "
                "changed ranges are copied explicitly.";
     case EUM_BACKING_REASON_NO_MANAGED:
         return "Mirrored: the device has no managed memory, so changed ranges are copied explicitly.";
@@ -59,7 +60,8 @@ const char *eum_backing_sentence(eum_backing backing, eum_backing_reason reason)
         case EUM_BACKING_MAPPED:
             return "Mapped: the wrapped host memory is pinned, so kernels read it in place.";
         case EUM_BACKING_MIRRORED:
-            return "Mirrored: the wrapped host memory is pageable, so kernels get a copy; wrap it with EUM_WRAP_REGISTER to have it read in "
+            return "Mirrored: the wrapped host memory is pageable, so kernels get a copy; wrap it with EUM_WRAP_REGISTER to have "
+                   "it read in "
                    "place.";
         case EUM_BACKING_DEVICE:
             return "Device: the wrapped memory is on the device and has no host side; use eum_buffer_read and eum_buffer_write.";

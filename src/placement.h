@@ -34,8 +34,8 @@ typedef struct eum_step {
     uint64_t begin, end;
     eum_step_kind kind;
     eum_location where;
-    bool to_host;    /* EUM_STEP_COPY */
-    uint64_t moving; /* bytes that travel over the link */
+    bool to_host;       /* EUM_STEP_COPY */
+    uint64_t moving;    /* bytes that travel over the link */
     bool after_discard; /* EUM_STEP_PREFETCH: only populates what was discarded; its failure loses nothing */
     bool duplicates;    /* EUM_STEP_PREFETCH: the bytes stay valid where they were */
 } eum_step;

@@ -96,8 +96,8 @@ static uint64_t chunk_rows(eum_ctx *ctx, const cosine_operands *operands)
     return rows < operands->rows ? rows : operands->rows;
 }
 
-static eum_status cosine_chunk(eum_strm *stream, const cosine_operands *operands, uint64_t first, uint64_t rows, const char *source, eum_buf *stage,
-                               eum_job *out)
+static eum_status cosine_chunk(eum_strm *stream, const cosine_operands *operands, uint64_t first, uint64_t rows, const char *source,
+                               eum_buf *stage, eum_job *out)
 {
     size_t bytes = (size_t)((rows - 1) * operands->row_stride + operands->dim * sizeof(float));
     eum_status status = eum_buf_write((eum_range){stage, 0, bytes}, source + first * operands->row_stride);

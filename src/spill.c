@@ -91,7 +91,8 @@ eum_status eum_moves_make_room(eum_move *moves, size_t count, bool *out_waited)
     *out_waited = false;
     for (size_t i = 0; i < count; i++) {
         eum_buf *buf = moves[i].buf;
-        if (buf->backing != EUM_BACKING_MIRRORED || moves[i].use.where == EUM_LOCATION_HOST || moves[i].use.begin == moves[i].use.end)
+        if (buf->backing != EUM_BACKING_MIRRORED || moves[i].use.where == EUM_LOCATION_HOST ||
+            moves[i].use.begin == moves[i].use.end)
             continue;
         eum_error before;
         eum_error_save(&before);

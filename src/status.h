@@ -19,7 +19,8 @@ eum_status eum_fail(eum_status status, const char *format, ...) EUM_PRINTF(2, 3)
  * NULL. */
 eum_status eum_fail_cuda(int32_t cuda_code, const char *cuda_name, const char *format, ...) EUM_PRINTF(3, 4);
 /* The same with a status of the caller's choice (a kernel callback's code is EUM_ERROR_LAUNCH_FAILED whatever it is). */
-eum_status eum_fail_with_cuda(eum_status status, int32_t cuda_code, const char *cuda_name, const char *format, ...) EUM_PRINTF(4, 5);
+eum_status eum_fail_with_cuda(eum_status status, int32_t cuda_code, const char *cuda_name, const char *format, ...)
+    EUM_PRINTF(4, 5);
 /* "cudaErrorMemoryAllocation" for 2; NULL for a code that the table does not have. Static. */
 const char *eum_cuda_name(int32_t cuda_code);
 

@@ -4,7 +4,8 @@
 
 static uint64_t move_ns(const eum_stay_question *question)
 {
-    return question->by_copies ? eum_cost_copy(question->costs, question->bytes) : eum_cost_prefetch(question->costs, question->bytes);
+    return question->by_copies ? eum_cost_copy(question->costs, question->bytes)
+                               : eum_cost_prefetch(question->costs, question->bytes);
 }
 
 eum_stay_answer eum_stay_choose(const eum_stay *stay, const eum_stay_question *question)

@@ -19,8 +19,8 @@ typedef struct eum_stay {
 
 typedef struct eum_stay_question {
     const eum_costs *costs;
-    uint64_t bytes;  /* of the use that the device lacks */
-    bool by_copies;  /* how they would move: by an explicit copy, or by a prefetch */
+    uint64_t bytes; /* of the use that the device lacks */
+    bool by_copies; /* how they would move: by an explicit copy, or by a prefetch */
 } eum_stay_question;
 
 typedef struct eum_stay_answer {

@@ -121,8 +121,9 @@ static eum_status failed(const eum_failure *failure)
         return eum_fail(failure->status, "the job failed (%s); what it was to write is undefined until it is written again",
                         eum_status_name(failure->status));
     if (failure->code == 0)
-        return eum_fail(EUM_ERROR_JOB_FAILED, "the job did not run, because a job whose results it reads failed; what it was to write is "
-                                              "undefined until it is written again");
+        return eum_fail(EUM_ERROR_JOB_FAILED,
+                        "the job did not run, because a job whose results it reads failed; what it was to write is "
+                        "undefined until it is written again");
     return eum_fail(EUM_ERROR_JOB_FAILED,
                     "the job's kernel callback returned %" PRId32 "; what it was to write is undefined until it is written again",
                     failure->code);
@@ -140,8 +141,8 @@ eum_status eum_ctx_job_wait(eum_ctx *ctx, uint64_t serial, uint64_t sequence, in
     eum_ctx_unlock(ctx);
     if (!known)
         return eum_fail(EUM_ERROR_INVALID_HANDLE,
-                        "stream %" PRIu64 ", sequence %" PRIu64 " is no job of this context; pass a job as a launch returned it", serial,
-                        sequence);
+                        "stream %" PRIu64 ", sequence %" PRIu64 " is no job of this context; pass a job as a launch returned it",
+                        serial, sequence);
     status = eum_point_wait(ctx, (eum_point){serial, sequence}, timeout_ns);
     if (status != EUM_OK)
         return status;
@@ -223,7 +224,8 @@ eum_status eum_strm_create(eum_ctx *ctx, const eum_stream_config *config, eum_st
 eum_status eum_strm_wrap(eum_ctx *ctx, void *cuda_stream, eum_strm **out)
 {
     if (ctx->device->caps.kind != EUM_DEVICE_CUDA)
-        return eum_fail(EUM_ERROR_NOT_SUPPORTED, "a CUDA stream was wrapped in a context whose device is \"%s\"; use eum_stream_create",
+        return eum_fail(EUM_ERROR_NOT_SUPPORTED,
+                        "a CUDA stream was wrapped in a context whose device is \"%s\"; use eum_stream_create",
                         ctx->device->caps.name);
     return open_user_stream(ctx, &cuda_stream, "eum_stream_wrap", out);
 }
@@ -272,8 +274,8 @@ eum_status eum_ctx_job_event(eum_ctx *ctx, uint64_t serial, uint64_t sequence, v
     eum_strm *stream = eum_strm_find(ctx, serial);
     if (serial > ctx->next_serial || (stream != NULL && sequence > stream->sequence))
         status = eum_fail(EUM_ERROR_INVALID_HANDLE,
-                          "stream %" PRIu64 ", sequence %" PRIu64 " is no job of this context; pass a job as a launch returned it", serial,
-                          sequence);
+                          "stream %" PRIu64 ", sequence %" PRIu64 " is no job of this context; pass a job as a launch returned it",
+                          serial, sequence);
     else if (stream == NULL) /* its work is done, like that of any stream at sequence 0 */
         status = ctx->device->ops->export_event(ctx->transfer->device_stream, 0, out);
     else

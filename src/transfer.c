@@ -16,12 +16,26 @@ static bool only_on_device(const eum_buf *buf, size_t offset, size_t bytes)
         return false;
     if (buf->backing != EUM_BACKING_MANAGED && buf->backing != EUM_BACKING_MIRRORED)
         return false;
-    for (size_t i = eum_extents_find(&buf->extents, offset); i < buf->extents.count && buf->extents.items[i].begin < offset + bytes; i++) {
+    for (size_t i = eum_extents_find(&buf->extents, offset); i < buf->extents.count && buf->extents.items[i].begin < offset + bytes;
+         i++) {
         const eum_extent *e = &buf->extents.items[i];
         if (e->valid == 0 || (e->valid & EUM_AT_HOST) != 0)
             return false;
     }
     return true;
+}
+
+/* The bytes have been written, whatever jobs before that have failed to write. */
+static eum_status define(eum_buf *buf, size_t offset, size_t bytes)
+{
+    eum_extent_change change = EUM_EXTENT_CHANGE_NONE;
+    change.flags_clear = EUM_EXTENT_UNDEFINED;
+    if (!eum_extents_any_flag(&buf->extents, offset, offset + bytes, EUM_EXTENT_UNDEFINED, NULL))
+        return EUM_OK;
+    if (!eum_extents_reserve(&buf->extents, 1))
+        return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory to write to a buffer; free some host memory");
+    eum_extents_change(&buf->extents, offset, offset + bytes, &change);
+    return EUM_OK;
 }
 
 /* One explicit copy between the caller's memory and the device side, on the transfer stream, waited for. Lock held on entry and exit. If it had
@@ -63,6 +77,7 @@ static eum_status copy_device(eum_buf *buf, size_t offset, size_t bytes, const v
             status = eum_moves_quiesce(ctx, marked); /* the caller's memory is its own again when we return */
             point = (eum_point){0, 0};
         }
+        move.defines_later = true;
         if (status == EUM_OK)
             eum_moves_commit(&move, 1, point, true);
         if (status == EUM_OK || !submitted)
@@ -88,6 +103,8 @@ static eum_status copy_device(eum_buf *buf, size_t offset, size_t bytes, const v
     status = eum_point_wait(ctx, point, -1);
     pthread_mutex_lock(&ctx->lock);
     buf->references--;
+    if (status == EUM_OK && src != NULL)
+        status = define(buf, offset, bytes);
     return status;
 }
 
@@ -115,7 +132,8 @@ static eum_status transfer(eum_range range, const void *src, void *dst, bool *ou
     } while (status == EUM_OK && again);
     if (status == EUM_OK && dst != NULL && *out_done && range.bytes > 0 &&
         eum_extents_any_flag(&buf->extents, range.offset, range.offset + range.bytes, EUM_EXTENT_UNDEFINED, NULL))
-        status = eum_fail(EUM_ERROR_UNDEFINED_DATA, "a job that was to write this range failed while the read waited for it; write it again");
+        status = eum_fail(EUM_ERROR_UNDEFINED_DATA,
+                          "a job that was to write this range failed while the read waited for it; write it again");
     eum_ctx_unlock(buf->ctx);
     return status;
 }
@@ -159,8 +177,10 @@ static eum_status check_location(const eum_ctx *ctx, eum_location where)
     if (where == EUM_LOCATION_HOST || (ctx->device->caps.kind != EUM_DEVICE_HOST && where == ctx->device->caps.index))
         return EUM_OK;
     if (ctx->device->caps.kind == EUM_DEVICE_HOST)
-        return eum_fail(EUM_ERROR_INVALID_ARGUMENT, "location %" PRId32 ": this context has no device; use EUM_LOCATION_HOST", where);
-    return eum_fail(EUM_ERROR_INVALID_ARGUMENT, "location %" PRId32 " is neither the host (%d) nor the context's device (%" PRId32 ")", where,
+        return eum_fail(EUM_ERROR_INVALID_ARGUMENT, "location %" PRId32 ": this context has no device; use EUM_LOCATION_HOST",
+                        where);
+    return eum_fail(EUM_ERROR_INVALID_ARGUMENT,
+                    "location %" PRId32 " is neither the host (%d) nor the context's device (%" PRId32 ")", where,
                     EUM_LOCATION_HOST, ctx->device->caps.index);
 }
 
@@ -179,7 +199,7 @@ eum_status eum_buf_prefetch(eum_range range, eum_location where, eum_strm *strea
         return status;
     if (stream == NULL)
         stream = ctx->default_stream;
-    status = eum_buf_check_access(buf, range.offset, range.bytes, EUM_ACCESS_READ);
+    status = eum_buf_check_mapped(buf, range.offset, range.bytes, EUM_ACCESS_READ); /* undefined bytes may move */
     bool movable = buf->backing == EUM_BACKING_MIRRORED || buf->backing == EUM_BACKING_MANAGED;
     if (status == EUM_OK && range.bytes > 0 && movable) {
         eum_move move;
@@ -265,7 +285,8 @@ eum_status eum_buf_advise(eum_range range, eum_advice advice, eum_location where
     }
     if (buf->backing != EUM_BACKING_MANAGED || !ctx->device->caps.concurrent_managed) {
         eum_ctx_unlock(ctx);
-        hint(out, EUM_ERROR_NOT_SUPPORTED, "only managed memory on a device with concurrent access takes advice; this buffer does not need it");
+        hint(out, EUM_ERROR_NOT_SUPPORTED,
+             "only managed memory on a device with concurrent access takes advice; this buffer does not need it");
         return EUM_OK;
     }
     /* Advice acts at once, not in stream order, so nothing may be in flight on the buffer. */

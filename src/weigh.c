@@ -21,7 +21,8 @@ static void weigh(eum_move *move)
     for (size_t i = eum_extents_find(&buf->extents, begin); i < buf->extents.count && buf->extents.items[i].begin < end; i++) {
         const eum_extent *e = &buf->extents.items[i];
         bool only_there = e->valid != 0 && (e->valid & EUM_AT_HOST) == 0;
-        if ((e->flags & (EUM_EXTENT_READ_MOSTLY | EUM_EXTENT_ASTRAY)) != 0 || (only_there && (mirrored || use->access != EUM_ACCESS_READ)))
+        if ((e->flags & (EUM_EXTENT_READ_MOSTLY | EUM_EXTENT_ASTRAY)) != 0 ||
+            (only_there && (mirrored || use->access != EUM_ACCESS_READ)))
             return;
     }
     eum_stay_question question = stay_question(buf, end - begin - eum_extents_bytes_at(&buf->extents, begin, end, device));

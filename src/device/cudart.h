@@ -43,7 +43,7 @@ typedef struct cuda_device {
     const cuda_primary *primary;
     atomic_int fatal; /* the CUDA code that ended the device, 0 while it lives */
     pthread_mutex_t mutex;
-    cuda_event *spare_events; /* of no mark, for any stream of the device; under the mutex */
+    cuda_event *spare_events;   /* of no mark, for any stream of the device; under the mutex */
     struct cuda_window *window; /* of the counters; NULL until the first */
 } cuda_device;
 

@@ -383,7 +383,8 @@ eum_status cuda_wait(eum_dstream *base, uint64_t sequence, int64_t timeout_ns)
     if (has_passed(stream, sequence))
         return EUM_OK;
     if (eum_callback_depth > 0) /* CUDA must not be asked from inside a callback: it is not known */
-        return eum_fail(EUM_ERROR_TIMEOUT, "Whether the work is done cannot be asked from inside a callback; ask from another thread.");
+        return eum_fail(EUM_ERROR_TIMEOUT,
+                        "Whether the work is done cannot be asked from inside a callback; ask from another thread.");
     cuda_scope scope;
     eum_status status = cuda_enter(device, &scope);
     if (status != EUM_OK)

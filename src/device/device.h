@@ -41,10 +41,11 @@ typedef struct eum_device_caps {
     bool concurrent_managed; /* CPU and kernels may touch managed memory at once; prefetch and advise work */
     bool pageable;           /* kernels reach plain host memory at its host address */
     bool discard;            /* the discard operation exists, and keeps its place among what a stream was given */
-    bool overwrite_moves;    /* there is none to rely on, and bytes that a kernel overwrites are best moved to it, worthless as they are */
-    size_t page;             /* granule of managed migration by prefetch, a power of two */
-    eum_costs costs;         /* defaults for the architecture; zeros on the host */
-    size_t block;            /* the driver's largest unit of migration (2 MiB), a power of two, >= page */
+    bool
+        overwrite_moves; /* there is none to rely on, and bytes that a kernel overwrites are best moved to it, worthless as they are */
+    size_t page;         /* granule of managed migration by prefetch, a power of two */
+    eum_costs costs;     /* defaults for the architecture; zeros on the host */
+    size_t block;        /* the driver's largest unit of migration (2 MiB), a power of two, >= page */
 } eum_device_caps;
 
 typedef enum eum_direction { EUM_HOST_TO_DEVICE, EUM_DEVICE_TO_HOST, EUM_DEVICE_TO_DEVICE, EUM_HOST_TO_HOST } eum_direction;
@@ -52,9 +53,9 @@ typedef enum eum_direction { EUM_HOST_TO_DEVICE, EUM_DEVICE_TO_HOST, EUM_DEVICE_
 /* One kernel to run. Filled by the caller, who keeps it alive until finish is called. */
 typedef struct eum_task eum_task;
 struct eum_task {
-    eum_kernel_fn gpu; /* for CUDA; may be NULL on the others */
-    eum_kernel_fn cpu; /* for host and simulated devices; may be NULL on CUDA */
-    eum_kernel_call call; /* addresses on this device's side; the device fills in stream and device */
+    eum_kernel_fn gpu;          /* for CUDA; may be NULL on the others */
+    eum_kernel_fn cpu;          /* for host and simulated devices; may be NULL on CUDA */
+    eum_kernel_call call;       /* addresses on this device's side; the device fills in stream and device */
     const eum_access *accesses; /* one for each argument (for the simulated device's checker) */
     /* Called exactly once for each submit that returned EUM_OK, when the device needs the task no more: on CUDA before submit returns,
      * on the others after the kernel ran, on a thread of the device, before `passed` turns true for the task. code: what the CPU
@@ -114,7 +115,8 @@ struct eum_device_ops {
     eum_status (*discard)(eum_dstream *stream, const eum_block *block, size_t offset, size_t bytes);
     /* Advice on whole pages of a managed block; takes effect at once, not in stream order. Errors: EUM_ERROR_NOT_SUPPORTED and any CUDA
      * error: the caller treats them as "not applied". */
-    eum_status (*advise)(eum_device *device, const eum_block *block, size_t offset, size_t bytes, eum_advice advice, eum_location where);
+    eum_status (*advise)(eum_device *device, const eum_block *block, size_t offset, size_t bytes, eum_advice advice,
+                         eum_location where);
 
     /* Runs a kernel in stream order. On CUDA calls task->gpu on this thread; its failure is EUM_ERROR_LAUNCH_FAILED and finish is not
      * called. On the others runs task->cpu later. */

@@ -31,8 +31,8 @@ static inline
 #ifdef __CUDACC__
     __host__ __device__
 #endif
-    uint32_t
-    gpu_hash(uint32_t seed, uint64_t position)
+        uint32_t
+        gpu_hash(uint32_t seed, uint64_t position)
 {
     uint64_t x = (position + 1) * 0x9E3779B97F4A7C15ull ^ ((uint64_t)seed << 21);
     x ^= x >> 31;
@@ -46,8 +46,8 @@ static inline
 #ifdef __CUDACC__
     __host__ __device__
 #endif
-    uint32_t
-    gpu_word(uint32_t seed, eum_access access, uint64_t position, uint32_t word, uint64_t *sum)
+        uint32_t
+        gpu_word(uint32_t seed, eum_access access, uint64_t position, uint32_t word, uint64_t *sum)
 {
     uint32_t random = gpu_hash(seed, position);
     if (access == EUM_ACCESS_OVERWRITE)

@@ -20,8 +20,7 @@ static const struct {
     Suite *(*make)(void);
 } suites[] = {
 #define ENTRY(name) {#name, name##_suite},
-    EUM_SUITES(ENTRY)
-    {NULL, NULL},
+    EUM_SUITES(ENTRY){NULL, NULL},
 };
 
 int main(int argc, char **argv)

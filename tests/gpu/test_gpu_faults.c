@@ -49,8 +49,9 @@ static void print_faults(const char *what, const eum_faults *f)
     printf("%s: GPU faults %llu, CPU faults %llu; to device fault %llu prefetch %llu eviction %llu other %llu; "
            "to host fault %llu prefetch %llu eviction %llu other %llu; copied %llu / %llu\n",
            what, (unsigned long long)f->gpu_faults, (unsigned long long)f->cpu_faults, (unsigned long long)f->bytes_to_device[0],
-           (unsigned long long)f->bytes_to_device[1], (unsigned long long)f->bytes_to_device[2], (unsigned long long)f->bytes_to_device[3],
-           (unsigned long long)f->bytes_to_host[0], (unsigned long long)f->bytes_to_host[1], (unsigned long long)f->bytes_to_host[2],
+           (unsigned long long)f->bytes_to_device[1], (unsigned long long)f->bytes_to_device[2],
+           (unsigned long long)f->bytes_to_device[3], (unsigned long long)f->bytes_to_host[0],
+           (unsigned long long)f->bytes_to_host[1], (unsigned long long)f->bytes_to_host[2],
            (unsigned long long)f->bytes_to_host[3], (unsigned long long)f->bytes_copied_to_device,
            (unsigned long long)f->bytes_copied_to_host);
 }
@@ -72,7 +73,8 @@ static eum_status no_discard(eum_dstream *on, const eum_block *block, size_t off
     return EUM_OK;
 }
 
-static eum_status no_advice(eum_device *device, const eum_block *block, size_t offset, size_t bytes, eum_advice advice, eum_location where)
+static eum_status no_advice(eum_device *device, const eum_block *block, size_t offset, size_t bytes, eum_advice advice,
+                            eum_location where)
 {
     (void)device, (void)block, (void)offset, (void)bytes, (void)advice, (void)where;
     return EUM_OK;
@@ -281,8 +283,8 @@ static void do_step(eum_buffer *buffer, char step, uint32_t *words)
 
 START_TEST(no_transition_faults)
 {
-    static const char *const histories[] = {"",   "h",  "hR",   "hRr", "hW",   "hWr", "hRW", "O",   "Or",  "hRm", "hWm",
-                                            "hRh", "Oh", "hp",   "hWq", "hRrW", "hWR", "hWRr", "Ot", "htW", "hRO", "hWhR"};
+    static const char *const histories[] = {"",    "h",  "hR", "hRr", "hW",   "hWr", "hRW",  "O",  "Or",  "hRm", "hWm",
+                                            "hRh", "Oh", "hp", "hWq", "hRrW", "hWR", "hWRr", "Ot", "htW", "hRO", "hWhR"};
     static const eum_role roles[] = {EUM_ROLE_AUTO, EUM_ROLE_QUERY, EUM_ROLE_TARGETS, EUM_ROLE_RESULTS, EUM_ROLE_STREAM};
     static const char *const role_words[] = {"auto", "query", "targets", "results", "stream"};
     static const struct {
@@ -315,8 +317,9 @@ START_TEST(no_transition_faults)
                 cpu_faults += faults.cpu_faults;
                 if (faults.gpu_faults > 0) {
                     faulting++;
-                    printf("FAULTS: role %s, history \"%s\", access %d, bytes %zu at %zu%s: %llu\n", role_words[_i], histories[h], access,
-                           views[v].bytes, views[v].offset, views[v].held ? ", page held" : "", (unsigned long long)faults.gpu_faults);
+                    printf("FAULTS: role %s, history \"%s\", access %d, bytes %zu at %zu%s: %llu\n", role_words[_i], histories[h],
+                           access, views[v].bytes, views[v].offset, views[v].held ? ", page held" : "",
+                           (unsigned long long)faults.gpu_faults);
                 }
                 if (held != NULL)
                     OK(eum_buffer_unmap(buffer, held));
@@ -372,7 +375,9 @@ START_TEST(a_cycle_of_the_cosine_in_every_role_has_no_faults)
             OK(eum_buffer_unmap(scores, s));
         }
         eum_faults faults = end_window();
-        print_faults(r == 0 ? "cosine, query + targets + results, 5 rounds" : r == 1 ? "cosine, query + stream + results, 5 rounds" : "cosine, auto, 5 rounds",
+        print_faults(r == 0   ? "cosine, query + targets + results, 5 rounds"
+                     : r == 1 ? "cosine, query + stream + results, 5 rounds"
+                              : "cosine, auto, 5 rounds",
                      &faults);
         ck_assert_uint_eq(faults.gpu_faults, 0);
         OK(eum_buffer_destroy(query));
@@ -456,8 +461,8 @@ static void draw_range(program *p, const item *it, size_t *first, size_t *count)
 
 static bool conflicts(const item *it, size_t first, size_t count, eum_access access)
 {
-    return it->held != NULL && (it->held_access != EUM_ACCESS_READ || access != EUM_ACCESS_READ) && first < it->held_first + it->held_count &&
-           it->held_first < first + count;
+    return it->held != NULL && (it->held_access != EUM_ACCESS_READ || access != EUM_ACCESS_READ) &&
+           first < it->held_first + it->held_count && it->held_first < first + count;
 }
 
 static void let_go(item *it)
@@ -589,12 +594,14 @@ static void random_launch(program *p, uint32_t number)
             for (uint32_t i = 0; i < count; i++) {
                 eum_faults one = EUM_FAULTS_INIT;
                 OK(eum_buffer_faults(items[i]->buffer, &one));
-                printf("  launch %u faults %llu; view %u: faults %llu, role %d, access %d, bytes %zu at %zu of %zu, on host %llu, device %llu "
+                printf("  launch %u faults %llu; view %u: faults %llu, role %d, access %d, bytes %zu at %zu of %zu, on host %llu, "
+                       "device %llu "
                        "of them, extents %u, held %d (%zu at %zu), last movement %d\n",
                        number, (unsigned long long)faults.gpu_faults, i, (unsigned long long)one.gpu_faults, (int)items[i]->role,
                        (int)arguments[i].access, arguments[i].view.bytes, arguments[i].view.offset, items[i]->count * 4,
-                       (unsigned long long)before[i].bytes_on_host, (unsigned long long)before[i].bytes_on_device, before[i].extents,
-                       items[i]->held != NULL, items[i]->held_count * 4, items[i]->held_first * 4, (int)before[i].last_movement);
+                       (unsigned long long)before[i].bytes_on_host, (unsigned long long)before[i].bytes_on_device,
+                       before[i].extents, items[i]->held != NULL, items[i]->held_count * 4, items[i]->held_first * 4,
+                       (int)before[i].last_movement);
             }
         p->faults += faults.gpu_faults;
     }
@@ -633,8 +640,9 @@ static uint64_t run_program(eum_backing backing, uint64_t seed, bool moving, boo
         p.faults = faults.gpu_faults;
     }
     char what[128];
-    snprintf(what, sizeof what, "%d random launches, %s, seed %llu, movement %s%s", LAUNCHES, backing == EUM_BACKING_MANAGED ? "managed" : "mirrored",
-             (unsigned long long)seed, moving ? "on" : "off", each ? ", a window each" : "");
+    snprintf(what, sizeof what, "%d random launches, %s, seed %llu, movement %s%s", LAUNCHES,
+             backing == EUM_BACKING_MANAGED ? "managed" : "mirrored", (unsigned long long)seed, moving ? "on" : "off",
+             each ? ", a window each" : "");
     for (int i = 0; i < BUFFERS; i++) {
         item *it = &p.items[i];
         void *mapped;
@@ -652,7 +660,8 @@ static uint64_t run_program(eum_backing backing, uint64_t seed, bool moving, boo
     OK(eum_context_stats(context, &stats));
     if (!each)
         print_faults(what, &faults);
-    printf("%s: %llu GPU faults, %u maps, %u transfers, %u refused, %llu bytes to the device, %llu to the host, %llu discarded, %.0f ms\n",
+    printf("%s: %llu GPU faults, %u maps, %u transfers, %u refused, %llu bytes to the device, %llu to the host, %llu discarded, "
+           "%.0f ms\n",
            what, (unsigned long long)p.faults, p.maps, p.transfers, p.refused, (unsigned long long)stats.bytes_to_device,
            (unsigned long long)stats.bytes_to_host, (unsigned long long)stats.bytes_discarded, now_ms() - begin);
     if (each)

@@ -119,7 +119,7 @@ typedef struct worker {
 
 #define TRY(call)                                                                                                                  \
     if ((call) != EUM_OK) {                                                                                                        \
-        snprintf(w->failure, sizeof w->failure, "%.80s: %.170s", #call, sentence());                                                  \
+        snprintf(w->failure, sizeof w->failure, "%.80s: %.170s", #call, sentence());                                               \
         return NULL;                                                                                                               \
     }
 
@@ -139,10 +139,9 @@ static void *work_in_a_thread(void *arg)
     for (uint32_t round = 0; round < ROUNDS; round++) {
         /* the shared buffer is read by all at once; half of the own one is changed, half overwritten */
         size_t half = OWN_WORDS / 2;
-        eum_argument arguments[3] = {argument(w->shared, 0, SHARED_WORDS * 4, EUM_ACCESS_READ),
-                                     argument(buffer, 0, half * 4, EUM_ACCESS_READ_WRITE),
-                                     argument(buffer, half * 4, (OWN_WORDS - half) * 4,
-                                              round % 3 == 0 ? EUM_ACCESS_OVERWRITE : EUM_ACCESS_READ_WRITE)};
+        eum_argument arguments[3] = {
+            argument(w->shared, 0, SHARED_WORDS * 4, EUM_ACCESS_READ), argument(buffer, 0, half * 4, EUM_ACCESS_READ_WRITE),
+            argument(buffer, half * 4, (OWN_WORDS - half) * 4, round % 3 == 0 ? EUM_ACCESS_OVERWRITE : EUM_ACCESS_READ_WRITE)};
         uint32_t *views[3] = {(uint32_t *)(uintptr_t)w->shared_words, words, words + half}, seed = w->number * 1000 + round;
         eum_job job;
         TRY(work_on(own, arguments, 3, seed, NULL, round % 7 == 0 ? 50 : 0, &job));
@@ -226,7 +225,8 @@ START_TEST(a_launch_that_conflicts_with_a_map_is_refused_and_readers_share)
     uint32_t *words = random_words(WORDS, 6), *view = words;
     eum_buffer *buffer = make_buffer(WORDS * 4, EUM_ROLE_AUTO);
     OK(eum_buffer_write(whole(buffer), words));
-    eum_argument reads = argument(buffer, 0, WORDS * 4, EUM_ACCESS_READ), writes = argument(buffer, 0, WORDS * 4, EUM_ACCESS_OVERWRITE);
+    eum_argument reads = argument(buffer, 0, WORDS * 4, EUM_ACCESS_READ),
+                 writes = argument(buffer, 0, WORDS * 4, EUM_ACCESS_OVERWRITE);
     eum_argument elsewhere = argument(buffer, WORDS * 2, WORDS, EUM_ACCESS_READ_WRITE);
     uint32_t *mapped;
     OK(eum_buffer_map((eum_view){buffer, 100, 1000}, EUM_ACCESS_READ_WRITE, (void **)&mapped));
@@ -311,7 +311,8 @@ END_TEST
 static void use_wrapped(eum_buffer *buffer, const char *what)
 {
     uint32_t *words = random_words(WORDS, 9), *back = malloc(WORDS * 4);
-    eum_argument part = argument(buffer, 4096, WORDS * 2, EUM_ACCESS_READ_WRITE), rest = argument(buffer, 40, 4000, EUM_ACCESS_OVERWRITE);
+    eum_argument part = argument(buffer, 4096, WORDS * 2, EUM_ACCESS_READ_WRITE),
+                 rest = argument(buffer, 40, 4000, EUM_ACCESS_OVERWRITE);
     OK(eum_buffer_write(whole(buffer), words));
     for (uint32_t round = 0; round < 3; round++) {
         uint32_t *view = words + 1024;
@@ -460,7 +461,8 @@ START_TEST(kernels_outside_eum_launch_work_on_what_was_acquired)
     OK(eum_buffer_write(whole(first), words));
     OK(eum_buffer_write(whole(second), more));
     for (uint32_t round = 0; round < 5; round++) {
-        eum_argument arguments[2] = {argument(first, 0, WORDS * 4, EUM_ACCESS_READ), argument(second, 0, WORDS * 4, EUM_ACCESS_READ_WRITE)};
+        eum_argument arguments[2] = {argument(first, 0, WORDS * 4, EUM_ACCESS_READ),
+                                     argument(second, 0, WORDS * 4, EUM_ACCESS_READ_WRITE)};
         gpu_work work = {.seed = round, .views = 2, .accesses = {EUM_ACCESS_READ, EUM_ACCESS_READ_WRITE}, .spin_us = 300};
         void *addresses[2], *mapped;
         size_t bytes[2] = {WORDS * 4, WORDS * 4};

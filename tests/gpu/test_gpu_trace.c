@@ -30,9 +30,10 @@ typedef enum operation {
     TARGETS_NOT_READ_MOSTLY,
     OPERATIONS
 } operation;
-static const char *const names[OPERATIONS] = {"host writes targets", "host reads scores",   "host reads targets",  "kernel",
-                                              "targets to device",   "targets to host",     "scores to device",    "scores to host",
-                                              "targets read-mostly", "targets not read-mostly"};
+static const char *const names[OPERATIONS] = {
+    "host writes targets", "host reads scores",      "host reads targets", "kernel",
+    "targets to device",   "targets to host",        "scores to device",   "scores to host",
+    "targets read-mostly", "targets not read-mostly"};
 
 typedef struct window {
     operation what;
@@ -165,9 +166,9 @@ static void run_operation(trace *t, window *w, uint32_t seed)
 static void choose_operations(trace *t, uint32_t seed)
 {
     for (int i = 0; i < WINDOWS; i++)
-        t->windows[i].what = i == 0 ? HOST_WRITES_TARGETS
-                                    : t->windows[i - 1].what == TARGETS_NOT_READ_MOSTLY ? TARGETS_TO_HOST
-                                                                                        : (operation)(next_random(&seed) % OPERATIONS);
+        t->windows[i].what = i == 0                                              ? HOST_WRITES_TARGETS
+                             : t->windows[i - 1].what == TARGETS_NOT_READ_MOSTLY ? TARGETS_TO_HOST
+                                                                                 : (operation)(next_random(&seed) % OPERATIONS);
 }
 
 static void run_trace(eum_device *device, trace *t, uint32_t seed)
@@ -217,7 +218,8 @@ START_TEST(one_trace_gives_the_same_data_and_the_same_faults_or_none_on_the_devi
     for (int i = 0; i < WINDOWS; i++) {
         const window *a = &real.windows[i], *b = &simulated.windows[i];
         ck_assert_int_eq(a->what, b->what);
-        ck_assert_msg(fabs(a->sum - b->sum) <= 1e-3, "window %d, %s: %.9g on the device, %.9g simulated", i, names[a->what], a->sum, b->sum);
+        ck_assert_msg(fabs(a->sum - b->sum) <= 1e-3, "window %d, %s: %.9g on the device, %.9g simulated", i, names[a->what], a->sum,
+                      b->sum);
         faulting += a->gpu_faults || a->cpu_faults;
         if (a->gpu_faults == b->gpu_faults && a->cpu_faults == b->cpu_faults)
             continue;

@@ -19,8 +19,7 @@ static const struct {
     Suite *(*make)(void);
 } suites[] = {
 #define ENTRY(name) {#name, name##_suite},
-    EUM_SUITES(ENTRY)
-    {NULL, NULL},
+    EUM_SUITES(ENTRY){NULL, NULL},
 };
 
 static size_t find_suite(const char *name)

@@ -58,6 +58,7 @@ void world_close(world *w)
     while (w->buffer_count > 0)
         world_end_buffer(w, w->buffers[w->buffer_count / 2]); /* neither the first nor the last first */
     ck_assert_int_eq(eum_ctx_job_wait(w->ctx, 0, 0, -1), EUM_OK);
+    ck_assert_int_eq(eum_ctx_trim(w->ctx, 0), EUM_OK);
     eum_stats stats = world_stats(w);
     for (int kind = 1; kind < EUM_MEMORY_KINDS; kind++)
         ck_assert_msg(stats.raw_allocations[kind] == stats.raw_frees[kind] + stats.raw_given_up[kind],

@@ -162,7 +162,8 @@ static uint64_t sum_of(const uint64_t causes[EUM_SIM_CAUSES])
 
 START_TEST(on_maxwell_the_library_mirrors_and_is_as_fast_as_plain_copies)
 {
-    cycle_result ours = by_library("sim:maxwell,schedule=step", EUM_BACKING_AUTO), plain = by_hand("sim:maxwell,schedule=step", true);
+    cycle_result ours = by_library("sim:maxwell,schedule=step", EUM_BACKING_AUTO),
+                 plain = by_hand("sim:maxwell,schedule=step", true);
     ck_assert_msg(ours.time <= plain.time + plain.time / 10, "library %llu ns, plain copies %llu ns", (unsigned long long)ours.time,
                   (unsigned long long)plain.time);
     ck_assert_uint_eq(ours.counters.gpu_faults, 0);
@@ -182,8 +183,9 @@ START_TEST(prefetching_is_far_ahead_of_faulting)
     /* The bytes take their time over the link in any case: what counts is what comes on top of a plain copy. */
     uint64_t lost = ours.time > plain.time ? ours.time - plain.time : 0, lost_to_faults = naive.time - plain.time;
     ck_assert_uint_gt(naive.time, plain.time);
-    ck_assert_msg(ours.time < naive.time && lost * 3 < lost_to_faults, "%s: library %llu ns, faulting %llu ns, plain copies %llu ns",
-                  concurrent[_i], (unsigned long long)ours.time, (unsigned long long)naive.time, (unsigned long long)plain.time);
+    ck_assert_msg(ours.time < naive.time && lost * 3 < lost_to_faults,
+                  "%s: library %llu ns, faulting %llu ns, plain copies %llu ns", concurrent[_i], (unsigned long long)ours.time,
+                  (unsigned long long)naive.time, (unsigned long long)plain.time);
 }
 END_TEST
 

@@ -137,6 +137,7 @@ START_TEST(managed_memory_beyond_the_budget_is_refused_with_the_numbers)
     ck_assert_ptr_nonnull(strstr(error.sentence, "4194304"));
     ck_assert_ptr_nonnull(strstr(error.sentence, number));
     OK(eum_buffer_destroy(first));
+    OK(eum_context_trim(context, 0));
     ck_assert_uint_eq(info_of(context).budget_used, 0);
     second = new_buffer(context, 4 * MIB);
     OK(eum_buffer_destroy(second));

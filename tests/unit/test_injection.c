@@ -271,8 +271,8 @@ static bool lost_or_well(eum_status status, bool *lost)
     OK(eum_last_error(&error));
     ck_assert_int_eq(error.status, status);
     /* What the lost kernel was to write is undefined; the rest of what the device had is out of reach. */
-    ck_assert_msg(status == EUM_ERROR_DEVICE_LOST || (*lost && status == EUM_ERROR_UNDEFINED_DATA), "%s: %s", eum_status_name(status),
-                  error.sentence);
+    ck_assert_msg(status == EUM_ERROR_DEVICE_LOST || (*lost && status == EUM_ERROR_UNDEFINED_DATA), "%s: %s",
+                  eum_status_name(status), error.sentence);
     *lost = true;
     return false;
 }

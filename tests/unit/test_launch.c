@@ -463,6 +463,59 @@ START_TEST(an_overwrite_that_is_queued_behind_a_failing_job_cures_what_it_left)
 }
 END_TEST
 
+START_TEST(what_a_queued_overwrite_will_define_can_be_read_behind_it)
+{
+    eum_context *context = open_context();
+    eum_stream *first = new_stream(context), *second = new_stream(context);
+    eum_buffer *buffer = new_buffer(context, BYTES);
+    gate fails = GATE_INIT, cures = GATE_INIT;
+    eum_job failed = launch1(first, (work){.kind = WORK_FILL, .gate = &fails, .code = 1}, overwrites(whole(buffer)));
+    launch1(second, (work){.kind = WORK_FILL, .value = 8, .gate = &cures}, overwrites(whole(buffer)));
+    open_gate(&fails);
+    GIVES(EUM_ERROR_JOB_FAILED, eum_job_wait(failed, -1));
+    await_gate(&cures, 1); /* undefined now, and the cure is on its way */
+    eum_job reader = launch1(first, (work){.kind = WORK_EXPECT, .value = 8}, reads(whole(buffer)));
+    pending p = {.view = whole(buffer), .access = EUM_ACCESS_READ};
+    start(&p, call_map);
+    assert_waits(&p);
+    open_gate(&cures);
+    OK(finish(&p));
+    expect_words(p.address, BYTES / WORD, 8, 0);
+    unmap(buffer, p.address);
+    wait_job(reader);
+    OK(eum_stream_destroy(first));
+    OK(eum_stream_destroy(second));
+    OK(eum_buffer_destroy(buffer));
+    close_context(context);
+}
+END_TEST
+
+START_TEST(a_later_overwrite_does_not_make_a_queued_reader_of_undefined_bytes_run)
+{
+    eum_context *context = open_context();
+    eum_stream *first = new_stream(context), *second = new_stream(context);
+    eum_buffer *buffer = new_buffer(context, BYTES), *other = new_buffer(context, BYTES);
+    gate fails = GATE_INIT, holds = GATE_INIT;
+    atomic_int ran = 0;
+    eum_job failed = launch1(first, (work){.kind = WORK_FILL, .gate = &fails, .code = 1}, overwrites(whole(buffer)));
+    launch1(second, (work){.kind = WORK_FILL, .gate = &holds}, overwrites(whole(other)));
+    eum_job reader = launch1(second, (work){.kind = WORK_NOTHING, .ran = &ran}, reads(whole(buffer)));
+    open_gate(&fails);
+    GIVES(EUM_ERROR_JOB_FAILED, eum_job_wait(failed, -1));
+    eum_job cure = launch1(second, (work){.kind = WORK_FILL, .value = 8}, overwrites(whole(buffer)));
+    open_gate(&holds);
+    GIVES(EUM_ERROR_JOB_FAILED, eum_job_wait(reader, -1));
+    ck_assert_int_eq(atomic_load(&ran), 0);
+    wait_job(cure);
+    cpu_expect(whole(buffer), 8);
+    OK(eum_stream_destroy(first));
+    OK(eum_stream_destroy(second));
+    OK(eum_buffer_destroy(buffer));
+    OK(eum_buffer_destroy(other));
+    close_context(context);
+}
+END_TEST
+
 START_TEST(a_failed_job_leaves_what_it_only_read_and_what_it_did_not_touch)
 {
     eum_context *context = open_context();
@@ -507,6 +560,8 @@ Suite *launch_suite(void)
     tcase_add_test(tests, a_failed_job_says_which_code_its_kernel_returned);
     tcase_add_test(tests, jobs_that_read_what_a_failed_job_was_to_write_fail_themselves_and_others_run);
     tcase_add_test(tests, an_overwrite_that_is_queued_behind_a_failing_job_cures_what_it_left);
+    tcase_add_test(tests, what_a_queued_overwrite_will_define_can_be_read_behind_it);
+    tcase_add_test(tests, a_later_overwrite_does_not_make_a_queued_reader_of_undefined_bytes_run);
     tcase_add_test(tests, a_failed_job_leaves_what_it_only_read_and_what_it_did_not_touch);
     suite_add_tcase(suite, tests);
     return suite;

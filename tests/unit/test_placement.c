@@ -186,7 +186,8 @@ static void drive_page(trial *t, page_state *page, const eum_step *step)
     case EUM_STEP_PREFETCH:
         if (has_content(page) && !(to_host ? page->host : page->device)) {
             t->moved += PAGE;
-            trial_assert(t, !t->use.can_discard || t->use.busy || !is_interior(t, (uint64_t)(page - t->pages)), "worthless bytes were moved");
+            trial_assert(t, !t->use.can_discard || t->use.busy || !is_interior(t, (uint64_t)(page - t->pages)),
+                         "worthless bytes were moved");
         }
         if (!page->read_mostly || !has_content(page))
             page->host = page->device = false;
@@ -246,12 +247,14 @@ static void check_steps(const trial *t, const eum_plan *plan)
         for (uint64_t p = step->begin / PAGE; p < step->end / PAGE; p++) {
             bool needed = !is_interior(t, p);
             if (step->kind == EUM_STEP_DISCARD)
-                trial_assert(t, !needed && !t->use.busy, "a discard of a page with bytes that are kept, or while something is in flight");
+                trial_assert(t, !needed && !t->use.busy,
+                             "a discard of a page with bytes that are kept, or while something is in flight");
             if (step->kind == EUM_STEP_PREFETCH && t->use.can_discard && !t->use.busy && !needed && !t->before[p].unknown)
                 trial_assert(t, step->moving == 0 || step->end - step->begin > PAGE, "worthless bytes travel");
         }
     }
-    if (t->use.access == EUM_ACCESS_OVERWRITE && t->use.can_discard && !t->use.busy && t->use.begin == 0 && t->use.end == t->use.length)
+    if (t->use.access == EUM_ACCESS_OVERWRITE && t->use.can_discard && !t->use.busy && t->use.begin == 0 &&
+        t->use.end == t->use.length)
         for (size_t i = 0; i < plan->count; i++)
             trial_assert(t, plan->steps[i].moving == 0, "bytes travel although all of them are worthless");
 }
@@ -476,7 +479,8 @@ START_TEST(a_read_duplicates_where_both_sides_read_or_where_little_is_to_be_gain
         {{.role = EUM_ROLE_AUTO, .bytes = large, .other_side_reads = true}, true},
         {{.role = EUM_ROLE_AUTO, .bytes = large, .to_device = true, .came_back = true}, true},
         {{.role = EUM_ROLE_AUTO, .bytes = large, .came_back = true}, false}, /* back to the host a copy is slow */
-        {{.role = EUM_ROLE_QUERY, .bytes = small, .to_device = true, .other_side_reads = true, .came_back = true, .writers = true}, false},
+        {{.role = EUM_ROLE_QUERY, .bytes = small, .to_device = true, .other_side_reads = true, .came_back = true, .writers = true},
+         false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         ck_assert_msg(eum_read_duplicates(&cases[i].question) == cases[i].duplicates, "case %zu", i);
@@ -528,7 +532,8 @@ static void try_mirrored(const eum_locations *valid, eum_access access, eum_loca
         expected += i >= begin && i < end && elsewhere && access != EUM_ACCESS_OVERWRITE;
     }
     eum_plan_init(&plan);
-    eum_use use = {begin, end, access, where, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 0, SMALL, SMALL, false, false, false, false, false, false};
+    eum_use use = {begin, end,   access, where, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 0, SMALL, SMALL, false, false,
+                   false, false, false,  false};
     eum_plan_use(&plan, &extents, &use);
     uint64_t moving = 0;
     for (size_t i = 0; i < plan.count; i++) {
@@ -584,8 +589,22 @@ START_TEST(contiguous_bytes_are_one_copy)
     change.flags_set = EUM_EXTENT_UNDEFINED;
     eum_extents_change(&extents, 300, 400, &change); /* splits, and says nothing about where the bytes are */
     eum_plan_init(&plan);
-    eum_use use = {0,     1000, EUM_ACCESS_READ_WRITE, DEVICE, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 0, 1000, 1000, false, false,
-                   false, false, false, false};
+    eum_use use = {0,
+                   1000,
+                   EUM_ACCESS_READ_WRITE,
+                   DEVICE,
+                   EUM_BACKING_MIRRORED,
+                   EUM_ROLE_AUTO,
+                   1,
+                   0,
+                   1000,
+                   1000,
+                   false,
+                   false,
+                   false,
+                   false,
+                   false,
+                   false};
     eum_plan_use(&plan, &extents, &use);
     ck_assert_uint_eq(plan.count, 1);
     ck_assert_uint_eq(plan.steps[0].moving, 1000);
@@ -605,8 +624,8 @@ START_TEST(a_plan_of_many_pieces_grows)
     for (uint64_t i = 0; i < 200; i++)
         eum_extents_change(&extents, 5 * i, 5 * i + 3, &change);
     eum_plan_init(&plan);
-    eum_use use = {0,     1000,  EUM_ACCESS_READ, DEVICE, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 0, 1000, 1000,
-                   false, false, false,           false, false, false};
+    eum_use use = {0,     1000,  EUM_ACCESS_READ, DEVICE, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 0, 1000, 1000, false, false,
+                   false, false, false,           false};
     eum_plan_use(&plan, &extents, &use);
     ck_assert(!plan.no_memory);
     ck_assert_uint_eq(plan.count, 200);

@@ -344,10 +344,12 @@ START_TEST(arguments_that_share_a_page_with_a_map_are_all_used_in_place)
         eum_buffer *buffer = new_buffer(context, 4000);
         void *mapped = map(part(buffer, 0, 4), EUM_ACCESS_READ);
         /* The first argument writes beside the map. The second only reads, as the map does: alone it could have copies on both sides. */
-        wait_job(launch2(stream, (work){.kind = WORK_ADD, .value = 1}, overwrites(part(buffer, 800, 8)), reads(part(buffer, 2000, 8))));
+        wait_job(
+            launch2(stream, (work){.kind = WORK_ADD, .value = 1}, overwrites(part(buffer, 800, 8)), reads(part(buffer, 2000, 8))));
         gpu_fill(stream, part(buffer, 2000, 8), 1);
         wait_job(launch2(stream, (work){.kind = WORK_COPY}, reads(part(buffer, 2000, 8)), overwrites(part(buffer, 800, 8))));
-        wait_job(launch2(stream, (work){.kind = WORK_ADD, .value = 1}, updates(part(buffer, 800, 8)), reads(part(buffer, 2000, 8))));
+        wait_job(
+            launch2(stream, (work){.kind = WORK_ADD, .value = 1}, updates(part(buffer, 800, 8)), reads(part(buffer, 2000, 8))));
         cpu_expect_plus(part(buffer, 800, 8), 1, 1);
         unmap(buffer, mapped);
         OK(eum_buffer_destroy(buffer));

@@ -64,7 +64,8 @@ START_TEST(what_is_paid_between_two_rewrites_is_at_most_twice_the_cheaper_choice
                 }
                 const uint64_t in_place = uses * eum_cost_in_place(&costs, bytes), best = in_place < moving ? in_place : moving;
                 ck_assert_msg(paid <= 2 * best + costs.prefetch_ns, "%llu bytes, %llu uses: %llu ns instead of %llu",
-                              (unsigned long long)bytes, (unsigned long long)uses, (unsigned long long)paid, (unsigned long long)best);
+                              (unsigned long long)bytes, (unsigned long long)uses, (unsigned long long)paid,
+                              (unsigned long long)best);
                 eum_stay_credit(&stay, &whole); /* the CPU rewrites it */
             }
         }
@@ -87,7 +88,8 @@ START_TEST(a_look_of_the_cpu_at_a_few_bytes_does_not_begin_the_count_anew)
         eum_stay_credit(&stay, &row);
     }
     ck_assert_int_eq(in_place, 1);
-    ck_assert(!eum_stay_choose(&(eum_stay){0}, &(eum_stay_question){&costs, 0, false}).stays); /* nothing to move, nothing to weigh */
+    ck_assert(
+        !eum_stay_choose(&(eum_stay){0}, &(eum_stay_question){&costs, 0, false}).stays); /* nothing to move, nothing to weigh */
 }
 END_TEST
 
@@ -106,9 +108,9 @@ static const struct {
     const char *device;
     eum_backing backing, in_place; /* what the rival that never moves uses */
 } setups[] = {
-    {"sim:pascal", EUM_BACKING_MANAGED, EUM_BACKING_MANAGED},   {"sim:turing", EUM_BACKING_MANAGED, EUM_BACKING_MANAGED},
-    {"sim:ampere", EUM_BACKING_MANAGED, EUM_BACKING_MANAGED},   {"sim:hopper", EUM_BACKING_MANAGED, EUM_BACKING_MANAGED},
-    {"sim:maxwell", EUM_BACKING_MIRRORED, EUM_BACKING_MAPPED},  {"sim:hopper", EUM_BACKING_MIRRORED, EUM_BACKING_MAPPED},
+    {"sim:pascal", EUM_BACKING_MANAGED, EUM_BACKING_MANAGED},  {"sim:turing", EUM_BACKING_MANAGED, EUM_BACKING_MANAGED},
+    {"sim:ampere", EUM_BACKING_MANAGED, EUM_BACKING_MANAGED},  {"sim:hopper", EUM_BACKING_MANAGED, EUM_BACKING_MANAGED},
+    {"sim:maxwell", EUM_BACKING_MIRRORED, EUM_BACKING_MAPPED}, {"sim:hopper", EUM_BACKING_MIRRORED, EUM_BACKING_MAPPED},
 };
 #define SETUPS ((int)(sizeof setups / sizeof setups[0]))
 
@@ -180,7 +182,8 @@ START_TEST(auto_pays_at_most_twice_what_the_better_fixed_choice_pays)
     for (int epoch = 0; epoch < 12; epoch++) {
         /* phases: used once, used often, anything */
         uint64_t uses = epoch < 4 ? 1 : epoch < 8 ? 12 : 1 + next_random(&random) % 8;
-        uint64_t a = run_epoch(&learning, random, uses), b = run_epoch(&staying, random, uses), c = run_epoch(&moving, random, uses);
+        uint64_t a = run_epoch(&learning, random, uses), b = run_epoch(&staying, random, uses),
+                 c = run_epoch(&moving, random, uses);
         ck_assert_mem_eq(learning.results, staying.results, sizeof learning.results);
         ck_assert_mem_eq(learning.results, moving.results, sizeof learning.results);
         paid += a;

@@ -42,14 +42,14 @@ START_TEST(what_is_written_is_read_on_both_sides_wherever_the_bytes_were)
 }
 END_TEST
 
-static eum_status call_read(pending *p)
-{
-    return eum_buffer_read(p->view, p->address);
-}
-
 static eum_status call_write(pending *p)
 {
     return eum_buffer_write(p->view, p->address);
+}
+
+static eum_status call_read(pending *p)
+{
+    return eum_buffer_read(p->view, p->address);
 }
 
 START_TEST(a_read_waits_for_the_writer_and_a_write_for_the_readers)
@@ -118,6 +118,40 @@ START_TEST(undefined_bytes_cannot_be_read_until_they_are_written)
     gpu_expect(default_stream(context), part(buffer, 0, 4 * KIB), 5);
     GIVES(EUM_ERROR_UNDEFINED_DATA, eum_buffer_read(part(buffer, 0, 4 * KIB + 1), words));
     (void)eum_stream_synchronize(default_stream(context));
+    OK(eum_buffer_destroy(buffer));
+    close_context(context);
+}
+END_TEST
+
+START_TEST(a_bulk_write_behind_a_job_that_fails_defines_the_bytes)
+{
+    eum_context *context = open_context();
+    eum_buffer *buffer = new_buffer(context, MIB);
+    gpu_fill(default_stream(context), whole(buffer), 1);
+    gate g = GATE_INIT;
+    launch1(default_stream(context), (work){.kind = WORK_FILL, .gate = &g, .code = 1}, overwrites(whole(buffer)));
+    await_gate(&g, 1);
+    fill_words(words, 4 * KIB / WORD, 5);
+    pending p = {.view = part(buffer, 0, 4 * KIB), .address = words};
+    start(&p, call_write);
+    assert_waits(&p);
+    open_gate(&g);
+    OK(finish(&p));
+    cpu_expect(part(buffer, 0, 4 * KIB), 5);
+    (void)eum_stream_synchronize(default_stream(context));
+    OK(eum_buffer_destroy(buffer));
+    close_context(context);
+}
+END_TEST
+
+START_TEST(a_prefetch_of_undefined_bytes_is_a_hint_like_any_other)
+{
+    eum_context *context = open_context();
+    eum_buffer *buffer = new_buffer(context, MIB);
+    launch1(default_stream(context), (work){.kind = WORK_FILL, .code = 1}, overwrites(whole(buffer)));
+    GIVES(EUM_ERROR_JOB_FAILED, eum_stream_synchronize(default_stream(context)));
+    OK(eum_buffer_prefetch(whole(buffer), EUM_LOCATION_HOST, NULL));
+    GIVES(EUM_ERROR_UNDEFINED_DATA, eum_buffer_read(part(buffer, 0, 4), words));
     OK(eum_buffer_destroy(buffer));
     close_context(context);
 }
@@ -278,6 +312,8 @@ Suite *transfer_suite(void)
     tcase_add_test(tests, a_read_waits_for_the_writer_and_a_write_for_the_readers);
     tcase_add_test(tests, transfers_respect_live_maps);
     tcase_add_test(tests, undefined_bytes_cannot_be_read_until_they_are_written);
+    tcase_add_test(tests, a_bulk_write_behind_a_job_that_fails_defines_the_bytes);
+    tcase_add_test(tests, a_prefetch_of_undefined_bytes_is_a_hint_like_any_other);
     tcase_add_test(tests, a_prefetch_moves_early_what_a_launch_or_a_map_would_move);
     tcase_add_test(tests, a_prefetch_does_not_wait_and_stays_in_order);
     tcase_add_test(tests, maps_and_reads_of_one_address_by_several_threads_end_their_own);

@@ -166,6 +166,7 @@ pub struct eum_context_config {
     pub log_level: eum_log_level,
     pub log_fn: eum_log_fn,
     pub log_user: *mut c_void,
+    pub pool_bytes: u64,
 }
 
 impl eum_context_config {
@@ -179,6 +180,7 @@ impl eum_context_config {
         log_level: 0,
         log_fn: None,
         log_user: ptr::null_mut(),
+        pool_bytes: 0,
     };
 }
 
@@ -203,6 +205,7 @@ impl eum_view {
 default!(eum_view);
 
 pub const EUM_WHOLE_SIZE: usize = usize::MAX;
+pub const EUM_POOL_OFF: u64 = u64::MAX;
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -668,6 +671,9 @@ pub struct eum_stats {
     pub raw_allocations: [u64; EUM_MEMORY_KINDS],
     pub raw_frees: [u64; EUM_MEMORY_KINDS],
     pub raw_given_up: [u64; EUM_MEMORY_KINDS],
+    pub pool_bytes: u64,
+    pub pool_hits: u64,
+    pub pool_misses: u64,
 }
 
 impl eum_stats {
@@ -690,6 +696,9 @@ impl eum_stats {
         raw_allocations: [0; EUM_MEMORY_KINDS],
         raw_frees: [0; EUM_MEMORY_KINDS],
         raw_given_up: [0; EUM_MEMORY_KINDS],
+        pool_bytes: 0,
+        pool_hits: 0,
+        pool_misses: 0,
     };
 }
 
@@ -918,6 +927,7 @@ extern "C" {
     pub fn eum_context_info(context: *const eum_context, out: *mut eum_info) -> eum_status;
     pub fn eum_stats_init(stats: *mut eum_stats);
     pub fn eum_context_stats(context: *const eum_context, out: *mut eum_stats) -> eum_status;
+    pub fn eum_context_trim(context: *mut eum_context, keep: u64) -> eum_status;
     pub fn eum_decision_init(decision: *mut eum_decision);
     pub fn eum_buffer_explain(buffer: *const eum_buffer, out: *mut eum_decision) -> eum_status;
     pub fn eum_decision_text(

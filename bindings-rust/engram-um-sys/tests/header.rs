@@ -79,7 +79,8 @@ fn structs() -> Vec<Struct> {
     structs! {
         eum_error by eum_error_init { struct_size, status, cuda_code, cuda_name, sentence }
         eum_context_config by eum_context_config_init {
-            struct_size, device, backing, worker_threads, budget_bytes, flags, log_level, log_fn, log_user
+            struct_size, device, backing, worker_threads, budget_bytes, flags, log_level, log_fn, log_user,
+            pool_bytes
         }
         eum_view { buffer, offset, bytes }
         eum_buffer_config by eum_buffer_config_init { struct_size, role, backing, flags, reserved }
@@ -119,11 +120,12 @@ fn structs() -> Vec<Struct> {
         eum_stats by eum_stats_init {
             struct_size, buffers_live, buffers_peak, bytes_live, bytes_peak, maps_live, launches, jobs_failed,
             bytes_to_device, bytes_to_host, moves_to_device, moves_to_host, bytes_discarded, hints_applied,
-            hints_not_applied, raw_allocations, raw_frees, raw_given_up
+            hints_not_applied, raw_allocations, raw_frees, raw_given_up, pool_bytes,
+            pool_hits, pool_misses
         }
         eum_decision by eum_decision_init {
             struct_size, role, backing, backing_reason, last_movement, last_bytes, bytes_to_device, bytes_to_host,
-            bytes_on_host, bytes_on_device, launches, maps, extents, reserved
+            bytes_on_host, bytes_on_device, launches, maps, extents, reserved, in_place_ns, move_ns
         }
         eum_faults by eum_faults_init {
             struct_size, source, reserved, cpu_faults, gpu_faults, bytes_to_device, bytes_to_host, bytes_copied_to_device,
@@ -160,7 +162,7 @@ fn constants() -> BTreeMap<&'static str, i64> {
         EUM_LOCATION_HOST EUM_OWNED EUM_BORROWED
         EUM_MEMORY_HOST EUM_MEMORY_PINNED EUM_MEMORY_MANAGED EUM_MEMORY_DEVICE EUM_MEMORY_KINDS
         EUM_LOG_OFF EUM_LOG_ERROR EUM_LOG_WARN EUM_LOG_INFO EUM_LOG_DEBUG
-        EUM_CONTEXT_OVERSUBSCRIBE EUM_WHOLE_SIZE EUM_BUFFER_ZEROED EUM_WRAP_READ_ONLY EUM_WRAP_REGISTER
+        EUM_CONTEXT_OVERSUBSCRIBE EUM_WHOLE_SIZE EUM_POOL_OFF EUM_BUFFER_ZEROED EUM_WRAP_READ_ONLY EUM_WRAP_REGISTER
         EUM_ADVICE_READ_MOSTLY EUM_ADVICE_UNSET_READ_MOSTLY EUM_ADVICE_PREFERRED_LOCATION
         EUM_ADVICE_UNSET_PREFERRED_LOCATION EUM_ADVICE_ACCESSED_BY EUM_ADVICE_UNSET_ACCESSED_BY
         EUM_DEVICE_HOST EUM_DEVICE_CUDA EUM_DEVICE_SIM

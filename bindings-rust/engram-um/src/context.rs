@@ -57,6 +57,23 @@ impl Context {
         Ok(Stats::from_raw(&stats))
     }
 
+    /// Gives memory that ended buffers have left for new ones back, the oldest first, until at most `keep` bytes are left. The
+    /// library does so by itself before it reports that memory does not suffice.
+    ///
+    /// ```
+    /// # fn main() -> engram_um::Result<()> {
+    /// let context = engram_um::Context::new()?;
+    /// drop(engram_um::UnifiedBuffer::<f32>::zeroed(&context, 1000)?);
+    /// assert!(context.stats()?.pool_bytes >= 4000);
+    /// context.trim(0)?;
+    /// assert_eq!(context.stats()?.pool_bytes, 0);
+    /// # Ok(()) }
+    /// ```
+    pub fn trim(&self, keep: u64) -> Result<()> {
+        // SAFETY: the handle is alive.
+        check(unsafe { sys::eum_context_trim(self.as_raw(), keep) })
+    }
+
     /// The stream that the blocking operations run on.
     pub fn default_stream(&self) -> Stream {
         Stream::borrowed(self)

@@ -120,6 +120,12 @@ pub struct Stats {
     pub raw_frees: [u64; sys::EUM_MEMORY_KINDS],
     /// Memory that left through `into_raw`.
     pub raw_given_up: [u64; sys::EUM_MEMORY_KINDS],
+    /// Bytes that ended buffers have left for new ones.
+    pub pool_bytes: u64,
+    /// Allocations that were served from there.
+    pub pool_hits: u64,
+    /// Allocations that were not.
+    pub pool_misses: u64,
 }
 
 impl Stats {
@@ -142,6 +148,9 @@ impl Stats {
             raw_allocations: raw.raw_allocations,
             raw_frees: raw.raw_frees,
             raw_given_up: raw.raw_given_up,
+            pool_bytes: raw.pool_bytes,
+            pool_hits: raw.pool_hits,
+            pool_misses: raw.pool_misses,
         }
     }
 }

@@ -14,6 +14,8 @@ pub struct Params {
     pub seed: u64,
     /// 1: do not look at the bytes, because the model does not know some of them.
     pub blind: i32,
+    /// What the callback returns once it has done its work; not 0: the job fails.
+    pub code: i32,
     pub access: [i32; MOST],
 }
 
@@ -120,5 +122,5 @@ pub unsafe extern "C" fn callback(call: *const sys::eum_kernel_call) -> i32 {
     }
     // SAFETY: the library gives memory that the launch asked for; overlaps with a written view are refused before.
     unsafe { work(&params, &arguments) };
-    0
+    params.code
 }

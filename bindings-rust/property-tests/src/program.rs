@@ -72,6 +72,7 @@ pub enum Step {
         stream: Pick,
         arguments: Vec<(Pick, Span, i32)>,
         seed: u64,
+        fails: bool,
     },
     Cosine {
         stream: Pick,
@@ -117,6 +118,12 @@ pub struct Program {
     /// Compare everything after every step, or only what the steps themselves read, and everything at the end: the first finds
     /// the step that is to blame, the second leaves jobs and copies under way.
     pub look_everywhere: bool,
+    /// Count page faults around every launch, which waits for it, or from the beginning to the end.
+    pub count_each: bool,
+    /// Device memory is so small that launches may be refused.
+    pub tight: bool,
+    /// Managed memory may be more than the device's: then kernels do fault.
+    pub oversubscribe: bool,
     /// End the context before the buffers.
     pub context_first: bool,
 }
@@ -124,21 +131,32 @@ pub struct Program {
 /// Programs for a device: "host" or "sim:NAME".
 pub fn programs(device: &'static str) -> impl Strategy<Value = Program> {
     let simulated = device.starts_with("sim:");
-    let options = (any::<bool>(), 0_u32..1000).prop_map(move |(step, seed)| match (simulated, step) {
-        (false, _) => device.to_string(),
-        (true, false) => format!("{device},schedule=threads"),
-        (true, true) => format!("{device},schedule=step,seed={seed}"),
-    });
+    let options = (any::<bool>(), 0_u32..1000);
     let backings =
         if simulated { vec![sys::EUM_BACKING_AUTO, sys::EUM_BACKING_MIRRORED] } else { vec![sys::EUM_BACKING_AUTO] };
-    (options, prop::sample::select(backings), prop::collection::vec(step(), 1..40), any::<bool>(), any::<bool>())
-        .prop_map(|(device, backing, steps, look_everywhere, context_first)| Program {
-            device,
-            backing,
-            steps,
-            look_everywhere,
-            context_first,
-        })
+    let memory = prop_oneof![3 => Just((false, false)), 1 => Just((true, false)), 1 => Just((true, true))];
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), memory);
+    (options, prop::sample::select(backings), prop::collection::vec(step(), 1..40), flags).prop_map(
+        move |((step, seed), backing, steps, (look_everywhere, count_each, context_first, memory))| {
+            let (tight, oversubscribe) = if simulated { memory } else { (false, false) };
+            let schedule = match (simulated, step) {
+                (false, _) => String::new(),
+                (true, false) => ",schedule=threads".into(),
+                (true, true) => format!(",schedule=step,seed={seed}"),
+            };
+            let memory = if tight { ",memory=4M" } else { "" };
+            Program {
+                device: format!("{device}{schedule}{memory}"),
+                backing,
+                steps,
+                look_everywhere,
+                count_each,
+                tight,
+                oversubscribe,
+                context_first,
+            }
+        },
+    )
 }
 
 /// Sizes on both sides of what matters: nothing, one element, a cache line, a page, the simulator's 64 KiB page, a 2 MiB block.
@@ -182,8 +200,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => pick().prop_map(|map| Step::Unmap { map }),
         4 => (pick(), span(), any::<u64>()).prop_map(|(buffer, span, seed)| Step::Write { buffer, span, seed }),
         3 => (pick(), span()).prop_map(|(buffer, span)| Step::Read { buffer, span }),
-        8 => (pick(), prop::collection::vec(argument, 0..4), any::<u64>())
-            .prop_map(|(stream, arguments, seed)| Step::Launch { stream, arguments, seed }),
+        8 => (pick(), prop::collection::vec(argument, 0..4), any::<u64>(), prop::bool::weighted(0.12))
+            .prop_map(|(stream, arguments, seed, fails)| Step::Launch { stream, arguments, seed, fails }),
         3 => (pick(), [pick(), pick(), pick()], 1_usize..300, 0_usize..300, any::<bool>())
             .prop_map(|(stream, buffers, dim, rows, look)| Step::Cosine { stream, buffers, dim, rows, look }),
         2 => (pick(), span(), any::<bool>(), pick())

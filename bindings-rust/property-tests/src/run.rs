@@ -4,9 +4,10 @@ use crate::kernel::{self, pattern, Argument, Params, MOST};
 use crate::program::{Pick, Program, Span, Step};
 use engram_um_sys as sys;
 use std::alloc::{alloc_zeroed, dealloc, Layout};
-use std::ffi::{c_void, CStr, CString};
-use std::mem::size_of;
+use std::ffi::{c_char, c_void, CStr, CString};
+use std::mem::{size_of, take};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::{ptr, slice};
 
 // One thing that the library does otherwise than it should. Turn it when that is mended.
@@ -24,7 +25,7 @@ pub fn run(program: &Program) -> Outcome {
     for (number, step) in program.steps.iter().enumerate() {
         let done =
             machine.step(step).and_then(|()| if program.look_everywhere { machine.compare_all() } else { Ok(()) });
-        done.map_err(|why| format!("step {number}, {step:?}: {why}"))?;
+        done.and_then(|()| machine.log.unexpected()).map_err(|why| format!("step {number}, {step:?}: {why}"))?;
     }
     machine.end(program.context_first).map_err(|why| format!("at the end: {why}"))
 }
@@ -44,6 +45,8 @@ struct Buffer {
     bytes: Vec<u8>,
     /// Which of them have a value that the model knows.
     known: Vec<bool>,
+    /// Which of them a job that failed was to write: reading them is an error.
+    undefined: Vec<bool>,
     read_only: bool,
     outside: Option<Outside>,
     /// The stable host address, once a map has told it.
@@ -59,7 +62,39 @@ struct Map {
     address: *mut u8,
 }
 
+/// A job, and what becomes of it.
+struct Job {
+    job: sys::eum_job,
+    stream: *mut sys::eum_stream,
+    fails: bool,
+    /// Somebody has heard of the failure.
+    reported: bool,
+}
+
+/// The errors that the library logs: violations of order, what a context that ends has not freed, failed jobs.
+#[derive(Default)]
+struct Log {
+    others: Mutex<Vec<String>>,
+    failed_jobs: AtomicU32,
+}
+
+impl Log {
+    fn unexpected(&self) -> Outcome {
+        let lines = take(&mut *self.others.lock().unwrap_or_else(PoisonError::into_inner));
+        if lines.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("logged as errors: {lines:?}"))
+        }
+    }
+}
+
 struct Machine {
+    /// Never freed: a context may outlive its program if that has failed.
+    log: &'static Log,
+    tight: bool,
+    may_fault: bool,
+    count_each: bool,
     context: *mut sys::eum_context,
     has_device: bool,
     /// The first is the context's own.
@@ -67,7 +102,7 @@ struct Machine {
     buffers: Vec<Buffer>,
     ended: Vec<*mut sys::eum_buffer>,
     maps: Vec<Map>,
-    jobs: Vec<sys::eum_job>,
+    jobs: Vec<Job>,
 }
 
 /// A view of a buffer by its index, and its use.
@@ -107,10 +142,20 @@ fn ok(status: sys::eum_status, what: &str) -> Outcome {
 
 /// Whether the call did it: it must where `refusals` is empty, and must be refused with one of them otherwise.
 fn expect(status: sys::eum_status, refusals: &[sys::eum_status], what: &str) -> Outcome<bool> {
+    permit(status, refusals, &[], what)
+}
+
+/// The same, where it may also be refused with one of `others`.
+fn permit(
+    status: sys::eum_status,
+    refusals: &[sys::eum_status],
+    others: &[sys::eum_status],
+    what: &str,
+) -> Outcome<bool> {
     if refusals.is_empty() && status == sys::EUM_OK {
         return Ok(true);
     }
-    if refusals.contains(&status) {
+    if refusals.contains(&status) || others.contains(&status) {
         return if sentence().is_empty() {
             Err(format!("{what}: {} without a sentence", name(status)))
         } else {
@@ -127,13 +172,22 @@ fn expect(status: sys::eum_status, refusals: &[sys::eum_status], what: &str) -> 
 impl Machine {
     fn new(program: &Program) -> Outcome<Self> {
         let device = CString::new(program.device.as_str()).map_err(|e| e.to_string())?;
+        let log: &'static Log = Box::leak(Box::default());
         let config = sys::eum_context_config {
             device: device.as_ptr(),
             backing: program.backing,
             worker_threads: 2,
+            flags: if program.oversubscribe { sys::EUM_CONTEXT_OVERSUBSCRIBE } else { 0 },
+            log_level: sys::EUM_LOG_ERROR,
+            log_fn: Some(hear),
+            log_user: ptr::addr_of!(*log).cast_mut().cast(),
             ..sys::eum_context_config::INIT
         };
         let mut machine = Self {
+            log,
+            tight: program.tight,
+            may_fault: program.oversubscribe,
+            count_each: program.count_each,
             context: ptr::null_mut(),
             has_device: program.device != "host",
             streams: vec![ptr::null_mut()],
@@ -148,7 +202,28 @@ impl Machine {
             let stream = &mut machine.streams[0];
             ok(sys::eum_context_default_stream(machine.context, stream), "eum_context_default_stream")?;
         }
+        if !machine.count_each {
+            machine.count()?;
+        }
         Ok(machine)
+    }
+
+    /// Counts page faults from here on.
+    fn count(&self) -> Outcome {
+        // SAFETY: the context is alive.
+        ok(unsafe { sys::eum_faults_begin(self.context) }, "eum_faults_begin")
+    }
+
+    /// There were none, in a kernel.
+    fn counted(&self) -> Outcome {
+        let mut faults = sys::eum_faults::INIT;
+        // SAFETY: the context is alive, `faults` valid.
+        ok(unsafe { sys::eum_faults_end(self.context, &mut faults) }, "eum_faults_end")?;
+        if faults.gpu_faults == 0 || self.may_fault {
+            Ok(())
+        } else {
+            Err(format!("{} GPU faults", faults.gpu_faults))
+        }
     }
 
     fn step(&mut self, step: &Step) -> Outcome {
@@ -159,8 +234,7 @@ impl Machine {
             Step::CloseStream { stream } => self.close_stream(stream),
             Step::Synchronize { stream } => {
                 let stream = self.stream(stream);
-                // SAFETY: the handle is alive.
-                ok(unsafe { sys::eum_stream_synchronize(stream) }, "eum_stream_synchronize")
+                self.synchronize(stream)
             }
             Step::Wait { job } => self.wait(job),
             Step::Unmap { map } => self.unmap(map),
@@ -175,13 +249,13 @@ impl Machine {
             Step::Map { buffer, span, access, seed } => self.map(self.used(buffer, span, access), seed),
             Step::Write { buffer, span, seed } => self.write(self.used(buffer, span, sys::EUM_ACCESS_OVERWRITE), seed),
             Step::Read { buffer, span } => self.read(self.used(buffer, span, sys::EUM_ACCESS_READ)).map(|_| ()),
-            Step::Launch { stream, ref arguments, seed } => {
+            Step::Launch { stream, ref arguments, seed, fails } => {
                 let uses =
                     arguments.iter().map(|&(buffer, span, access)| self.used(buffer, span, access)).collect::<Vec<_>>();
-                self.launch(self.stream(stream), &uses, seed)
+                self.counting(|machine| machine.launch(machine.stream(stream), &uses, seed, fails))
             }
             Step::Cosine { stream, buffers, dim, rows, look } => {
-                self.cosine(self.stream(stream), buffers, dim, rows, look)
+                self.counting(|machine| machine.cosine(machine.stream(stream), buffers, dim, rows, look))
             }
             Step::Prefetch { buffer, span, to_device, stream } => {
                 let used = self.used(buffer, span, sys::EUM_ACCESS_READ);
@@ -194,7 +268,7 @@ impl Machine {
                 if refused {
                     Ok(())
                 } else {
-                    ok(status, "eum_buffer_prefetch")
+                    permit(status, &[], self.pressure(), "eum_buffer_prefetch").map(|_| ())
                 }
             }
             Step::Advise { buffer, span, advice, to_device } => {
@@ -210,6 +284,25 @@ impl Machine {
                 // SAFETY: the handle is alive.
                 ok(unsafe { sys::eum_buffer_set_role(self.buffers[index].handle, role) }, "eum_buffer_set_role")
             }
+        }
+    }
+
+    /// A step with launches, and the page faults of their kernels.
+    fn counting(&mut self, step: impl FnOnce(&mut Self) -> Outcome) -> Outcome {
+        if !self.count_each {
+            return step(self);
+        }
+        self.count()?;
+        step(self)?;
+        self.counted()
+    }
+
+    /// What may be refused for want of memory, and then nothing has changed.
+    fn pressure(&self) -> &'static [sys::eum_status] {
+        if self.tight {
+            &[sys::EUM_ERROR_OVER_BUDGET, sys::EUM_ERROR_OUT_OF_DEVICE_MEMORY]
+        } else {
+            &[]
         }
     }
 
@@ -262,8 +355,29 @@ impl Machine {
         self.maps.iter().any(conflicts)
     }
 
-    /// The statuses that this use must be refused with, if any.
+    /// Whether it reads what a failed job was to write.
+    fn reads_undefined(&self, used: &Use) -> bool {
+        used.access != sys::EUM_ACCESS_OVERWRITE
+            && self.buffers[used.buffer].undefined[used.offset..used.offset + used.bytes].contains(&true)
+    }
+
+    /// The bytes of the use are defined from here on, or not.
+    fn define(&mut self, used: Use, defined: bool) {
+        let buffer = &mut self.buffers[used.buffer];
+        buffer.undefined[used.offset..used.offset + used.bytes].fill(!defined);
+    }
+
+    /// The statuses that this use by the CPU must be refused with, if any.
     fn refusals(&self, used: Use) -> Vec<sys::eum_status> {
+        let mut refusals = self.launch_refusals_of(used);
+        if self.reads_undefined(&used) {
+            refusals.push(sys::EUM_ERROR_UNDEFINED_DATA);
+        }
+        refusals
+    }
+
+    /// The same for a launch: where the data are undefined, that may be found later.
+    fn launch_refusals_of(&self, used: Use) -> Vec<sys::eum_status> {
         let mut refusals = Vec::new();
         if used.writes() && self.buffers[used.buffer].read_only {
             refusals.push(sys::EUM_ERROR_READ_ONLY);
@@ -279,9 +393,12 @@ impl Machine {
         let config = sys::eum_buffer_config { role, flags, ..sys::eum_buffer_config::INIT };
         let mut handle = ptr::null_mut();
         // SAFETY: the context is alive; configuration and output are valid.
-        ok(unsafe { sys::eum_buffer_create(self.context, bytes, &config, &mut handle) }, "eum_buffer_create")?;
-        let (bytes, known) = (vec![0; bytes], vec![zeroed; bytes]);
-        self.buffers.push(Buffer { handle, bytes, known, read_only: false, outside: None, address: None });
+        let status = unsafe { sys::eum_buffer_create(self.context, bytes, &config, &mut handle) };
+        if !permit(status, &[], self.pressure(), "eum_buffer_create")? {
+            return Ok(());
+        }
+        let (bytes, known, undefined) = (vec![0; bytes], vec![zeroed; bytes], vec![false; bytes]);
+        self.buffers.push(Buffer { handle, bytes, known, undefined, read_only: false, outside: None, address: None });
         Ok(())
     }
 
@@ -302,8 +419,9 @@ impl Machine {
         // SAFETY: the memory lives until the buffer has ended, and only the library uses it until then.
         ok(unsafe { sys::eum_buffer_wrap(self.context, &config, &mut handle) }, "eum_buffer_wrap")?;
         let address = Some(outside.address as usize).filter(|_| bytes > 0);
-        let known = vec![true; bytes];
-        self.buffers.push(Buffer { handle, bytes: contents, known, read_only, outside: Some(outside), address });
+        let (known, undefined) = (vec![true; bytes], vec![false; bytes]);
+        let outside = Some(outside);
+        self.buffers.push(Buffer { handle, bytes: contents, known, undefined, read_only, outside, address });
         Ok(())
     }
 
@@ -334,6 +452,9 @@ impl Machine {
         }
         if self.maps.iter().any(|map| map.buffer == handle) {
             refusals.push(sys::EUM_ERROR_MAPPED);
+        }
+        if self.buffers[index].undefined.contains(&true) {
+            refusals.push(sys::EUM_ERROR_UNDEFINED_DATA);
         }
         let mut raw = sys::eum_raw::INIT;
         // SAFETY: the handle is alive, `raw` is valid.
@@ -418,6 +539,7 @@ impl Machine {
                 unsafe { address.add(at).write(new[at]) };
                 (bytes[at], known[at]) = (new[at], true);
             }
+            self.define(used, true);
         }
         Ok(())
     }
@@ -450,6 +572,7 @@ impl Machine {
             let (bytes, known) = self.model(used);
             bytes.copy_from_slice(&new);
             known.fill(true);
+            self.define(used, true);
         }
         new.fill(0xEE); // "src may be reused on return"
         Ok(())
@@ -474,7 +597,7 @@ impl Machine {
     }
 
     fn launch_refusals(&self, uses: &[Use]) -> Vec<sys::eum_status> {
-        let mut refusals = uses.iter().flat_map(|used| self.refusals(*used)).collect::<Vec<_>>();
+        let mut refusals = uses.iter().flat_map(|used| self.launch_refusals_of(*used)).collect::<Vec<_>>();
         for (index, a) in uses.iter().enumerate() {
             let clashes = |b: &Use| {
                 a.buffer == b.buffer
@@ -488,12 +611,23 @@ impl Machine {
         refusals
     }
 
-    fn launch(&mut self, stream: *mut sys::eum_stream, uses: &[Use], seed: u64) -> Outcome {
+    /// What a launch may be refused with, though it need not: for want of memory, or because of data that are undefined, which is
+    /// found when the job runs if not before.
+    fn later(&self, dooms: bool) -> Vec<sys::eum_status> {
+        let mut others = self.pressure().to_vec();
+        if dooms {
+            others.push(sys::EUM_ERROR_UNDEFINED_DATA);
+        }
+        others
+    }
+
+    fn launch(&mut self, stream: *mut sys::eum_stream, uses: &[Use], seed: u64, fails: bool) -> Outcome {
         let unknown = |used: &Use| {
             let known = &self.buffers[used.buffer].known[used.offset..used.offset + used.bytes];
             used.access != sys::EUM_ACCESS_OVERWRITE && known.contains(&false)
         };
-        let mut params = Params { seed, blind: uses.iter().any(unknown).into(), access: [0; MOST] };
+        let code = if fails { 77 } else { 0 };
+        let mut params = Params { seed, blind: uses.iter().any(unknown).into(), code, access: [0; MOST] };
         for (access, used) in params.access.iter_mut().zip(uses) {
             *access = used.access;
         }
@@ -511,10 +645,19 @@ impl Machine {
         // SAFETY: everything in the configuration lives through the call, and the kernel outlives the job.
         let status = unsafe { sys::eum_launch(stream, &config, &mut job) };
         let empty_writes = uses.iter().any(|used| self.may_refuse_empty(*used, status));
-        if !empty_writes && !expect(status, &self.launch_refusals(uses), "eum_launch")? {
+        let dooms = uses.iter().any(|used| self.reads_undefined(used));
+        if !empty_writes && !permit(status, &self.launch_refusals(uses), &self.later(dooms), "eum_launch")? {
             return Ok(());
         }
-        self.jobs.push(job);
+        let fails = fails || dooms;
+        self.jobs.push(Job { job, stream, fails, reported: false });
+        if fails {
+            for used in uses.iter().filter(|used| used.writes()) {
+                self.model(*used).1.fill(false);
+                self.define(*used, false);
+            }
+            return Ok(());
+        }
         let mut argument = |used: &Use| {
             let bytes = &mut self.buffers[used.buffer].bytes;
             // SAFETY: the offset is within the vector.
@@ -526,7 +669,10 @@ impl Machine {
         for used in uses {
             let (_, known) = self.model(*used);
             match used.access {
-                sys::EUM_ACCESS_OVERWRITE => known.fill(true),
+                sys::EUM_ACCESS_OVERWRITE => {
+                    known.fill(true);
+                    self.define(*used, true);
+                }
                 sys::EUM_ACCESS_READ_WRITE => kernel::written(seed, used.bytes).for_each(|at| known[at] = true),
                 _ => (),
             }
@@ -568,13 +714,16 @@ impl Machine {
         if rows == 0 && status == sys::EUM_OK {
             return Ok(()); // Nothing to do, so nothing in the way.
         }
-        if !expect(status, &self.launch_refusals(&[query, targets, scores]), "eum_cosine")? {
+        let fails = [query, targets].iter().any(|used| self.reads_undefined(used));
+        let refusals = self.launch_refusals(&[query, targets, scores]);
+        if !permit(status, &refusals, &self.later(fails), "eum_cosine")? {
             return Ok(());
         }
-        self.jobs.push(job);
+        self.jobs.push(Job { job, stream, fails, reported: false });
         let inputs_known = [query, targets].map(|used| !self.model(used).1.contains(&false)) == [true, true];
         self.model(scores).1.fill(false);
-        if look {
+        self.define(scores, !fails);
+        if look && !fails {
             let (q, t) = (self.floats(query), self.floats(targets));
             let read = self.read(Use { access: sys::EUM_ACCESS_READ, ..scores })?.ok_or("the scores cannot be read")?;
             let (bytes, known) = self.model(scores);
@@ -615,17 +764,37 @@ impl Machine {
         if self.jobs.is_empty() {
             return Ok(());
         }
+        let index = pick % self.jobs.len();
+        let job = &mut self.jobs[index];
+        job.reported = true;
+        let refusals: &[_] = if job.fails { &[sys::EUM_ERROR_JOB_FAILED] } else { &[] };
         // SAFETY: a plain value.
-        ok(unsafe { sys::eum_job_wait(self.jobs[pick % self.jobs.len()], -1) }, "eum_job_wait")
+        expect(unsafe { sys::eum_job_wait(job.job, -1) }, refusals, "eum_job_wait").map(|_| ())
+    }
+
+    fn synchronize(&mut self, stream: *mut sys::eum_stream) -> Outcome {
+        let mut refusals = Vec::new();
+        for job in self.jobs.iter_mut().filter(|job| job.stream == stream) {
+            if job.fails && !job.reported {
+                refusals.push(sys::EUM_ERROR_JOB_FAILED);
+            }
+            job.reported = true;
+        }
+        // SAFETY: the handle is alive.
+        expect(unsafe { sys::eum_stream_synchronize(stream) }, &refusals, "eum_stream_synchronize").map(|_| ())
     }
 
     // ------------------------------------------------------------------------------------------------ comparing --------
 
+    /// Everything that is defined, and that what is not cannot be read.
     fn compare_all(&mut self) -> Outcome {
         for buffer in 0..self.buffers.len() {
-            let bytes = self.buffers[buffer].bytes.len();
-            self.read(Use { buffer, offset: 0, bytes, access: sys::EUM_ACCESS_READ })
-                .map_err(|why| format!("buffer {buffer}: {why}"))?;
+            let mut offset = 0;
+            for part in parts(&self.buffers[buffer].undefined) {
+                self.read(Use { buffer, offset, bytes: part, access: sys::EUM_ACCESS_READ })
+                    .map_err(|why| format!("buffer {buffer}: {why}"))?;
+                offset += part;
+            }
         }
         Ok(())
     }
@@ -635,27 +804,82 @@ impl Machine {
             self.unmap(0)?;
         }
         if context_first {
-            let context = std::mem::replace(&mut self.context, ptr::null_mut());
-            // SAFETY: the handle is alive, and not used after.
-            ok(unsafe { sys::eum_context_destroy(context) }, "eum_context_destroy")?;
+            self.end_context()?;
         }
         self.compare_all()?;
         while !self.buffers.is_empty() {
             let last = self.buffers.len() - 1;
             self.destroy(last / 2)?;
         }
-        if context_first {
-            return Ok(());
+        let failed = self.jobs.iter().filter(|job| job.fails).count();
+        if !context_first {
+            self.check_stats(failed)?;
         }
+        while self.streams.len() > 1 {
+            self.close_stream(0)?;
+        }
+        if !context_first {
+            self.end_context()?;
+        }
+        // The context's insides have ended too: what they left was logged.
+        self.log.unexpected()?;
+        match self.log.failed_jobs.load(Ordering::SeqCst) as usize {
+            logged if logged == failed => Ok(()),
+            logged => Err(format!("{logged} jobs failed, and should have been {failed}")),
+        }
+    }
+
+    fn end_context(&mut self) -> Outcome {
+        let context = std::mem::replace(&mut self.context, ptr::null_mut());
+        // SAFETY: the handle is alive, and not used after.
+        ok(unsafe { sys::eum_context_destroy(context) }, "eum_context_destroy")
+    }
+
+    /// All buffers have ended, and the context has not.
+    fn check_stats(&self, failed: usize) -> Outcome {
+        if self.count_each {
+            self.count()?; // Waits for everything.
+        }
+        self.counted()?;
+        // SAFETY: the context is alive.
+        ok(unsafe { sys::eum_context_trim(self.context, 0) }, "eum_context_trim")?;
         let mut stats = sys::eum_stats::INIT;
         // SAFETY: the context is alive, `stats` valid.
         ok(unsafe { sys::eum_context_stats(self.context, &mut stats) }, "eum_context_stats")?;
         let left = (stats.buffers_live, stats.bytes_live, stats.maps_live, stats.jobs_failed);
-        if left == (0, 0, 0, 0) {
-            Ok(())
-        } else {
-            Err(format!("(buffers, bytes, maps, failed jobs) left: {left:?}"))
+        if left != (0, 0, 0, failed as u64) {
+            return Err(format!("(buffers, bytes, maps) left, failed jobs: {left:?}; {failed} should have failed"));
         }
+        for kind in 0..sys::EUM_MEMORY_KINDS {
+            let counts = (stats.raw_allocations[kind], stats.raw_frees[kind], stats.raw_given_up[kind]);
+            if counts.0 != counts.1 + counts.2 {
+                return Err(format!("memory kind {kind}: (allocated, freed, given up) are {counts:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The lengths of the runs of equal values.
+fn parts(values: &[bool]) -> Vec<usize> {
+    let mut parts: Vec<usize> = Vec::new();
+    for at in 0..values.len() {
+        match parts.last_mut() {
+            Some(part) if values[at] == values[at - 1] => *part += 1,
+            _ => parts.push(1),
+        }
+    }
+    parts
+}
+
+/// Takes down what the library logs as an error.
+unsafe extern "C" fn hear(user: *mut c_void, _level: sys::eum_log_level, message: *const c_char) {
+    // SAFETY: the log is never freed, and the library's text ends with a 0 byte.
+    let (log, message) = unsafe { (&*user.cast::<Log>(), CStr::from_ptr(message)) };
+    if message.to_bytes().starts_with(b"a job failed: ") {
+        log.failed_jobs.fetch_add(1, Ordering::SeqCst);
+    } else {
+        log.others.lock().unwrap_or_else(PoisonError::into_inner).push(message.to_string_lossy().into_owned());
     }
 }
 

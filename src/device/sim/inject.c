@@ -36,8 +36,9 @@ eum_status eum_sim_alive(const eum_sim *sim)
 {
     if (!atomic_load(&sim->lost))
         return EUM_OK;
-    return eum_fail_with_cuda(EUM_ERROR_DEVICE_LOST, CUDA_LAUNCH_FAILURE, "cudaErrorLaunchFailure",
-                              "the simulated GPU was told to be lost at a launch (fail=lost); destroy the context and make a new one");
+    return eum_fail_with_cuda(
+        EUM_ERROR_DEVICE_LOST, CUDA_LAUNCH_FAILURE, "cudaErrorLaunchFailure",
+        "the simulated GPU was told to be lost at a launch (fail=lost); destroy the context and make a new one");
 }
 
 static void arm(eum_sim *sim, eum_sim_operation operation, uint64_t nth)

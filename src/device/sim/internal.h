@@ -230,7 +230,7 @@ typedef struct eum_sim_op {
     const void *src;
     eum_direction direction;
     eum_task *task;
-    bool fatal; /* the device is lost when it runs */
+    bool fatal;                /* the device is lost when it runs */
     eum_sim_block **arguments; /* pinned; of the task */
     size_t *argument_offsets;
     size_t argument_count;
