@@ -139,7 +139,8 @@ static eum_status launch(eum_strm *stream, const eum_scoring_request *request, c
                                  .count = all->count,
                                  .params = params,
                                  .params_bytes = sizeof *params,
-                                 .streams = request->query_count <= STREAMED_QUERIES && request->numbers == NULL};
+                                 .streams = request->query_count <= STREAMED_QUERIES && request->numbers == NULL,
+                                 .anywhere = true};
     if (!params->inline_numbers)
         return eum_engine_launch(stream, &launch, out);
     size_t bytes = (size_t)request->rows * sizeof *request->numbers;
