@@ -91,7 +91,7 @@ def pairwise(dim, rows, count, large):
     queries = generator.standard_normal((count, dim), dtype=np.float32)
     index = faiss.IndexFlatIP(dim)
     index.add(targets)
-    size = "1 GB" if large else "1,000 rows"
+    size = f"{targets.nbytes / 1e9:.2g} GB" if large else "1,000 rows"
     rounds, repeat = (max(5, options.rounds // 3), 1) if large else (options.rounds, max(1, int(20000 / (dim * count)) * 5))
     out, theirs = np.empty((count, rows), np.float32), np.empty((count, rows), np.float32)
     for metric in ("dot", "cosine"):
