@@ -461,6 +461,102 @@ EUM_API void eum_cosine_config_init(eum_cosine_config *config);
  *   shorter than a row), EUM_ERROR_SIZE_OVERFLOW. */
 EUM_API eum_status eum_cosine(eum_stream *stream, const eum_cosine_config *config, eum_job *out);
 
+/* How two vectors are compared. */
+typedef int32_t eum_metric;
+#define EUM_METRIC_COSINE 1     /* larger is nearer */
+#define EUM_METRIC_DOT 2        /* inner product; larger is nearer */
+#define EUM_METRIC_L2_SQUARED 3 /* sum of the squared differences; smaller is nearer */
+
+/* What the targets are made of. Queries and scores are float32; sums are float32 or better, whatever the elements. */
+typedef int32_t eum_element;
+#define EUM_ELEMENT_FLOAT32 1
+#define EUM_ELEMENT_FLOAT16 2  /* IEEE 754 binary16 */
+#define EUM_ELEMENT_BFLOAT16 3 /* the upper half of a float32 */
+
+/* Scores of the three functions below, for query q and row x.
+ *   Zero vectors     score 0 by cosine, as any vector does by the others (dot: 0; L2: the other's squared norm).
+ *   NaN, infinities  a row with one scores NaN, that row alone; a query with one makes every score of that query NaN. By every metric.
+ *   Huge numbers     never make a wrong score: where the exact score of finite numbers is outside float32's range it is +-infinity.
+ *   Accuracy         against the exact score of the elements as they are stored, for every element type and dim:
+ *                    cosine  |error| <= 1e-6 + 1e-5 * |exact|, and the score is in [-1, 1]
+ *                    dot     |error| <= 1e-6 * max(1, |q| * |x|) + 1e-5 * |exact|     (|q|, |x|: norms; products may cancel)
+ *                    L2      |error| <= 1e-6 + 1e-5 * exact                            (differences are taken before squares: no cancelling)
+ *   Order of sums    is fixed by the shape (dim, strides, up to 8 queries or more) and the machine's kernels, so that the same call gives the
+ *                    same bits again, on any number of threads. Kernels of different devices may differ within the accuracy. */
+
+typedef struct eum_similarity_config {
+    size_t struct_size;
+    eum_metric metric;
+    eum_element element;
+    eum_view queries;     /* query_count x dim float32 */
+    eum_view targets;     /* rows x dim elements, row-major */
+    eum_view scores;      /* query_count x rows float32, written: all scores of query 0, then those of query 1, ... */
+    uint64_t query_count; /* 0 is legal */
+    uint64_t rows;        /* 0 is legal */
+    uint64_t dim;         /* 1 or more */
+    size_t query_stride;  /* bytes from one query to the next, a multiple of 4, at least dim * 4; 0: dim * 4 */
+    size_t row_stride;    /* bytes from one row to the next, a multiple of the element's size, at least dim elements; 0: dim elements */
+} eum_similarity_config;
+#define EUM_SIMILARITY_CONFIG_INIT {sizeof(eum_similarity_config), 1, 1, {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, 1, 0, 0, 0, 0}
+EUM_API void eum_similarity_config_init(eum_similarity_config *config);
+
+/* scores[q * rows + r] = the metric of query q and row r.
+ * Errors: as eum_cosine; EUM_ERROR_INVALID_ENUM (metric, element), EUM_ERROR_OVER_BUDGET and EUM_ERROR_OUT_OF_DEVICE_MEMORY also where the
+ *   targets do not fit on the device (unlike eum_cosine, which passes them through in chunks). The job fails (EUM_ERROR_JOB_FAILED, code
+ *   12) where the CPU kernels have no memory for their copies of the queries, some MB at most unless a query is longer than that. */
+EUM_API eum_status eum_similarity(eum_stream *stream, const eum_similarity_config *config, eum_job *out);
+
+#define EUM_TOPK_MOST 1024
+typedef struct eum_topk_config {
+    size_t struct_size;
+    eum_metric metric;
+    eum_element element;
+    eum_view queries;     /* these as in eum_similarity_config */
+    eum_view targets;
+    eum_view indices;     /* query_count x k int64, written: rows, the nearest first */
+    eum_view scores;      /* query_count x k float32, written: their scores */
+    uint64_t query_count; /* 0 is legal */
+    uint64_t rows;        /* 0 is legal; fewer than k as well */
+    uint64_t dim;
+    uint64_t k;           /* 1 to EUM_TOPK_MOST */
+    size_t query_stride;
+    size_t row_stride;
+} eum_topk_config;
+#define EUM_TOPK_CONFIG_INIT {sizeof(eum_topk_config), 1, 1, {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, 1, 0, 0, 1, 0, 0}
+EUM_API void eum_topk_config_init(eum_topk_config *config);
+
+/* The k nearest rows of each query, the nearest first: the largest cosines or dot products, the smallest distances. Of equal scores the lower
+ * row is nearer; NaN comes after every number. Where there are fewer than k rows, the places that are left get index -1 and score NaN. The
+ * scores are the bits that eum_similarity gives for the same shape. The score matrix is never written: beside the results the kernels
+ * use memory that does not grow with rows or queries (the CPU's: some 16 MB a thread; on CUDA a scratch buffer of the library, which
+ * counts against the budget until the job is done).
+ * Errors: as eum_similarity, and EUM_ERROR_INVALID_ARGUMENT (k is 0 or more than EUM_TOPK_MOST). indices must start at a multiple of 8. */
+EUM_API eum_status eum_topk(eum_stream *stream, const eum_topk_config *config, eum_job *out);
+
+typedef struct eum_similarity_rows_config {
+    size_t struct_size;
+    eum_metric metric;
+    eum_element element;
+    eum_view queries;       /* these as in eum_similarity_config */
+    eum_view targets;
+    eum_view scores;        /* query_count x number_count float32, written */
+    uint64_t query_count;   /* 0 is legal */
+    uint64_t rows;          /* of the targets */
+    uint64_t dim;
+    const int64_t *numbers; /* number_count row numbers from 0 to rows - 1, in any order, repeated or not; read during the call */
+    uint64_t number_count;  /* 0 is legal */
+    size_t query_stride;
+    size_t row_stride;
+} eum_similarity_rows_config;
+#define EUM_SIMILARITY_ROWS_CONFIG_INIT {sizeof(eum_similarity_rows_config), 1, 1, {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, 1, 0, 0, NULL, 0, 0, 0}
+EUM_API void eum_similarity_rows_config_init(eum_similarity_rows_config *config);
+
+/* scores[q * number_count + i] = the metric of query q and row numbers[i]. The numbers are plain host memory, checked and copied before
+ * the call returns. So a number out of range is an error of this call, which names the first one, and nothing has been started or
+ * written: a failed job would leave the scores undefined, and could not say which number it was.
+ * Errors: as eum_similarity, and EUM_ERROR_OUT_OF_BOUNDS (a row number that is not in [0, rows)). */
+EUM_API eum_status eum_similarity_rows(eum_stream *stream, const eum_similarity_rows_config *config, eum_job *out);
+
 /* --------------------------------------------------------------------------------------------- observability ------- */
 
 typedef int32_t eum_device_kind;

@@ -3,48 +3,7 @@
 #include <math.h>
 
 #include "kernels/cosine_cpu.h"
-
-/* ------------------------------------------------------------------------------- floating-point environment -------- */
-
-/* A caller may run with denormals flushed to zero or another rounding mode (-ffast-math, torch.set_flush_denormal). Scores must not
- * depend on that, so the kernels run in the default environment and restore the caller's. */
-#if defined(__x86_64__)
-#include <xmmintrin.h>
-typedef unsigned int fp_environment;
-static fp_environment fp_enter(void)
-{
-    fp_environment callers = _mm_getcsr();
-    _mm_setcsr(0x1f80); /* exceptions masked, round to nearest, denormals kept */
-    return callers;
-}
-static void fp_leave(fp_environment callers)
-{
-    _mm_setcsr(callers);
-}
-#elif defined(__aarch64__)
-typedef uint64_t fp_environment;
-static void fp_leave(fp_environment callers)
-{
-    __asm__ volatile("msr fpcr, %0" : : "r"(callers) : "memory");
-}
-static fp_environment fp_enter(void)
-{
-    fp_environment callers;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(callers) : : "memory");
-    fp_leave(0);
-    return callers;
-}
-#else
-typedef int fp_environment;
-static fp_environment fp_enter(void)
-{
-    return 0;
-}
-static void fp_leave(fp_environment callers)
-{
-    (void)callers;
-}
-#endif
+#include "kernels/fp_environment.h"
 
 /* --------------------------------------------------------------------------------------------- float64 ------------- */
 

@@ -7,11 +7,24 @@
 
 #include "kernels/cosine_cpu.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 static const struct {
     eum_cpu_isa isa;
     const char *name;
 } isas[] = {
     {EUM_CPU_AVX512, "avx512"}, {EUM_CPU_NEON, "neon"}, {EUM_CPU_AVX2, "avx2"}, {EUM_CPU_SCALAR, "scalar"}}; /* best first */
+
+#if defined(__x86_64__)
+/* Conversions of float16 came with the same processors, but are a feature of their own. Not all compilers' builtins know it. */
+static int has_f16c(void)
+{
+    unsigned int a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C) != 0;
+}
+#endif
 
 int eum_cpu_isa_usable(eum_cpu_isa isa)
 {
@@ -22,7 +35,7 @@ int eum_cpu_isa_usable(eum_cpu_isa isa)
     /* The builtins also ask the operating system whether it saves the wide registers. */
     case EUM_CPU_AVX2:
         __builtin_cpu_init();
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
     case EUM_CPU_AVX512:
         __builtin_cpu_init();
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&

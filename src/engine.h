@@ -84,6 +84,7 @@ typedef struct eum_launch_request {
     size_t params_bytes;
     void *user;
     bool streams; /* the kernel reads or writes each byte of its arguments once, without atomics */
+    bool anywhere; /* the CPU kernel is the library's own: a thread that waits for it may run it */
 } eum_launch_request;
 eum_status eum_engine_launch(eum_strm *stream, const eum_launch_request *request, eum_job *out);
 
@@ -95,5 +96,17 @@ eum_status eum_engine_release(eum_strm *stream, const eum_range *ranges, const e
 /* Cosine over checked operands: rows, dim and row_stride as in eum_cosine_config, row_stride not 0, shapes fit. */
 eum_status eum_engine_cosine(eum_strm *stream, eum_range query, eum_range targets, eum_range scores, uint64_t rows, uint64_t dim,
                              size_t row_stride, eum_job *out);
+
+/* Many queries, any metric: all scores, the best rows, or the scores of a list of rows. Shapes fit; strides are not 0. */
+typedef struct eum_scoring_request {
+    eum_metric metric;
+    eum_element element;
+    eum_range queries, targets, scores;
+    eum_range indices;      /* buf NULL: all scores */
+    const int64_t *numbers; /* NULL: all rows. Else `rows` numbers in range; copied */
+    uint64_t query_count, rows, dim, k;
+    size_t query_stride, row_stride;
+} eum_scoring_request;
+eum_status eum_engine_scoring(eum_strm *stream, const eum_scoring_request *request, eum_job *out);
 
 #endif

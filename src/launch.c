@@ -49,6 +49,7 @@ static eum_launch_record *record_create(eum_strm *stream, const eum_launch_reque
         memcpy(at, request->params, request->params_bytes);
     record->task = (eum_task){.gpu = request->gpu, .cpu = request->cpu != NULL ? run_cpu : NULL, .accesses = record->accesses};
     record->task.finish = finish;
+    record->task.anywhere = request->anywhere;
     record->task.call = (eum_kernel_call){.struct_size = sizeof(eum_kernel_call),
                                           .count = n,
                                           .addresses = record->addresses,

@@ -75,7 +75,8 @@ static eum_status launch_cosine(eum_strm *stream, const cosine_operands *operand
                                         .count = 3,
                                         .params = &params,
                                         .params_bytes = sizeof params,
-                                        .streams = true};
+                                        .streams = true,
+                                        .anywhere = true};
     return eum_engine_launch(stream, &request, out);
 }
 

@@ -38,6 +38,6 @@ bool fvecs_parse(const void *bytes, size_t size, vector_layout *out, tool_error 
     if (size % stride != 0)
         return tool_fail(error, "row %zu is truncated: it has %zu bytes of %zu (dim %" PRId32 ")", size / stride, size % stride,
                          stride, dim);
-    *out = (vector_layout){sizeof(int32_t), size / stride, (uint64_t)dim, stride, 2};
+    *out = (vector_layout){sizeof(int32_t), size / stride, (uint64_t)dim, stride, 2, EUM_ELEMENT_FLOAT32};
     return true;
 }

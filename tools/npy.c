@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "element.h"
+
 #define MAGIC "\x93NUMPY"
 #define MAGIC_BYTES 6u
 /* The most that a version 1.0 header can have. Later versions allow 4 GiB, for structured types of thousands of fields: never ours. */
@@ -227,10 +229,26 @@ static const char *descr_meaning(text descr)
     return "";
 }
 
-static bool check_kind(const npy_header *header, tool_error *error)
+/* A 16-bit element that was asked for. Float32 is the usual case, and has more to say. */
+static bool check_narrow(const npy_header *header, eum_element element, tool_error *error)
 {
     char found[TOOL_EXCERPT_BYTES];
-    if (!text_is(header->descr, "<f4"))
+    const bool half = element == EUM_ELEMENT_FLOAT16;
+    if (half ? text_is(header->descr, "<f2")
+             : text_is(header->descr, "<u2") || text_is(header->descr, "|V2") || text_is(header->descr, "<V2"))
+        return true;
+    return tool_fail(error, "the elements are '%s'%s; %s is needed for --dtype %s",
+                     tool_excerpt(found, header->descr.start, header->descr.size), descr_meaning(header->descr),
+                     half ? "'<f2'" : "'<u2' or '|V2' (two bytes an element)", half ? "float16" : "bfloat16");
+}
+
+static bool check_kind(const npy_header *header, eum_element element, tool_error *error)
+{
+    char found[TOOL_EXCERPT_BYTES];
+    if (element != EUM_ELEMENT_FLOAT32) {
+        if (!check_narrow(header, element, error))
+            return false;
+    } else if (!text_is(header->descr, "<f4"))
         return tool_fail(error, "the elements are '%s'%s; little-endian float32 ('<f4') is needed; " CONVERT,
                          tool_excerpt(found, header->descr.start, header->descr.size), descr_meaning(header->descr));
     if (header->fortran_order)
@@ -251,24 +269,25 @@ static bool check_shape(const npy_header *header, size_t data_bytes, vector_layo
         return tool_fail(error, "the array has no rows (shape (0, %" PRIu64 ")); at least one is needed", layout->dim);
     if (layout->dim == 0)
         return tool_fail(error, "the rows have no elements (dim is 0); at least one is needed");
-    if (layout->dim > SIZE_MAX / sizeof(float) / layout->rows)
+    if (layout->dim > SIZE_MAX / element_bytes(layout->element) / layout->rows)
         return tool_fail(error,
                          "the header promises %" PRIu64 " x %" PRIu64 " elements, more than any file can hold: it is damaged",
                          layout->rows, layout->dim);
-    layout->stride = (size_t)layout->dim * sizeof(float);
+    layout->stride = (size_t)layout->dim * element_bytes(layout->element);
     const size_t needed = (size_t)layout->rows * layout->stride;
     if (data_bytes < needed)
         return tool_fail(error,
-                         "the header promises %" PRIu64 " x %" PRIu64
-                         " float32, %zu bytes, but only %zu bytes follow it: the file is "
+                         "the header promises %" PRIu64 " x %" PRIu64 " %s, %zu bytes, but only %zu bytes follow it: the file is "
                          "truncated, or its header is wrong",
-                         layout->rows, layout->dim, needed, data_bytes);
+                         layout->rows, layout->dim, layout->element == EUM_ELEMENT_FLOAT32 ? "float32" : "elements of 16 bits",
+                         needed, data_bytes);
     if (data_bytes > needed)
         return tool_fail(error,
                          "the header promises %" PRIu64 " x %" PRIu64
-                         " float32, %zu bytes, but %zu bytes follow it: the header is wrong, "
+                         " %s, %zu bytes, but %zu bytes follow it: the header is wrong, "
                          "or something was appended",
-                         layout->rows, layout->dim, needed, data_bytes);
+                         layout->rows, layout->dim, layout->element == EUM_ELEMENT_FLOAT32 ? "float32" : "elements of 16 bits",
+                         needed, data_bytes);
     return true;
 }
 
@@ -300,23 +319,28 @@ static bool find_header(const unsigned char *bytes, size_t size, size_t *start, 
     return true;
 }
 
-bool npy_parse(const void *bytes, size_t size, vector_layout *out, tool_error *error)
+bool npy_parse_as(const void *bytes, size_t size, eum_element element, vector_layout *out, tool_error *error)
 {
     npy_header header = {0};
-    vector_layout layout = {0};
+    vector_layout layout = {.element = element};
     size_t start = 0;
     if (!find_header(bytes, size, &start, &layout.offset, error))
         return false;
     cursor c = {(const char *)bytes + start, (const char *)bytes + layout.offset, error};
-    if (!parse_dictionary(&c, &header) || !check_kind(&header, error) ||
+    if (!parse_dictionary(&c, &header) || !check_kind(&header, element, error) ||
         !check_shape(&header, size - layout.offset, &layout, error))
         return false;
-    if (layout.offset % sizeof(float) != 0)
+    if (layout.offset % element_bytes(element) != 0)
         return tool_fail(
             error,
-            "the data start at byte %zu, which is not a multiple of 4, so that they cannot be used in place; loading and "
+            "the data start at byte %zu, which is not a multiple of %zu, so that they cannot be used in place; loading and "
             "saving the array with numpy aligns it",
-            layout.offset);
+            layout.offset, element_bytes(element));
     *out = layout;
     return true;
+}
+
+bool npy_parse(const void *bytes, size_t size, vector_layout *out, tool_error *error)
+{
+    return npy_parse_as(bytes, size, EUM_ELEMENT_FLOAT32, out, error);
 }

@@ -13,5 +13,7 @@ bool npy_recognize(const void *bytes, size_t size);
 /* Reads the header and checks that the file holds exactly what it promises: float32, little-endian, C order, one or two dimensions,
  * none of them 0. bytes: the whole file. On failure *out is untouched and the error says what was found and what would do. */
 bool npy_parse(const void *bytes, size_t size, vector_layout *out, tool_error *error);
+/* The same for elements of another kind: '<f2' for float16; '<u2' or two plain bytes ('|V2') for bfloat16, of which .npy knows nothing. */
+bool npy_parse_as(const void *bytes, size_t size, eum_element element, vector_layout *out, tool_error *error);
 
 #endif

@@ -9,23 +9,30 @@
 #include <unistd.h>
 
 #include "commands.h"
+#include "element.h"
 #include "error.h"
 #include "options.h"
 #include "report.h"
+#include "results.h"
 #include "vectors.h"
 #include "words.h"
 
 static const char help[] =
     "Usage: engram-um search VECTORS --query ROW|FILE [OPTIONS]\n"
     "\n"
-    "Prints the rows of VECTORS with the highest cosine similarity to the query, and how the search ran.\n"
+    "Prints the rows of VECTORS that are nearest to the query, and how the search ran.\n"
     "Equal scores are in the order of their rows. VECTORS is used where it is, without a copy.\n"
     "\n"
-    "VECTORS is rows x dim float32: an .npy file ('<f4', C order) or an .fvecs file.\n"
+    "VECTORS is rows x dim float32: an .npy file ('<f4', C order) or an .fvecs file; see --dtype for others.\n"
     "\n"
     "  --query ROW    a number: that row of VECTORS is the query (the first row is 0); it is found too, with score 1\n"
     "  --query FILE   an .npy or .fvecs file: each of its rows is a query (a file with a number for a name: ./12)\n"
     "  --top K        how many rows to print for each query, 1 or more; default 10; all where there are fewer\n"
+    "  --metric M     cosine (default), dot (inner product): the highest scores; l2 (squared distance): the lowest\n"
+    "  --dtype T      what the elements of VECTORS are: float32 (default), float16 (an .npy file with '<f2'), or bfloat16\n"
+    "                 ('<u2' or '|V2'); a query FILE is always float32\n"
+    "  --output NAME  write the results of all queries to NAME.indices.npy (int64) and NAME.scores.npy (float32), queries x K,\n"
+    "                 and print only how the search ran\n"
     "  --skip-self    leave the query's own row out (with --query ROW)\n"
     "  --labels FILE  a text file with one name for each row of VECTORS\n"
     "  --json         print one JSON object: \"query\" is the number of the row, in VECTORS or in the query file; \"ms\" is\n"
@@ -38,11 +45,13 @@ static const char help[] =
     "  -h, --help     print this help\n";
 
 typedef struct search_options {
-    const char *vectors, *labels, *device;
+    const char *vectors, *labels, *device, *output;
     const char *query_file; /* NULL: the query is a row */
     uint64_t query_row;
     size_t top;
     eum_backing backing;
+    eum_metric metric;
+    eum_element element;
     bool has_query, json, skip_self, count_faults;
 } search_options;
 
@@ -54,7 +63,8 @@ typedef struct search {
     size_t top; /* results of each query */
     eum_context *context;
     eum_stream *stream; /* borrowed */
-    eum_buffer *target_buffer, *query_buffer, *score_buffer;
+    eum_buffer *target_buffer, *query_buffer, *score_buffer, *index_buffer;
+    uint64_t block;        /* queries that are answered at once */
     topk_entry *neighbors; /* query_count x top */
     double ms;
     bool counting, faults_known; /* a window is open; its count is known */
@@ -105,6 +115,17 @@ static int parse_option(search_options *options, int option, const char *value)
         if (!backing_parse(value, &options->backing))
             return tool_usage_error("search", "unknown backing '%s'; there are auto, managed, mirrored, mapped and host", value);
         return OPTIONS_GO_ON;
+    case OPTION_METRIC:
+        if (!metric_parse(value, &options->metric))
+            return tool_usage_error("search", "unknown metric '%s'; there are cosine, dot and l2", value);
+        return OPTIONS_GO_ON;
+    case OPTION_DTYPE:
+        if (!element_parse(value, &options->element))
+            return tool_usage_error("search", "unknown dtype '%s'; there are float32, float16 and bfloat16", value);
+        return OPTIONS_GO_ON;
+    case OPTION_OUTPUT:
+        options->output = value;
+        return OPTIONS_GO_ON;
     case OPTION_JSON:
         options->json = true;
         return OPTIONS_GO_ON;
@@ -126,6 +147,9 @@ static int parse_options(int argc, char **argv, search_options *options)
                                           {"labels", required_argument, NULL, OPTION_LABELS},
                                           {"device", required_argument, NULL, OPTION_DEVICE},
                                           {"backing", required_argument, NULL, OPTION_BACKING},
+                                          {"metric", required_argument, NULL, OPTION_METRIC},
+                                          {"dtype", required_argument, NULL, OPTION_DTYPE},
+                                          {"output", required_argument, NULL, OPTION_OUTPUT},
                                           {"skip-self", no_argument, NULL, OPTION_SKIP_SELF},
                                           {"count-faults", no_argument, NULL, OPTION_COUNT_FAULTS},
                                           {"json", no_argument, NULL, OPTION_JSON},
@@ -162,7 +186,7 @@ static double milliseconds(void)
 static bool open_vectors(search *s, tool_error *error)
 {
     const double start = milliseconds();
-    if (!vectors_open(s->options->vectors, &s->targets, error))
+    if (!vectors_open(s->options->vectors, s->options->element, &s->targets, error))
         return false;
     s->ms += milliseconds() - start;
     error->path = s->options->vectors;
@@ -182,7 +206,7 @@ static bool open_queries(search *s, tool_error *error)
                              s->options->vectors, targets->rows - 1);
         return true;
     }
-    if (!vectors_open(s->options->query_file, &s->queries, error))
+    if (!vectors_open(s->options->query_file, EUM_ELEMENT_FLOAT32, &s->queries, error))
         return false;
     s->query_count = s->queries.layout.rows;
     if (s->queries.layout.dim != targets->dim) {
@@ -243,45 +267,156 @@ static eum_status wrap(const search *s, const vectors *v, eum_role role, eum_buf
     return eum_buffer_wrap(s->context, &config, out);
 }
 
+/* How many places eum_topk must fill for a query: one more where a row is to be left out. */
+static uint64_t asked_for(const search *s)
+{
+    return (uint64_t)s->top + (s->options->skip_self ? 1 : 0);
+}
+
+/* The one query is a row of the targets: its own buffer holds it as float32. */
+static eum_status make_query(search *s)
+{
+    eum_buffer_config config = EUM_BUFFER_CONFIG_INIT;
+    void *mapped = NULL;
+    config.role = EUM_ROLE_QUERY;
+    eum_status status = eum_buffer_create(s->context, (size_t)s->targets.layout.dim * sizeof(float), &config, &s->query_buffer);
+    const eum_view view = {s->query_buffer, 0, EUM_WHOLE_SIZE};
+    if (status == EUM_OK)
+        status = eum_buffer_map(view, EUM_ACCESS_OVERWRITE, &mapped);
+    if (status != EUM_OK)
+        return status;
+    const char *row = (const char *)s->targets.address + vectors_row_offset(&s->targets, s->options->query_row);
+    element_widen(s->targets.layout.element, row, s->targets.layout.dim, mapped);
+    return eum_buffer_unmap(s->query_buffer, mapped);
+}
+
+#define BLOCK_QUERIES 512u                /* at once, between two looks at the clock */
+#define BLOCK_RESULTS ((uint64_t)1 << 20) /* places of a block at most: 12 MB */
+
 static bool create_buffers(search *s, tool_error *error)
 {
     eum_buffer_config config = EUM_BUFFER_CONFIG_INIT;
     config.role = EUM_ROLE_RESULTS;
     if (wrap(s, &s->targets, EUM_ROLE_TARGETS, &s->target_buffer) != EUM_OK)
         return tool_fail_library(error, "the vectors could not be used in place");
-    if (s->options->query_file != NULL && wrap(s, &s->queries, EUM_ROLE_QUERY, &s->query_buffer) != EUM_OK)
+    if ((s->options->query_file != NULL ? wrap(s, &s->queries, EUM_ROLE_QUERY, &s->query_buffer) : make_query(s)) != EUM_OK)
         return tool_fail_library(error, "the queries could not be used in place");
-    if (eum_buffer_create(s->context, (size_t)s->targets.layout.rows * sizeof(float), &config, &s->score_buffer) != EUM_OK)
-        return tool_fail_library(error, "there is no room for the scores");
+    const uint64_t asked = asked_for(s);
+    s->block = asked > EUM_TOPK_MOST || s->top == 0 ? 0 : BLOCK_RESULTS / asked;
+    s->block = s->block < BLOCK_QUERIES ? s->block : BLOCK_QUERIES;
+    s->block = s->block < s->query_count ? s->block : s->query_count;
+    if (s->block > 0 &&
+        (eum_buffer_create(s->context, (size_t)(s->block * asked) * sizeof(float), &config, &s->score_buffer) != EUM_OK ||
+         eum_buffer_create(s->context, (size_t)(s->block * asked) * sizeof(int64_t), &config, &s->index_buffer) != EUM_OK))
+        return tool_fail_library(error, "there is no room for the results");
     return true;
 }
 
-static eum_view query_view(const search *s, uint64_t query)
+static eum_view query_view(const search *s, uint64_t query, uint64_t count)
 {
-    const bool is_row = s->options->query_file == NULL;
-    const vectors *v = is_row ? &s->targets : &s->queries;
-    const uint64_t row = is_row ? s->options->query_row : query;
-    return (eum_view){is_row ? s->target_buffer : s->query_buffer, vectors_row_offset(v, row),
-                      (size_t)v->layout.dim * sizeof(float)};
+    if (s->options->query_file == NULL)
+        return (eum_view){s->query_buffer, 0, EUM_WHOLE_SIZE};
+    return (eum_view){s->query_buffer, vectors_row_offset(&s->queries, query),
+                      (size_t)(count - 1) * s->queries.layout.stride + (size_t)s->queries.layout.dim * sizeof(float)};
 }
 
-static bool answer(search *s, uint64_t query, tool_error *error)
+static eum_view target_view(const search *s)
+{
+    return (eum_view){s->target_buffer, s->targets.layout.offset, vectors_span(&s->targets)};
+}
+
+/* All scores of one query. Where the vectors do not fit on the device only eum_cosine can go through them in pieces. */
+static eum_status score(const search *s, uint64_t query, eum_buffer *scores)
 {
     const vector_layout *layout = &s->targets.layout;
-    const eum_view scores = {s->score_buffer, 0, EUM_WHOLE_SIZE};
-    eum_cosine_config config = EUM_COSINE_CONFIG_INIT;
-    void *mapped = NULL;
-    config.query = query_view(s, query);
-    config.targets = (eum_view){s->target_buffer, layout->offset, vectors_span(&s->targets)};
-    config.scores = scores;
+    if (s->options->metric == EUM_METRIC_COSINE && layout->element == EUM_ELEMENT_FLOAT32) {
+        const eum_cosine_config config = {
+            sizeof config, query_view(s, query, 1), target_view(s), {scores, 0, EUM_WHOLE_SIZE}, layout->rows,
+            layout->dim,   layout->stride};
+        return eum_cosine(s->stream, &config, NULL);
+    }
+    eum_similarity_config config = EUM_SIMILARITY_CONFIG_INIT;
+    config.metric = s->options->metric;
+    config.element = layout->element;
+    config.queries = query_view(s, query, 1);
+    config.targets = target_view(s);
+    config.scores = (eum_view){scores, 0, EUM_WHOLE_SIZE};
     config.rows = layout->rows;
     config.dim = layout->dim;
     config.row_stride = layout->stride;
-    if (eum_cosine(s->stream, &config, NULL) != EUM_OK || eum_buffer_map(scores, EUM_ACCESS_READ, &mapped) != EUM_OK)
+    return eum_similarity(s->stream, &config, NULL);
+}
+
+/* One query, by all its scores: more results than eum_topk gives, or vectors that do not fit on the device. */
+static bool answer_alone(search *s, uint64_t query, tool_error *error)
+{
+    const uint64_t rows = s->targets.layout.rows, skip = s->options->skip_self ? s->options->query_row : TOPK_SKIP_NONE;
+    const bool smaller = s->options->metric == EUM_METRIC_L2_SQUARED;
+    eum_buffer_config config = EUM_BUFFER_CONFIG_INIT;
+    eum_buffer *scores = NULL;
+    void *mapped = NULL;
+    config.role = EUM_ROLE_RESULTS;
+    bool done = eum_buffer_create(s->context, (size_t)rows * sizeof(float), &config, &scores) == EUM_OK &&
+                score(s, query, scores) == EUM_OK &&
+                eum_buffer_map((eum_view){scores, 0, EUM_WHOLE_SIZE}, EUM_ACCESS_READ_WRITE, &mapped) == EUM_OK;
+    if (!done)
+        (void)tool_fail_library(error, "the search failed");
+    if (done) {
+        float *values = mapped;
+        topk_entry *best = s->neighbors + query * s->top;
+        for (uint64_t row = 0; smaller && row < rows; row++)
+            values[row] = -values[row]; /* the selection takes the largest */
+        (void)topk_select(values, rows, skip, s->top, best);
+        for (size_t i = 0; smaller && i < s->top; i++)
+            best[i].score = -best[i].score;
+        (void)eum_buffer_unmap(scores, mapped);
+    }
+    (void)eum_buffer_destroy(scores);
+    return done;
+}
+
+static void take_results(search *s, uint64_t query, uint64_t count, const int64_t *indices, const float *scores)
+{
+    const uint64_t asked = asked_for(s);
+    for (uint64_t q = 0; q < count; q++) {
+        topk_entry *out = s->neighbors + (query + q) * s->top, *end = out + s->top;
+        for (uint64_t i = q * asked; i < (q + 1) * asked && out < end; i++)
+            if (!s->options->skip_self || indices[i] != (int64_t)s->options->query_row)
+                *out++ = (topk_entry){(uint64_t)indices[i], scores[i]};
+    }
+}
+
+/* Queries [query, query + count) at once. */
+static bool answer_block(search *s, uint64_t query, uint64_t count, tool_error *error)
+{
+    const vector_layout *layout = &s->targets.layout;
+    const eum_view indices = {s->index_buffer, 0, EUM_WHOLE_SIZE}, scores = {s->score_buffer, 0, EUM_WHOLE_SIZE};
+    eum_topk_config config = EUM_TOPK_CONFIG_INIT;
+    void *mapped_indices = NULL, *mapped_scores = NULL;
+    config.metric = s->options->metric;
+    config.element = layout->element;
+    config.queries = query_view(s, query, count);
+    config.targets = target_view(s);
+    config.indices = indices;
+    config.scores = scores;
+    config.query_count = count;
+    config.rows = layout->rows;
+    config.dim = layout->dim;
+    config.k = asked_for(s);
+    config.query_stride = s->options->query_file == NULL ? 0 : s->queries.layout.stride;
+    config.row_stride = layout->stride;
+    const eum_status status = eum_topk(s->stream, &config, NULL);
+    if (status == EUM_ERROR_OVER_BUDGET || status == EUM_ERROR_OUT_OF_DEVICE_MEMORY) {
+        bool done = true;
+        for (uint64_t q = 0; q < count && done; q++)
+            done = answer_alone(s, query + q, error);
+        return done;
+    }
+    if (status != EUM_OK || eum_buffer_map(indices, EUM_ACCESS_READ, &mapped_indices) != EUM_OK ||
+        eum_buffer_map(scores, EUM_ACCESS_READ, &mapped_scores) != EUM_OK)
         return tool_fail_library(error, "the search failed");
-    const uint64_t skip = s->options->skip_self ? s->options->query_row : TOPK_SKIP_NONE;
-    (void)topk_select(mapped, layout->rows, skip, s->top, s->neighbors + query * s->top);
-    if (eum_buffer_unmap(s->score_buffer, mapped) != EUM_OK)
+    take_results(s, query, count, mapped_indices, mapped_scores);
+    if (eum_buffer_unmap(s->index_buffer, mapped_indices) != EUM_OK || eum_buffer_unmap(s->score_buffer, mapped_scores) != EUM_OK)
         return tool_fail_library(error, "the search failed");
     return true;
 }
@@ -294,10 +429,12 @@ static bool answer_all(search *s, tool_error *error)
     const bool watched = isatty(STDERR_FILENO) != 0;
     double shown = milliseconds() + PROGRESS_AFTER_MS - PROGRESS_EVERY_MS;
     bool done = true, visible = false;
-    for (uint64_t query = 0; query < s->query_count && done; query++) {
-        done = answer(s, query, error);
+    for (uint64_t query = 0, count; query < s->query_count && done && s->top > 0; query += count) {
+        const uint64_t left = s->query_count - query;
+        count = s->block == 0 ? 1 : left < s->block ? left : s->block;
+        done = s->block == 0 ? answer_alone(s, query, error) : answer_block(s, query, count, error);
         if (watched && milliseconds() - shown > PROGRESS_EVERY_MS) {
-            (void)fprintf(stderr, "\r%" PRIu64 " of %" PRIu64 " queries", query + 1, s->query_count);
+            (void)fprintf(stderr, "\r%" PRIu64 " of %" PRIu64 " queries", query + count, s->query_count);
             shown = milliseconds();
             visible = true;
         }
@@ -353,7 +490,7 @@ static bool print_results(const search *s, tool_error *error)
         return tool_fail_library(error, "the library does not say how the search ran");
     const report r = {.neighbors = s->neighbors,
                       .top = s->top,
-                      .queries = s->query_count,
+                      .queries = s->options->output != NULL ? 0 : s->query_count,
                       .first_query = s->options->query_file == NULL ? s->options->query_row : 0,
                       .query_is_row = s->options->query_file == NULL,
                       .names = s->options->labels != NULL ? &s->names : NULL,
@@ -363,6 +500,8 @@ static bool print_results(const search *s, tool_error *error)
                       .bytes_moved = stats.bytes_to_device + stats.bytes_to_host,
                       .faults_known = s->faults_known,
                       .gpu_faults = s->gpu_faults};
+    if (s->options->output != NULL && !results_write(s->options->output, s->neighbors, s->query_count, s->top, error))
+        return false;
     if (s->options->json)
         report_json(&r);
     else
@@ -387,6 +526,7 @@ static bool run(search *s, tool_error *error)
 static void end(search *s)
 {
     (void)eum_buffer_destroy(s->score_buffer);
+    (void)eum_buffer_destroy(s->index_buffer);
     (void)eum_buffer_destroy(s->query_buffer);
     (void)eum_buffer_destroy(s->target_buffer);
     (void)eum_context_destroy(s->context);
@@ -398,7 +538,7 @@ static void end(search *s)
 
 int search_main(int argc, char **argv)
 {
-    search_options options = {.top = 10};
+    search_options options = {.top = 10, .metric = EUM_METRIC_COSINE, .element = EUM_ELEMENT_FLOAT32};
     tool_error error = {0};
     const int code = parse_options(argc, argv, &options);
     if (code != OPTIONS_GO_ON)

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "element.h"
 #include "fvecs.h"
 #include "npy.h"
 
@@ -50,7 +51,7 @@ static bool is_named_fvecs(const char *path)
     return dot != NULL && strcasecmp(dot, ".fvecs") == 0;
 }
 
-bool vectors_open(const char *path, vectors *out, tool_error *error)
+bool vectors_open(const char *path, eum_element element, vectors *out, tool_error *error)
 {
     vectors v = {0};
     bool done = false;
@@ -58,7 +59,9 @@ bool vectors_open(const char *path, vectors *out, tool_error *error)
     if (!map_file(path, &v, error))
         return false;
     if (npy_recognize(v.address, v.bytes))
-        done = npy_parse(v.address, v.bytes, &v.layout, error);
+        done = npy_parse_as(v.address, v.bytes, element, &v.layout, error);
+    else if (is_named_fvecs(path) && element != EUM_ELEMENT_FLOAT32)
+        (void)tool_fail(error, "an .fvecs file holds float32; elements of 16 bits can be read from .npy files");
     else if (is_named_fvecs(path))
         done = fvecs_parse(v.address, v.bytes, &v.layout, error);
     else
@@ -88,5 +91,5 @@ size_t vectors_row_offset(const vectors *v, uint64_t row)
 
 size_t vectors_span(const vectors *v)
 {
-    return (size_t)(v->layout.rows - 1) * v->layout.stride + (size_t)v->layout.dim * sizeof(float);
+    return (size_t)(v->layout.rows - 1) * v->layout.stride + (size_t)v->layout.dim * element_bytes(v->layout.element);
 }

@@ -1,4 +1,4 @@
-/* vectors: one opened file of rows x dim float32, mapped read-only and never copied.
+/* vectors: one opened file of rows x dim elements, mapped read-only and never copied.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #ifndef EUM_TOOLS_VECTORS_H
 #define EUM_TOOLS_VECTORS_H
@@ -12,9 +12,10 @@ typedef struct vectors {
     vector_layout layout;
 } vectors;
 
-/* Opens an .npy file (known by its first bytes) or an .fvecs file (known by its name). `path` must live as long as `error` is used.
+/* Opens an .npy file (known by its first bytes) or an .fvecs file (known by its name). Only .npy files hold other
+ * elements than float32. `path` must live as long as `error` is used.
  * Memory: *out is owned; vectors_close ends it. On failure *out is untouched. */
-bool vectors_open(const char *path, vectors *out, tool_error *error);
+bool vectors_open(const char *path, eum_element element, vectors *out, tool_error *error);
 /* Ends the mapping. One that is all zero is fine. */
 void vectors_close(vectors *v);
 

@@ -3,7 +3,9 @@
  *
  * Entries and marks are numbered by one counter. What has passed is everything before the oldest unfinished entry, so that a mark
  * on an idle stream has passed at once and costs no thread. A stream lives as long as its references: the handle, its running
- * thread, and each entry of another stream that waits for it. */
+ * thread, and each entry of another stream that waits for it.
+ *
+ * Who waits without a limit runs the library's own kernels himself if the thread has not begun: waking it takes longer than a small one. */
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -25,11 +27,12 @@ struct host_stream {
     pthread_cond_t passing; /* those who wait sleep here */
     host_item *items;       /* ring; [head, tail), the head is unfinished until it is taken off */
     uint32_t capacity;
-    uint64_t head;
+    atomic_uint_fast64_t head; /* written under the mutex by who ran the entry */
     atomic_uint_fast64_t tail;
     uint64_t newest; /* number of the newest entry or mark */
     atomic_uint_fast64_t passed;
     uint32_t waiting; /* on `passing` */
+    atomic_bool busy; /* the head is being run; written under the mutex */
     bool thread_sleeps;
     bool running;  /* the thread is there and will look at the queue again */
     bool joinable; /* `thread` was started and not joined */
@@ -139,7 +142,7 @@ void host_stream_destroy(eum_dstream *base)
 static bool has_work(const void *arg)
 {
     const host_stream *stream = arg;
-    return atomic_load(&stream->tail) != stream->head || atomic_load(&stream->stop); /* head: this thread's own */
+    return (atomic_load(&stream->tail) != atomic_load(&stream->head) && !atomic_load(&stream->busy)) || atomic_load(&stream->stop);
 }
 
 /* Under the mutex: everything before the oldest unfinished entry has passed. */
@@ -152,17 +155,48 @@ static void publish_passed(host_stream *stream)
         (void)pthread_cond_broadcast(&stream->passing);
 }
 
-/* Under the mutex: waits for an entry; false if the thread shall end. */
+/* Under the mutex: waits for an entry that nobody else runs; false if the thread shall end. While somebody does it stays. */
 static bool wait_for_work(host_stream *stream)
 {
     int64_t deadline = eum_now_ns() + IDLE_NS;
     bool in_time = true;
-    while (!has_work(stream) && in_time) {
+    while (atomic_load(&stream->busy) || (!has_work(stream) && in_time)) {
         stream->thread_sleeps = true;
-        in_time = eum_condition_wait_until(&stream->work, &stream->mutex, deadline);
+        in_time = eum_condition_wait_until(&stream->work, &stream->mutex, atomic_load(&stream->busy) ? -1 : deadline);
         stream->thread_sleeps = false;
     }
     return atomic_load(&stream->tail) != stream->head;
+}
+
+/* Under the mutex, which it releases meanwhile: runs the head. */
+static void run_head(host_stream *stream)
+{
+    host_item item = stream->items[stream->head & (stream->capacity - 1)];
+    atomic_store(&stream->busy, true);
+    (void)pthread_mutex_unlock(&stream->mutex);
+    host_item_run(device_of(stream), &item);
+    (void)pthread_mutex_lock(&stream->mutex);
+    atomic_store(&stream->busy, false);
+    stream->head++;
+    publish_passed(stream);
+}
+
+/* Runs entries up to `sequence` as long as they may run anywhere and nobody else runs one. */
+static void help(host_stream *stream, uint64_t sequence)
+{
+    eum_error before;
+    eum_error_save(&before);
+    (void)pthread_mutex_lock(&stream->mutex);
+    while (!atomic_load(&stream->busy) && atomic_load(&stream->tail) != stream->head) {
+        const host_item *item = &stream->items[stream->head & (stream->capacity - 1)];
+        if (item->own > sequence || item->kind != HOST_ITEM_KERNEL || !item->task->anywhere)
+            break;
+        run_head(stream);
+        if (stream->thread_sleeps)
+            (void)pthread_cond_signal(&stream->work); /* for what is left, or to end */
+    }
+    (void)pthread_mutex_unlock(&stream->mutex);
+    eum_error_restore(&before);
 }
 
 static void *thread_main(void *arg)
@@ -170,7 +204,7 @@ static void *thread_main(void *arg)
     host_stream *stream = arg;
     (void)pthread_mutex_lock(&stream->mutex);
     for (;;) {
-        if (!has_work(stream)) {
+        if (!has_work(stream) || atomic_load(&stream->busy)) {
             (void)pthread_mutex_unlock(&stream->mutex);
             (void)eum_spin_until(has_work, stream);
             (void)pthread_mutex_lock(&stream->mutex);
@@ -179,12 +213,7 @@ static void *thread_main(void *arg)
         }
         if (atomic_load(&stream->tail) == stream->head)
             break; /* told to stop */
-        host_item item = stream->items[stream->head & (stream->capacity - 1)];
-        (void)pthread_mutex_unlock(&stream->mutex);
-        host_item_run(device_of(stream), &item);
-        (void)pthread_mutex_lock(&stream->mutex);
-        stream->head++;
-        publish_passed(stream);
+        run_head(stream);
     }
     stream->running = false;
     (void)pthread_mutex_unlock(&stream->mutex);
@@ -286,6 +315,8 @@ eum_status host_stream_wait(eum_dstream *base, uint64_t sequence, int64_t timeou
     if (timeout_ns != 0) {
         int64_t now = eum_now_ns();
         int64_t deadline = timeout_ns < 0 ? -1 : timeout_ns > INT64_MAX - now ? INT64_MAX : now + timeout_ns;
+        if (timeout_ns < 0 && eum_callback_depth == 0)
+            help(stream, sequence);
         if (eum_spin_until(point_passed, &at))
             return EUM_OK;
         (void)pthread_mutex_lock(&stream->mutex);

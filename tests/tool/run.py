@@ -7,6 +7,7 @@ Needs only Python's standard library. The expected scores are computed here, in 
 """
 
 import array
+import ast
 import json
 import math
 import os
@@ -213,6 +214,93 @@ class Search(ToolTest):
         self.search(self.vectors, "--query", 3)
         with open(self.vectors, "rb") as after:
             self.assertEqual(after.read(), expected)
+
+
+class Scoring(ToolTest):
+    """Metrics, elements, many queries at once and results as files."""
+
+    @staticmethod
+    def read(path):
+        with open(path, "rb") as file:
+            data = file.read()
+        size = struct.unpack("<H", data[8:10])[0]
+        header = ast.literal_eval(data[10:10 + size].decode())
+        assert (10 + size) % 64 == 0 and not header["fortran_order"]
+        values = array.array({"<i8": "q", "<f4": "f"}[header["descr"]], data[10 + size:])
+        rows, top = header["shape"]
+        assert len(values) == rows * top
+        return [list(values[i * top:(i + 1) * top]) for i in range(rows)]
+
+    def best(self, query, metric, rows=None, k=10):
+        def score(row):
+            if metric == "cosine":
+                return cosine(query, row)
+            if not all(map(math.isfinite, row)):
+                return math.nan
+            return math.fsum(a * b for a, b in zip(query, row)) if metric == "dot" else math.fsum((a - b) ** 2 for a, b in zip(query, row))
+        scored = [(score(row), i) for i, row in enumerate(rows or self.rows)]
+        return sorted(scored, key=lambda s: (math.isnan(s[0]), s[0] if metric == "l2" else -s[0], s[1]))[:k]
+
+    def assert_best(self, found, expected):
+        """The same scores, and the same rows where no other score is as near as rounding."""
+        self.assertEqual(len(found), len(expected))
+        for (row, score), (exact, _) in zip(found, expected):
+            self.assertLess(abs(score - exact), 1e-4 * max(1, abs(exact)))
+        self.assertEqual(sorted(row for row, _ in found[:5]), sorted(row for _, row in expected[:5]))
+
+    def test_each_metric_finds_what_its_definition_says(self):
+        for device in ("host", "sim:hopper"):
+            for metric in ("cosine", "dot", "l2"):
+                for row in (3, 299):
+                    answer = self.search(self.vectors, "--query", row, "--metric", metric, "--device", device)
+                    found = [(n["row"], n["score"]) for n in answer["results"][0]["neighbors"]]
+                    self.assert_best(found, self.best(self.rows[row], metric))
+
+    def test_more_results_than_a_selection_gives_come_from_all_scores(self):
+        rows = [[float(i % 97), float(i % 89)] for i in range(1500)]
+        vectors = self.write("many.npy", npy(rows))
+        for metric in ("cosine", "dot", "l2"):
+            answer = self.search(vectors, "--query", 3, "--top", 1400, "--metric", metric)["results"][0]["neighbors"]
+            self.assertEqual(len({n["row"] for n in answer}), 1400)
+            for n, (exact, _) in zip(answer, self.best(rows[3], metric, rows, 1400)):
+                self.assertLess(abs(n["score"] - exact), 1e-4 * max(1, abs(exact)))
+
+    def test_elements_of_16_bits_are_read_as_what_they_are(self):
+        generator = random.Random(5)
+        rows = [[generator.randrange(-64, 64) / 8 for _ in range(9)] for _ in range(70)]  # exact in both
+        header = npy(rows, descr="<f2")[:128]
+        half = self.write("half.npy", header + b"".join(struct.pack("<9e", *row) for row in rows))
+        brain = self.write("brain.npy", npy(rows, descr="<u2")[:128] + b"".join(struct.pack("<f", x)[2:] for row in rows for x in row))
+        for vectors, dtype in ((half, "float16"), (brain, "bfloat16")):
+            for query in ("7", self.write("q.npy", npy(rows[7:9]))):
+                answer = self.search(vectors, "--query", query, "--dtype", dtype, "--metric", "l2")
+                found = [(n["row"], n["score"]) for n in answer["results"][0]["neighbors"]]
+                self.assertEqual([s for _, s in found], [s for s, _ in self.best(rows[7], "l2", rows)])
+                self.assertEqual([r for r, _ in found], [r for _, r in self.best(rows[7], "l2", rows)])
+            self.assert_fails(tool("search", vectors, "--query", 0), 1, "float32")
+        self.assert_fails(tool("search", half, "--query", 0, "--dtype", "bfloat16"), 1, "'<f2'", "'<u2'")
+        self.assert_fails(tool("search", brain, "--query", 0, "--dtype", "float16"), 1, "'<u2'", "'<f2'")
+        self.assert_fails(tool("search", self.fvecs, "--query", 0, "--dtype", "float16"), 1, ".fvecs")
+
+    def test_results_of_many_queries_are_written_as_npy_files(self):
+        generator = random.Random(6)
+        queries = [[generator.gauss(0, 1) for _ in range(DIM)] for _ in range(1100)]  # more than are answered at once
+        name = os.path.join(self.folder.name, "found")
+        for file in (self.write("queries.npy", npy(queries)), self.write("queries.fvecs", fvecs(queries))):
+            done = tool("search", self.vectors, "--query", file, "--metric", "dot", "--top", 7, "--output", name)
+            self.assertEqual((done.returncode, done.stderr), (0, b""))
+            self.assertEqual(done.stdout.count(b"\n"), 1, done.stdout)
+            indices, scores = self.read(name + ".indices.npy"), self.read(name + ".scores.npy")
+            self.assertEqual((len(indices), len(scores)), (1100, 1100))
+            for q in range(0, 1100, 73):
+                self.assert_best(list(zip(indices[q], scores[q])), self.best(queries[q], "dot", k=7))
+
+    def test_results_that_cannot_be_written_are_an_error(self):
+        self.assert_fails(tool("search", self.vectors, "--query", 0, "--output", "/nowhere/at/all"), 1, "/nowhere/at/all.indices.npy")
+
+    def test_unknown_words_are_named(self):
+        self.assert_fails(tool("search", self.vectors, "--query", 0, "--metric", "l1"), 2, "'l1'", "cosine, dot and l2")
+        self.assert_fails(tool("search", self.vectors, "--query", 0, "--dtype", "int8"), 2, "'int8'", "bfloat16")
 
 
 class Labels(ToolTest):

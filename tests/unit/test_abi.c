@@ -39,6 +39,9 @@ START_TEST(init_macros_and_init_functions_give_the_same_bytes)
     SAME_BYTES(eum_stream_config, EUM_STREAM_CONFIG_INIT);
     SAME_BYTES(eum_launch_config, EUM_LAUNCH_CONFIG_INIT);
     SAME_BYTES(eum_cosine_config, EUM_COSINE_CONFIG_INIT);
+    SAME_BYTES(eum_similarity_config, EUM_SIMILARITY_CONFIG_INIT);
+    SAME_BYTES(eum_topk_config, EUM_TOPK_CONFIG_INIT);
+    SAME_BYTES(eum_similarity_rows_config, EUM_SIMILARITY_ROWS_CONFIG_INIT);
     SAME_BYTES(eum_faults, EUM_FAULTS_INIT);
     SAME_BYTES(eum_info, {.struct_size = sizeof(eum_info)});
     SAME_BYTES(eum_stats, {.struct_size = sizeof(eum_stats)});
@@ -59,6 +62,9 @@ START_TEST(the_first_version_of_every_struct_has_the_size_it_was_released_with)
     ck_assert_uint_eq(sizeof(eum_stream_config), 16);
     ck_assert_uint_eq(sizeof(eum_launch_config), 64);
     ck_assert_uint_eq(sizeof(eum_cosine_config), 104);
+    ck_assert_uint_eq(sizeof(eum_similarity_config), 128);
+    ck_assert_uint_eq(sizeof(eum_topk_config), 160);
+    ck_assert_uint_eq(sizeof(eum_similarity_rows_config), 144);
     ck_assert_uint_eq(sizeof(eum_info), 776);
     ck_assert_uint_eq(sizeof(eum_stats), 264);
     ck_assert_uint_eq(sizeof(eum_decision), 104);
@@ -80,6 +86,9 @@ CALL(size_hint, void *s, eum_buffer_advise(whole(buffer), EUM_ADVICE_READ_MOSTLY
 CALL(size_stream_config, void *s, eum_stream_create(context, s, &out.stream))
 CALL(size_launch_config, void *s, eum_launch(stream, s, &out.job))
 CALL(size_cosine_config, void *s, eum_cosine(stream, s, &out.job))
+CALL(size_similarity_config, void *s, eum_similarity(stream, s, &out.job))
+CALL(size_topk_config, void *s, eum_topk(stream, s, &out.job))
+CALL(size_similarity_rows_config, void *s, eum_similarity_rows(stream, s, &out.job))
 CALL(size_info, void *s, eum_context_info(context, s))
 CALL(size_stats, void *s, eum_context_stats(context, s))
 CALL(size_explain, void *s, eum_buffer_explain(buffer, s))
@@ -102,6 +111,9 @@ static const struct {
     {"eum_stream_config", sizeof(eum_stream_config), size_stream_config},
     {"eum_launch_config", sizeof(eum_launch_config), size_launch_config},
     {"eum_cosine_config", sizeof(eum_cosine_config), size_cosine_config},
+    {"eum_similarity_config", sizeof(eum_similarity_config), size_similarity_config},
+    {"eum_topk_config", sizeof(eum_topk_config), size_topk_config},
+    {"eum_similarity_rows_config", sizeof(eum_similarity_rows_config), size_similarity_rows_config},
     {"eum_info", sizeof(eum_info), size_info},
     {"eum_stats", sizeof(eum_stats), size_stats},
     {"eum_decision", sizeof(eum_decision), size_explain},

@@ -51,6 +51,41 @@ CALL(use_on_done, void *h, eum_stream_on_done(h, done_nothing, NULL))
 CALL(use_launch, void *h, launch_with(h, whole(buffer), EUM_ACCESS_READ, 0))
 CALL(use_cosine, void *h, cosine_on(h, whole(buffer), whole(buffer), whole(buffer)))
 
+/* The three calls of the scoring, on one of their operands and the stream; `which`: queries, targets, scores, indices. */
+static eum_status score_on(eum_stream *on, int function, int which, eum_buffer *handle)
+{
+    static const int64_t number = 0;
+    eum_similarity_config all = EUM_SIMILARITY_CONFIG_INIT;
+    eum_topk_config best = EUM_TOPK_CONFIG_INIT;
+    eum_similarity_rows_config listed = EUM_SIMILARITY_ROWS_CONFIG_INIT;
+    eum_view views[4] = {{buffer, 0, 4}, {buffer, 4, 4}, {buffer, 8, 4}, {buffer, 16, 8}};
+    if (which >= 0)
+        views[which].buffer = handle;
+    all.queries = best.queries = listed.queries = views[0];
+    all.targets = best.targets = listed.targets = views[1];
+    all.scores = best.scores = listed.scores = views[2];
+    best.indices = views[3];
+    all.rows = best.rows = listed.rows = all.dim = best.dim = listed.dim = 1;
+    listed.numbers = &number;
+    listed.number_count = 1;
+    return function == 0   ? eum_similarity(on, &all, &out.job)
+           : function == 1 ? eum_topk(on, &best, &out.job)
+                           : eum_similarity_rows(on, &listed, &out.job);
+}
+CALL(use_similarity_queries, void *h, score_on(stream, 0, 0, h))
+CALL(use_similarity_targets, void *h, score_on(stream, 0, 1, h))
+CALL(use_similarity_scores, void *h, score_on(stream, 0, 2, h))
+CALL(use_similarity, void *h, score_on(h, 0, -1, NULL))
+CALL(use_topk_queries, void *h, score_on(stream, 1, 0, h))
+CALL(use_topk_targets, void *h, score_on(stream, 1, 1, h))
+CALL(use_topk_scores, void *h, score_on(stream, 1, 2, h))
+CALL(use_topk_indices, void *h, score_on(stream, 1, 3, h))
+CALL(use_topk, void *h, score_on(h, 1, -1, NULL))
+CALL(use_rows_queries, void *h, score_on(stream, 2, 0, h))
+CALL(use_rows_targets, void *h, score_on(stream, 2, 1, h))
+CALL(use_rows_scores, void *h, score_on(stream, 2, 2, h))
+CALL(use_rows, void *h, score_on(h, 2, -1, NULL))
+
 /* Every function that takes a handle, and every place where it takes one. */
 static const struct {
     const char *name;
@@ -100,6 +135,19 @@ static const struct {
     {"eum_stream_on_done", STREAM, false, use_on_done},
     {"eum_launch", STREAM, false, use_launch},
     {"eum_cosine", STREAM, false, use_cosine},
+    {"eum_similarity, queries", BUFFER, false, use_similarity_queries},
+    {"eum_similarity, targets", BUFFER, false, use_similarity_targets},
+    {"eum_similarity, scores", BUFFER, false, use_similarity_scores},
+    {"eum_topk, queries", BUFFER, false, use_topk_queries},
+    {"eum_topk, targets", BUFFER, false, use_topk_targets},
+    {"eum_topk, scores", BUFFER, false, use_topk_scores},
+    {"eum_topk, indices", BUFFER, false, use_topk_indices},
+    {"eum_similarity_rows, queries", BUFFER, false, use_rows_queries},
+    {"eum_similarity_rows, targets", BUFFER, false, use_rows_targets},
+    {"eum_similarity_rows, scores", BUFFER, false, use_rows_scores},
+    {"eum_similarity", STREAM, false, use_similarity},
+    {"eum_topk", STREAM, false, use_topk},
+    {"eum_similarity_rows", STREAM, false, use_rows},
 };
 #define USERS (sizeof users / sizeof *users)
 

@@ -395,7 +395,7 @@ START_TEST(vectors_are_read_where_the_layout_says)
     tool_error error = {0};
     vectors v = {0};
     bytes file = fvecs_with(7, 3);
-    ck_assert_msg(vectors_open(write_file("a.FVECS", file.data, file.size), &v, &error), "%s", error.sentence);
+    ck_assert_msg(vectors_open(write_file("a.FVECS", file.data, file.size), EUM_ELEMENT_FLOAT32, &v, &error), "%s", error.sentence);
     for (uint64_t row = 0; row < 7; row++)
         for (size_t i = 0; i < 3; i++) {
             float value = 0;
@@ -414,7 +414,7 @@ START_TEST(vectors_know_npy_by_its_first_bytes)
     tool_error error = {0};
     vectors v = {0};
     bytes file = npy_with(1, GOOD_HEADER, 24);
-    ck_assert_msg(vectors_open(write_file("no-extension", file.data, file.size), &v, &error), "%s", error.sentence);
+    ck_assert_msg(vectors_open(write_file("no-extension", file.data, file.size), EUM_ELEMENT_FLOAT32, &v, &error), "%s", error.sentence);
     ck_assert_ptr_null(error.path);
     ck_assert_uint_eq(v.layout.rows, 3);
     vectors_close(&v);
@@ -434,19 +434,19 @@ START_TEST(vectors_that_cannot_be_opened_say_why)
     tool_error error = {0};
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         const char *path = write_file(files[i].name, files[i].contents, strlen(files[i].contents));
-        ck_assert(!vectors_open(path, &v, &error));
+        ck_assert(!vectors_open(path, EUM_ELEMENT_FLOAT32, &v, &error));
         ck_assert_str_eq(error.path, path);
         ck_assert_msg(strstr(error.sentence, files[i].says) != NULL, "%s", error.sentence);
         ck_assert_int_eq(unlink(path), 0);
     }
-    ck_assert(!vectors_open(file_path, &v, &error));
+    ck_assert(!vectors_open(file_path, EUM_ELEMENT_FLOAT32, &v, &error));
     ck_assert_msg(strstr(error.sentence, "No such file") != NULL, "%s", error.sentence);
-    ck_assert(!vectors_open(folder, &v, &error));
+    ck_assert(!vectors_open(folder, EUM_ELEMENT_FLOAT32, &v, &error));
     ck_assert_msg(strstr(error.sentence, "is a directory") != NULL, "%s", error.sentence);
-    ck_assert(!vectors_open("/dev/null", &v, &error));
+    ck_assert(!vectors_open("/dev/null", EUM_ELEMENT_FLOAT32, &v, &error));
     ck_assert_msg(strstr(error.sentence, "is a device") != NULL, "%s", error.sentence);
     ck_assert_int_eq(mkfifo(file_path, 0600), 0); /* and nobody ever writes to it */
-    ck_assert(!vectors_open(file_path, &v, &error));
+    ck_assert(!vectors_open(file_path, EUM_ELEMENT_FLOAT32, &v, &error));
     ck_assert_msg(strstr(error.sentence, "is a pipe") != NULL, "%s", error.sentence);
     ck_assert_ptr_null(v.address);
 }

@@ -451,6 +451,128 @@ impl eum_cosine_config {
 
 default!(eum_cosine_config);
 
+pub type eum_metric = i32;
+pub const EUM_METRIC_COSINE: eum_metric = 1;
+pub const EUM_METRIC_DOT: eum_metric = 2;
+pub const EUM_METRIC_L2_SQUARED: eum_metric = 3;
+
+pub type eum_element = i32;
+pub const EUM_ELEMENT_FLOAT32: eum_element = 1;
+pub const EUM_ELEMENT_FLOAT16: eum_element = 2;
+pub const EUM_ELEMENT_BFLOAT16: eum_element = 3;
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct eum_similarity_config {
+    pub struct_size: usize,
+    pub metric: eum_metric,
+    pub element: eum_element,
+    pub queries: eum_view,
+    pub targets: eum_view,
+    pub scores: eum_view,
+    pub query_count: u64,
+    pub rows: u64,
+    pub dim: u64,
+    pub query_stride: usize,
+    pub row_stride: usize,
+}
+
+impl eum_similarity_config {
+    pub const INIT: Self = Self {
+        struct_size: size_of::<Self>(),
+        metric: EUM_METRIC_COSINE,
+        element: EUM_ELEMENT_FLOAT32,
+        queries: eum_view::INIT,
+        targets: eum_view::INIT,
+        scores: eum_view::INIT,
+        query_count: 1,
+        rows: 0,
+        dim: 0,
+        query_stride: 0,
+        row_stride: 0,
+    };
+}
+
+default!(eum_similarity_config);
+
+pub const EUM_TOPK_MOST: u64 = 1024;
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct eum_topk_config {
+    pub struct_size: usize,
+    pub metric: eum_metric,
+    pub element: eum_element,
+    pub queries: eum_view,
+    pub targets: eum_view,
+    pub indices: eum_view,
+    pub scores: eum_view,
+    pub query_count: u64,
+    pub rows: u64,
+    pub dim: u64,
+    pub k: u64,
+    pub query_stride: usize,
+    pub row_stride: usize,
+}
+
+impl eum_topk_config {
+    pub const INIT: Self = Self {
+        struct_size: size_of::<Self>(),
+        metric: EUM_METRIC_COSINE,
+        element: EUM_ELEMENT_FLOAT32,
+        queries: eum_view::INIT,
+        targets: eum_view::INIT,
+        indices: eum_view::INIT,
+        scores: eum_view::INIT,
+        query_count: 1,
+        rows: 0,
+        dim: 0,
+        k: 1,
+        query_stride: 0,
+        row_stride: 0,
+    };
+}
+
+default!(eum_topk_config);
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct eum_similarity_rows_config {
+    pub struct_size: usize,
+    pub metric: eum_metric,
+    pub element: eum_element,
+    pub queries: eum_view,
+    pub targets: eum_view,
+    pub scores: eum_view,
+    pub query_count: u64,
+    pub rows: u64,
+    pub dim: u64,
+    pub numbers: *const i64,
+    pub number_count: u64,
+    pub query_stride: usize,
+    pub row_stride: usize,
+}
+
+impl eum_similarity_rows_config {
+    pub const INIT: Self = Self {
+        struct_size: size_of::<Self>(),
+        metric: EUM_METRIC_COSINE,
+        element: EUM_ELEMENT_FLOAT32,
+        queries: eum_view::INIT,
+        targets: eum_view::INIT,
+        scores: eum_view::INIT,
+        query_count: 1,
+        rows: 0,
+        dim: 0,
+        numbers: ptr::null(),
+        number_count: 0,
+        query_stride: 0,
+        row_stride: 0,
+    };
+}
+
+default!(eum_similarity_rows_config);
+
 // -------------------------------------------------------------------------------------------- observability ----------
 
 pub type eum_device_kind = i32;
@@ -787,6 +909,20 @@ extern "C" {
     ) -> eum_status;
     pub fn eum_cosine_config_init(config: *mut eum_cosine_config);
     pub fn eum_cosine(stream: *mut eum_stream, config: *const eum_cosine_config, out: *mut eum_job) -> eum_status;
+    pub fn eum_similarity_config_init(config: *mut eum_similarity_config);
+    pub fn eum_similarity(
+        stream: *mut eum_stream,
+        config: *const eum_similarity_config,
+        out: *mut eum_job,
+    ) -> eum_status;
+    pub fn eum_topk_config_init(config: *mut eum_topk_config);
+    pub fn eum_topk(stream: *mut eum_stream, config: *const eum_topk_config, out: *mut eum_job) -> eum_status;
+    pub fn eum_similarity_rows_config_init(config: *mut eum_similarity_rows_config);
+    pub fn eum_similarity_rows(
+        stream: *mut eum_stream,
+        config: *const eum_similarity_rows_config,
+        out: *mut eum_job,
+    ) -> eum_status;
     pub fn eum_info_init(info: *mut eum_info);
     pub fn eum_context_info(context: *const eum_context, out: *mut eum_info) -> eum_status;
     pub fn eum_stats_init(stats: *mut eum_stats);

@@ -101,6 +101,17 @@ fn structs() -> Vec<Struct> {
             struct_size, gpu, cpu, arguments, argument_count, params, params_bytes, user
         }
         eum_cosine_config by eum_cosine_config_init { struct_size, query, targets, scores, rows, dim, row_stride }
+        eum_similarity_config by eum_similarity_config_init {
+            struct_size, metric, element, queries, targets, scores, query_count, rows, dim, query_stride, row_stride
+        }
+        eum_topk_config by eum_topk_config_init {
+            struct_size, metric, element, queries, targets, indices, scores, query_count, rows, dim, k, query_stride,
+            row_stride
+        }
+        eum_similarity_rows_config by eum_similarity_rows_config_init {
+            struct_size, metric, element, queries, targets, scores, query_count, rows, dim, numbers, number_count,
+            query_stride, row_stride
+        }
         eum_info by eum_info_init {
             struct_size, device_kind, device_index, device_reason, backing, worker_threads, compute_major, compute_minor,
             driver_version, runtime_version, managed, concurrent_managed, pageable, discard, page_bytes, memory_total,
@@ -139,6 +150,8 @@ fn constants() -> BTreeMap<&'static str, i64> {
         EUM_ERROR_BUFFER_TOO_SHORT EUM_ERROR_READ_ONLY EUM_ERROR_MAPPED EUM_ERROR_NOT_MAPPED EUM_ERROR_OVERLAP
         EUM_ERROR_WRONG_CONTEXT EUM_ERROR_NOT_OWNED EUM_ERROR_NO_HOST_ACCESS EUM_ERROR_NO_KERNEL EUM_ERROR_IN_CALLBACK
         EUM_ERROR_UNDEFINED_DATA EUM_ERROR_FORKED EUM_ERROR_CAPTURING EUM_ERROR_INVALID_STATE
+        EUM_METRIC_COSINE EUM_METRIC_DOT EUM_METRIC_L2_SQUARED EUM_ELEMENT_FLOAT32 EUM_ELEMENT_FLOAT16
+        EUM_ELEMENT_BFLOAT16 EUM_TOPK_MOST
         EUM_ERROR_DEVICE_UNAVAILABLE EUM_ERROR_NOT_SUPPORTED EUM_ERROR_OUT_OF_MEMORY EUM_ERROR_OUT_OF_DEVICE_MEMORY
         EUM_ERROR_OVER_BUDGET EUM_ERROR_TIMEOUT EUM_ERROR_LAUNCH_FAILED EUM_ERROR_JOB_FAILED EUM_ERROR_DEVICE_LOST
         EUM_ERROR_DRIVER EUM_ERROR_CUDA EUM_ERROR_SYSTEM

@@ -37,6 +37,7 @@ mod handle;
 mod info;
 mod log;
 mod memory;
+mod scoring;
 mod stream;
 mod words;
 
@@ -47,6 +48,7 @@ pub use cosine::Rows;
 pub use engram_um_sys as sys;
 pub use error::{Error, ErrorKind, Result};
 pub use info::{Decision, Info, Stats};
+pub use scoring::{Bf16, Element, Metric, F16};
 pub use stream::{Job, Stream};
 pub use words::{Backing, BackingReason, DeviceKind, DeviceReason, Location, LogLevel, Movement, Role};
 

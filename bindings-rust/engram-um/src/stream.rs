@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::cosine::{self, Rows};
 use crate::error::{check, ErrorKind, Result};
 use crate::handle::{created, Handle};
+use crate::scoring::{self, Element, Metric};
 use crate::sys;
 use crate::words::Location;
 use bytemuck::Pod;
@@ -57,6 +58,52 @@ impl Stream {
         scores: &'a mut UnifiedBuffer<f32>,
     ) -> Result<Job<'a>> {
         let job = cosine::start(self.handle.0, &query.memory, &targets.memory, &mut scores.memory)?;
+        Ok(Job { job: JobValue(job), _context: self.context.clone(), buffers: PhantomData })
+    }
+
+    /// As [`Context::similarity`], without waiting: starts the work and gives its job.
+    pub fn similarity<'a, E: Element>(
+        &self,
+        metric: Metric,
+        dim: usize,
+        queries: &'a UnifiedBuffer<f32>,
+        targets: &'a UnifiedBuffer<E>,
+        scores: &'a mut UnifiedBuffer<f32>,
+    ) -> Result<Job<'a>> {
+        let job = scoring::start_all(self.handle.0, metric, dim, &queries.memory, &targets.memory, &mut scores.memory)?;
+        Ok(Job { job: JobValue(job), _context: self.context.clone(), buffers: PhantomData })
+    }
+
+    /// As [`Context::topk`], without waiting.
+    #[allow(clippy::too_many_arguments)]
+    pub fn topk<'a, E: Element>(
+        &self,
+        metric: Metric,
+        dim: usize,
+        k: usize,
+        queries: &'a UnifiedBuffer<f32>,
+        targets: &'a UnifiedBuffer<E>,
+        indices: &'a mut UnifiedBuffer<i64>,
+        scores: &'a mut UnifiedBuffer<f32>,
+    ) -> Result<Job<'a>> {
+        let (indices, scores) = (&mut indices.memory, &mut scores.memory);
+        let job =
+            scoring::start_best(self.handle.0, metric, dim, k, &queries.memory, &targets.memory, indices, scores)?;
+        Ok(Job { job: JobValue(job), _context: self.context.clone(), buffers: PhantomData })
+    }
+
+    /// As [`Context::similarity_rows`], without waiting. The numbers are copied before this returns.
+    pub fn similarity_rows<'a, E: Element>(
+        &self,
+        metric: Metric,
+        dim: usize,
+        queries: &'a UnifiedBuffer<f32>,
+        targets: &'a UnifiedBuffer<E>,
+        numbers: &[i64],
+        scores: &'a mut UnifiedBuffer<f32>,
+    ) -> Result<Job<'a>> {
+        let (queries, targets) = (&queries.memory, &targets.memory);
+        let job = scoring::start_listed(self.handle.0, metric, dim, queries, targets, numbers, &mut scores.memory)?;
         Ok(Job { job: JobValue(job), _context: self.context.clone(), buffers: PhantomData })
     }
 

@@ -1,0 +1,164 @@
+"""Compares engram_um with NumPy (OpenBLAS), FAISS flat and SimSIMD on this machine's CPU, in one process, alternating.
+
+SPDX-License-Identifier: MIT OR Apache-2.0
+
+Each round runs every contender once, in an order that changes from round to round; a figure is the median over the rounds, a ratio is the
+median of the rounds' own ratios (peer / ours: above 1, ours is faster) with a 95 % bootstrap interval. Results are checked against float64
+on a sample. Contenders: what each library offers that gives the same answer. Norms of the targets are not known beforehand to anybody; FAISS
+and SimSIMD are given inner products and L2, where nothing needs them, and cosine where they have it.
+"""
+import argparse
+import json
+import os
+import random
+import resource
+import sys
+import time
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--library", required=True, help="libengram_um.so")
+parser.add_argument("--threads", type=int, default=2)
+parser.add_argument("--case", default="", help="only cases whose name has this in it")
+parser.add_argument("--bytes", type=float, default=1e9, help="of the large targets")
+parser.add_argument("--rounds", type=int, default=15)
+parser.add_argument("--json", action="store_true")
+options = parser.parse_args()
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[name] = str(options.threads)
+
+import faiss
+import numpy as np
+import simsimd
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import ours
+
+faiss.omp_set_num_threads(options.threads)
+engram = ours.Engram(options.library, options.threads)
+generator = np.random.default_rng(7)
+
+
+def interval(values):
+    picks = generator.integers(0, len(values), (2000, len(values)))
+    return np.percentile(np.median(np.asarray(values)[picks], axis=1), [2.5, 97.5])
+
+
+def measure(name, contenders, rounds, repeat):
+    """contenders: {name: function}; "ours" is one."""
+    times = {who: [] for who in contenders}
+    for run in contenders.values():
+        run()
+    for _ in range(rounds):
+        order = list(contenders)
+        random.shuffle(order)
+        for who in order:
+            start = time.perf_counter()
+            for _ in range(repeat):
+                contenders[who]()
+            times[who].append((time.perf_counter() - start) / repeat)
+    mine = times.pop("ours")
+    row = {"case": name, "ours_us": float(np.median(mine)) * 1e6, "peers": {}}
+    text = f"{name:42} ours {np.median(mine) * 1e6:12.1f} us"
+    for who, theirs in times.items():
+        ratios = [a / b for a, b in zip(theirs, mine)]
+        low, high = interval(ratios)
+        row["peers"][who] = {"us": float(np.median(theirs)) * 1e6, "ratio": float(np.median(ratios)), "low": float(low), "high": float(high)}
+        text += f" | {who} {np.median(theirs) * 1e6:12.1f} us, x{np.median(ratios):.2f} [{low:.2f}, {high:.2f}]"
+    print(json.dumps(row) if options.json else text, flush=True)
+
+
+def check(metric, queries, targets, scores):
+    """A sample of scores against float64."""
+    for q, r in zip(generator.integers(0, len(queries), 50), generator.integers(0, len(targets), 50)):
+        a, b = queries[q].astype(np.float64), targets[r].astype(np.float64)
+        norms = np.linalg.norm(a) * np.linalg.norm(b)
+        exact = {"dot": a @ b, "l2": ((a - b) ** 2).sum(), "cosine": a @ b / norms}[metric]
+        small = 1e-6 * max(1, norms) if metric == "dot" else 1e-6
+        assert abs(scores[q, r] - exact) <= small + 1e-5 * abs(exact), (metric, q, r, scores[q, r], exact)
+
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def numpy_topk(product, k):
+    best = np.argpartition(-product, k - 1, axis=1)[:, :k]
+    return np.take_along_axis(best, np.argsort(-np.take_along_axis(product, best, 1), axis=1), 1)
+
+
+def pairwise(dim, rows, count, large):
+    targets = generator.standard_normal((rows, dim), dtype=np.float32)
+    queries = generator.standard_normal((count, dim), dtype=np.float32)
+    index = faiss.IndexFlatIP(dim)
+    index.add(targets)
+    size = f"{targets.nbytes / 1e9:.2g} GB" if large else "1,000 rows"
+    rounds, repeat = (max(5, options.rounds // 3), 1) if large else (options.rounds, max(1, int(20000 / (dim * count)) * 5))
+    out, theirs = np.empty((count, rows), np.float32), np.empty((count, rows), np.float32)
+    for metric in ("dot", "cosine"):
+        run = engram.scorer(metric, queries, targets, out)
+        run()
+        check(metric, queries, targets, out)
+        if metric == "dot":
+            others = {"numpy": lambda: np.matmul(queries, targets.T, out=theirs),
+                      "simsimd": lambda: simsimd.cdist(queries, targets, metric="dot", threads=options.threads, out_dtype="float32")}
+        else:
+            def by_numpy():
+                np.matmul(queries, targets.T, out=theirs)
+                norms = np.sqrt(np.einsum("ij,ij->i", targets, targets))
+                np.divide(theirs, norms, out=theirs)
+                np.divide(theirs, np.linalg.norm(queries, axis=1)[:, None], out=theirs)
+            others = {"numpy": by_numpy,
+                      "simsimd": lambda: simsimd.cdist(queries, targets, metric="cosine", threads=options.threads, out_dtype="float32")}
+        measure(f"{metric}, dim {dim}, {size}, Q = {count}, scores", {"ours": run, **others}, rounds, repeat)
+    best = engram.searcher("dot", queries, targets, 10)
+    assert (best()[0] == index.search(queries, 10)[1]).mean() > 0.99
+    measure(f"dot, dim {dim}, {size}, Q = {count}, top-10",
+            {"ours": best, "faiss": lambda: index.search(queries, 10), "numpy": lambda: numpy_topk(queries @ targets.T, 10)}, rounds, repeat)
+
+
+def product(dim, rows, count):
+    """A thousand queries: a product and a selection."""
+    targets = generator.standard_normal((rows, dim), dtype=np.float32)
+    queries = generator.standard_normal((count, dim), dtype=np.float32)
+    index = faiss.IndexFlatIP(dim)
+    index.add(targets)
+    best = engram.searcher("dot", queries, targets, 10)
+    assert (best()[0] == index.search(queries, 10)[1]).mean() > 0.99
+    out, theirs = np.empty((count, rows), np.float32), np.empty((count, rows), np.float32)
+    scores = engram.scorer("dot", queries, targets, out)
+    measure(f"dot, dim {dim}, {rows} rows, Q = {count}, top-10",
+            {"ours": best, "faiss": lambda: index.search(queries, 10), "numpy": lambda: numpy_topk(queries @ targets.T, 10)}, 5, 1)
+    measure(f"dot, dim {dim}, {rows} rows, Q = {count}, scores",
+            {"ours": scores, "numpy": lambda: np.matmul(queries, targets.T, out=theirs)}, 5, 1)
+
+
+def batch(count, rows, dim):
+    """Ten thousand queries, in the blocks that NumPy needs."""
+    targets = generator.standard_normal((rows, dim), dtype=np.float32)
+    queries = generator.standard_normal((count, dim), dtype=np.float32)
+    best = engram.searcher("dot", queries, targets, 10)
+    start_peak = peak()
+    found = best()[0]
+    print(f"peak memory {start_peak:.0f} MB before and {peak():.0f} MB after ours; the targets have {targets.nbytes / 1e6:.0f} MB", flush=True)
+
+    def by_numpy():
+        return np.concatenate([numpy_topk(queries[at:at + 100] @ targets.T, 10) for at in range(0, count, 100)])
+
+    def by_faiss():
+        index = faiss.IndexFlatIP(dim)
+        index.add(targets)
+        return index.search(queries, 10)[1]
+    assert (found == by_faiss()).mean() > 0.99
+    measure(f"dot, {count} queries over {rows} x {dim}, top-10", {"ours": best, "faiss": by_faiss, "numpy, blocks of 100": by_numpy}, 2, 1)
+
+
+cases = []
+for d in (100, 128, 384, 768, 1536):
+    for q in (1, 8):
+        cases.append((f"cache {d} {q}", lambda d=d, q=q: pairwise(d, 1000, q, False)))
+        cases.append((f"large {d} {q}", lambda d=d, q=q: pairwise(d, int(options.bytes / 4 / d), q, True)))
+    cases.append((f"product {d}", lambda d=d: product(d, int(1e8 / 4 / d) * 2, 1000)))
+cases.append(("batch", lambda: batch(10000, 341479, 100)))
+for name, run in cases:
+    if options.case in name:
+        run()

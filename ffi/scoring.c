@@ -1,0 +1,221 @@
+/* scoring: eum_similarity, eum_topk and eum_similarity_rows in the C ABI: shapes, strides and alignment of their operands.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "arguments.h"
+#include "objects.h"
+#include "structs.h"
+
+enum { QUERIES, TARGETS, SCORES, INDICES, OPERANDS };
+
+/* What the three configurations have in common; strides of 0 replaced by measure(). */
+typedef struct call {
+    eum_metric metric;
+    eum_element element;
+    eum_view views[OPERANDS];
+    size_t needed[OPERANDS]; /* bytes */
+    size_t operands;         /* OPERANDS, or without indices */
+    uint64_t query_count, rows, dim, k;
+    size_t query_stride, row_stride;
+    uint64_t results;       /* scores of each query */
+    const int64_t *numbers; /* NULL: all rows */
+} call;
+
+static size_t element_bytes(eum_element element)
+{
+    return element == EUM_ELEMENT_FLOAT32 ? sizeof(float) : sizeof(uint16_t);
+}
+
+static eum_status overflow(const char *what, uint64_t count, uint64_t of)
+{
+    return eum_fail(EUM_ERROR_SIZE_OVERFLOW, "%s: %llu times %llu does not fit in size_t; pass less at once", what,
+                    (unsigned long long)count, (unsigned long long)of);
+}
+
+/* count vectors of dim elements, *stride bytes apart (0: one after the other). */
+static eum_status measure_matrix(const char *what, uint64_t count, uint64_t dim, size_t element, size_t *stride, size_t *bytes)
+{
+    size_t vector = 0, all = 0;
+    if (__builtin_mul_overflow(dim, element, &vector))
+        return overflow(what, dim, element);
+    if (*stride == 0)
+        *stride = vector;
+    if (*stride % element != 0)
+        return eum_fail(EUM_ERROR_MISALIGNED, "the stride of the %s is %zu, which is not a multiple of their elements' %zu bytes",
+                        what, *stride, element);
+    if (*stride < vector)
+        return eum_fail(EUM_ERROR_INVALID_ARGUMENT,
+                        "the stride of the %s is %zu, shorter than %llu elements (%zu bytes); pass at least that, or 0", what,
+                        *stride, (unsigned long long)dim, vector);
+    if (__builtin_mul_overflow(count, *stride, &all))
+        return overflow(what, count, *stride);
+    *bytes = count == 0 ? 0 : all - *stride + vector;
+    return EUM_OK;
+}
+
+static eum_status measure_results(const char *what, uint64_t queries, uint64_t each, size_t element, size_t *bytes)
+{
+    size_t count = 0;
+    if (__builtin_mul_overflow(queries, each, &count) || __builtin_mul_overflow(count, element, bytes))
+        return overflow(what, queries, each);
+    return EUM_OK;
+}
+
+static eum_status measure(call *c)
+{
+    eum_status status = eum_check_enum("metric", c->metric, EUM_METRIC_COSINE, EUM_METRIC_L2_SQUARED, "EUM_METRIC_*");
+    if (status == EUM_OK)
+        status = eum_check_enum("element", c->element, EUM_ELEMENT_FLOAT32, EUM_ELEMENT_BFLOAT16, "EUM_ELEMENT_*");
+    if (status == EUM_OK && c->dim == 0)
+        status = eum_fail(EUM_ERROR_INVALID_ARGUMENT, "dim is 0; a vector has at least 1 element");
+    if (status == EUM_OK && c->operands == OPERANDS && (c->k == 0 || c->k > EUM_TOPK_MOST))
+        status = eum_fail(EUM_ERROR_INVALID_ARGUMENT, "k is %llu; it is 1 to %d", (unsigned long long)c->k, EUM_TOPK_MOST);
+    if (status == EUM_OK)
+        status = measure_matrix("queries", c->query_count, c->dim, sizeof(float), &c->query_stride, &c->needed[QUERIES]);
+    if (status == EUM_OK)
+        status = measure_matrix("targets", c->rows, c->dim, element_bytes(c->element), &c->row_stride, &c->needed[TARGETS]);
+    if (status == EUM_OK)
+        status = measure_results("scores", c->query_count, c->results, sizeof(float), &c->needed[SCORES]);
+    if (status == EUM_OK && c->operands == OPERANDS)
+        status = measure_results("indices", c->query_count, c->results, sizeof(int64_t), &c->needed[INDICES]);
+    return status;
+}
+
+/* Pins the operand, and trims its range to what is used. On failure nothing is pinned. */
+static eum_status take_operand(const char *what, eum_view view, size_t needed, size_t element, const eum_strm *stream,
+                               eum_range *out)
+{
+    eum_status status = eum_pin_view(what, view, out);
+    if (status != EUM_OK)
+        return status;
+    if (out->offset % element != 0)
+        status = eum_fail(EUM_ERROR_MISALIGNED, "%s has offset %zu, which is not a multiple of %zu; elements start at elements",
+                          what, out->offset, element);
+    else if (needed > 0 && !eum_buf_aligned(out->buf, element))
+        status = eum_fail(EUM_ERROR_MISALIGNED, "%s wraps memory whose address is not a multiple of %zu; elements start at elements", what, element);
+    else if (out->bytes < needed)
+        status =
+            eum_fail(EUM_ERROR_BUFFER_TOO_SHORT, "%s has %zu bytes, and the declared shape needs %zu; pass a longer view, or less",
+                     what, out->bytes, needed);
+    else
+        status = eum_check_same_context(what, out->buf, stream);
+    out->bytes = needed;
+    if (status != EUM_OK)
+        eum_handle_unpin(view.buffer);
+    return status;
+}
+
+static eum_status run(eum_stream *stream, call *c, eum_job *out)
+{
+    static const char *const names[OPERANDS] = {"queries", "targets", "scores", "indices"};
+    eum_stream_object *on = NULL;
+    eum_range ranges[OPERANDS] = {{NULL, 0, 0}};
+    size_t pinned = 0;
+    eum_job job = {NULL, 0, 0};
+    eum_status status = measure(c);
+    if (status == EUM_OK)
+        status = eum_pin_stream(stream, &on);
+    if (status != EUM_OK)
+        return status;
+    const size_t elements[OPERANDS] = {sizeof(float), element_bytes(c->element), sizeof(float), sizeof(int64_t)};
+    while (status == EUM_OK && pinned < c->operands) {
+        status = take_operand(names[pinned], c->views[pinned], c->needed[pinned], elements[pinned], on->stream, &ranges[pinned]);
+        if (status == EUM_OK)
+            pinned++;
+    }
+    if (status == EUM_OK) {
+        eum_scoring_request request = {.metric = c->metric,
+                                       .element = c->element,
+                                       .queries = ranges[QUERIES],
+                                       .targets = ranges[TARGETS],
+                                       .scores = ranges[SCORES],
+                                       .indices = ranges[INDICES],
+                                       .numbers = c->numbers,
+                                       .query_count = c->query_count,
+                                       .rows = c->numbers != NULL ? c->results : c->rows,
+                                       .dim = c->dim,
+                                       .k = c->k,
+                                       .query_stride = c->query_stride,
+                                       .row_stride = c->row_stride};
+        status = eum_engine_scoring(on->stream, &request, &job);
+    }
+    if (status == EUM_OK && out != NULL)
+        *out = (eum_job){on->context, job.stream, job.sequence};
+    while (pinned > 0)
+        eum_handle_unpin(c->views[--pinned].buffer);
+    eum_handle_unpin(stream);
+    return status;
+}
+
+eum_status eum_similarity(eum_stream *stream, const eum_similarity_config *config, eum_job *out)
+{
+    eum_similarity_config full;
+    eum_status status = eum_struct_take(&eum_similarity_config_type, config, &full);
+    if (status != EUM_OK)
+        return status;
+    call c = {.metric = full.metric,
+              .element = full.element,
+              .views = {full.queries, full.targets, full.scores},
+              .operands = INDICES,
+              .query_count = full.query_count,
+              .rows = full.rows,
+              .dim = full.dim,
+              .query_stride = full.query_stride,
+              .row_stride = full.row_stride,
+              .results = full.rows};
+    return run(stream, &c, out);
+}
+
+eum_status eum_topk(eum_stream *stream, const eum_topk_config *config, eum_job *out)
+{
+    eum_topk_config full;
+    eum_status status = eum_struct_take(&eum_topk_config_type, config, &full);
+    if (status != EUM_OK)
+        return status;
+    call c = {.metric = full.metric,
+              .element = full.element,
+              .views = {full.queries, full.targets, full.scores, full.indices},
+              .operands = OPERANDS,
+              .query_count = full.query_count,
+              .rows = full.rows,
+              .dim = full.dim,
+              .k = full.k,
+              .query_stride = full.query_stride,
+              .row_stride = full.row_stride,
+              .results = full.k};
+    return run(stream, &c, out);
+}
+
+static eum_status check_numbers(const int64_t *numbers, uint64_t count, uint64_t rows)
+{
+    if (numbers == NULL && count > 0)
+        return eum_fail(EUM_ERROR_INVALID_ARGUMENT, "numbers is NULL and number_count is %llu; pass the row numbers, or 0",
+                        (unsigned long long)count);
+    for (uint64_t i = 0; i < count; i++)
+        if (numbers[i] < 0 || (uint64_t)numbers[i] >= rows)
+            return eum_fail(EUM_ERROR_OUT_OF_BOUNDS,
+                            "numbers[%llu] is %lld, and the targets have %llu rows; row numbers are 0 to rows - 1",
+                            (unsigned long long)i, (long long)numbers[i], (unsigned long long)rows);
+    return EUM_OK;
+}
+
+eum_status eum_similarity_rows(eum_stream *stream, const eum_similarity_rows_config *config, eum_job *out)
+{
+    static const int64_t none = 0;
+    eum_similarity_rows_config full;
+    eum_status status = eum_struct_take(&eum_similarity_rows_config_type, config, &full);
+    if (status == EUM_OK)
+        status = check_numbers(full.numbers, full.number_count, full.rows);
+    if (status != EUM_OK)
+        return status;
+    call c = {.metric = full.metric,
+              .element = full.element,
+              .views = {full.queries, full.targets, full.scores},
+              .operands = INDICES,
+              .query_count = full.query_count,
+              .rows = full.rows,
+              .dim = full.dim,
+              .query_stride = full.query_stride,
+              .row_stride = full.row_stride,
+              .results = full.number_count,
+              .numbers = full.number_count == 0 ? &none : full.numbers};
+    return run(stream, &c, out);
+}

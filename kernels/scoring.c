@@ -1,0 +1,395 @@
+/* scoring: the CPU's driver. Queries go in blocks that are prepared once, rows in tiles; the threads share the rows. What is kept beside the
+ * results is bounded, whatever the number of queries and rows.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include <errno.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/fp_environment.h"
+#include "kernels/scoring_cpu.h"
+
+/* Prepared queries of a block: they are read again for every tile of rows, so they should stay in the cache that the cores share. */
+#define PREPARED_BYTES ((size_t)8 << 20)
+/* Lists of the best of a block, for each thread. */
+#define LISTS_BYTES ((size_t)16 << 20)
+#define MOST_QUERIES 1024u
+/* Work for each piece, in bytes of targets read once: less is not worth handing to another thread (about a microsecond from cache, as the
+ * hand-over). */
+#define GRAIN_BYTES ((uint64_t)256 << 10)
+#define ALIGNMENT 64u
+
+/* ------------------------------------------------------------------------------------------------------- state ----- */
+
+/* The lists of one thread. Which thread has which piece does not matter: what is kept does not depend on the order of the entries. */
+typedef struct lists {
+    atomic_bool taken;
+    bool used;
+    eum_best_list *lists; /* one a query of the block */
+    float *thresholds;    /* the same, +-infinity beyond the queries, so that nothing enters there */
+} lists;
+
+typedef struct block {
+    const eum_scoring_args *args;
+    const eum_scoring_ops *ops;
+    bool packed, smaller;
+    uint64_t first;      /* query of the block */
+    unsigned count;      /* queries */
+    unsigned panel;      /* queries of a whole panel */
+    unsigned most;       /* queries of the largest block */
+    size_t value_stride; /* floats */
+    eum_prepared *queries;
+    float *values;
+    lists *lists; /* `threads` of them, NULL without indices */
+    uint32_t threads;
+} block;
+
+static unsigned round_up(unsigned n, unsigned to)
+{
+    return (n + to - 1) / to * to;
+}
+
+static const eum_scoring_ops *ops_of(eum_cpu_isa isa)
+{
+    if (!eum_cpu_isa_usable(isa))
+        return &eum_scoring_scalar;
+    switch (isa) {
+#if defined(__x86_64__)
+    case EUM_CPU_AVX2:
+        return &eum_scoring_avx2;
+    case EUM_CPU_AVX512:
+        return &eum_scoring_avx512;
+#elif defined(__aarch64__)
+    case EUM_CPU_NEON:
+        return &eum_scoring_neon;
+#endif
+    default:
+        return &eum_scoring_scalar;
+    }
+}
+
+/* ----------------------------------------------------------------------------------------------------- prepare ----- */
+
+/* With the largest magnitude inside 2^-20..2^20 nothing needs scaling: see cosine_cpu.h. */
+static float scale_of(const float *query, uint64_t dim)
+{
+    float largest = 0.0f;
+    for (uint64_t k = 0; k < dim; k++)
+        largest = fabsf(query[k]) > largest ? fabsf(query[k]) : largest;
+    if (!(largest > 0.0f))
+        return 1.0f;
+    int exponent = ilogbf(largest);
+    if (exponent >= -EUM_QUERY_UNSCALED_EXPONENT && exponent < EUM_QUERY_UNSCALED_EXPONENT)
+        return 1.0f;
+    exponent = exponent < -126 ? -126 : exponent > 126 ? 126 : exponent; /* keeps the scale a normal float32 */
+    return ldexpf(1.0f, -exponent);
+}
+
+/* Prepares queries [begin, end) of the block. */
+static __attribute__((noinline)) void prepare_queries(block *b, uint64_t begin, uint64_t end)
+{
+    const eum_scoring_args *args = b->args;
+    for (uint64_t q = begin; q < end; q++) {
+        const float *given = (const float *)(const void *)((const char *)args->queries + (b->first + q) * args->query_stride);
+        eum_prepared *prepared = &b->queries[q];
+        double squares = eum_squares_exact(EUM_ELEMENT_FLOAT32, given, args->dim);
+        *prepared = (eum_prepared){.given = given, .scale = 1.0f, .nonfinite = !isfinite(squares)};
+        if (args->metric == EUM_METRIC_COSINE && !prepared->nonfinite && squares > 0.0) {
+            prepared->norm = sqrt(squares);
+            prepared->scale = scale_of(given, args->dim);
+            prepared->inverse = (float)(1.0 / (prepared->norm * (double)prepared->scale));
+        }
+        /* Where its values go: a place of its own, or a lane of its panel. One that is not finite stays 0 and gets its NaN at the end. */
+        unsigned panel = (unsigned)q / b->panel * b->panel, left = b->count - panel < b->panel ? b->count - panel : b->panel;
+        size_t step = b->packed ? round_up(left, b->ops->lanes) : 1;
+        float *values = b->packed ? b->values + panel * b->value_stride + (q - panel) : b->values + q * b->value_stride;
+        for (uint64_t k = 0; k < args->dim; k++)
+            values[k * step] = prepared->nonfinite ? 0.0f : given[k] * prepared->scale;
+    }
+}
+
+static void prepare_piece(void *arg, uint64_t begin, uint64_t end)
+{
+    fp_environment callers = fp_enter();
+    prepare_queries(arg, begin, end);
+    fp_leave(callers);
+}
+
+/* ------------------------------------------------------------------------------------------------------- tiles ----- */
+
+static void set_rows(eum_tile *tile, const eum_scoring_args *args, uint64_t row, unsigned count)
+{
+    tile->count = count;
+    for (unsigned r = 0; r < round_up(count, 8); r++) {
+        uint64_t at = row + (r < count ? r : count - 1);
+        uint64_t number = args->numbers != NULL ? (uint64_t)args->numbers[at] : at;
+        tile->rows[r] = (const char *)args->targets + number * args->row_stride;
+    }
+}
+
+/* Points the tile at a panel of the block. */
+static void set_panel(eum_tile *tile, const block *b, unsigned panel)
+{
+    unsigned left = b->count - panel;
+    tile->queries = b->queries + panel;
+    tile->query_count = left < b->panel ? left : b->panel;
+    tile->values = b->values + panel * b->value_stride;
+    tile->width = tile->query_count == 1 && !tile->packed ? 1 : round_up(tile->query_count, b->ops->lanes);
+}
+
+/* Recomputes what float32 could not carry. */
+static void mend(eum_tile *tile)
+{
+    for (unsigned q = 0; q < tile->query_count; q++) {
+        for (unsigned r = 0; r < tile->count; r++) {
+            float *score = &tile->scores[r * tile->width + q];
+            if (!(fabsf(*score) <= FLT_MAX))
+                *score = eum_score_exact(tile->metric, tile->element, &tile->queries[q], tile->rows[r], tile->dim);
+        }
+    }
+}
+
+static void mark_nonfinite(eum_tile *tile)
+{
+    for (unsigned q = 0; q < tile->query_count; q++)
+        if (tile->queries[q].nonfinite)
+            for (unsigned r = 0; r < tile->count; r++)
+                tile->scores[r * tile->width + q] = NAN;
+}
+
+static void store(const eum_tile *tile, const block *b, uint64_t query, uint64_t row)
+{
+    float *out = b->args->scores + query * b->args->rows + row;
+    if (tile->width == 1) {
+        memcpy(out, tile->scores, tile->count * sizeof *out);
+        return;
+    }
+    for (unsigned q = 0; q < tile->query_count; q++, out += b->args->rows)
+        for (unsigned r = 0; r < tile->count; r++)
+            out[r] = tile->scores[r * tile->width + q];
+}
+
+static void keep(const eum_tile *tile, const block *b, lists *mine, unsigned panel, uint64_t row)
+{
+    const uint64_t k = b->args->k;
+    eum_best_list *list = &mine->lists[panel];
+    float *thresholds = &mine->thresholds[panel];
+    if (tile->width == 1) {
+        uint64_t found = b->ops->candidates(tile->scores, thresholds, tile->count, true, b->smaller);
+        for (; found != 0; found &= found - 1) {
+            unsigned r = (unsigned)__builtin_ctzll(found);
+            eum_best_add(list, thresholds, k, b->smaller, (eum_best){tile->scores[r], (int64_t)(row + r)});
+        }
+        return;
+    }
+    for (unsigned r = 0; r < tile->count; r++) {
+        const float *scores = tile->scores + r * tile->width;
+        uint64_t found = b->ops->candidates(scores, thresholds, tile->query_count, false, b->smaller);
+        for (; found != 0; found &= found - 1) {
+            unsigned q = (unsigned)__builtin_ctzll(found);
+            eum_best_add(&list[q], &thresholds[q], k, b->smaller, (eum_best){scores[q], (int64_t)(row + r)});
+        }
+    }
+}
+
+static lists *take_lists(block *b)
+{
+    for (uint32_t i = 0;; i = (i + 1) % b->threads) { /* as many as run at once: one is free */
+        if (!atomic_exchange(&b->lists[i].taken, true)) {
+            b->lists[i].used = true;
+            return &b->lists[i];
+        }
+    }
+}
+
+/* Prefetches as the cosine does (cosine_cpu.h says why): one query, rows one after the other. */
+static size_t ahead_of(const block *b)
+{
+    const eum_scoring_args *args = b->args;
+    const uint64_t line = 64, page = 4096, cached = 1u << 20, row = args->dim * eum_element_bytes(args->element),
+                   rows = 8 * args->row_stride;
+    if (args->numbers != NULL || b->count != 1 || args->row_stride - row >= line || args->rows * args->row_stride <= cached ||
+        (row >= 1024 && row <= 8192))
+        return 0;
+    return (size_t)((page + rows - 1) / rows * rows);
+}
+
+static __attribute__((noinline)) void score_rows(block *b, eum_tile *tile, lists *mine, uint64_t begin, uint64_t end)
+{
+    bool nonfinite = false;
+    for (unsigned q = 0; q < b->count; q++)
+        nonfinite |= b->queries[q].nonfinite;
+    for (uint64_t row = begin; row < end; row += tile->count) {
+        set_rows(tile, b->args, row, end - row < EUM_TILE_ROWS ? (unsigned)(end - row) : EUM_TILE_ROWS);
+        b->ops->norms(tile);
+        for (unsigned panel = 0; panel < b->count; panel += b->panel) {
+            set_panel(tile, b, panel);
+            if (b->ops->score(tile))
+                mend(tile);
+            if (nonfinite)
+                mark_nonfinite(tile);
+            if (mine == NULL)
+                store(tile, b, b->first + panel, row);
+            else
+                keep(tile, b, mine, panel, row);
+        }
+    }
+}
+
+static void score_piece(void *arg, uint64_t begin, uint64_t end)
+{
+    block *b = arg;
+    eum_tile tile;
+    tile.metric = b->args->metric;
+    tile.element = b->args->element;
+    tile.dim = (size_t)b->args->dim;
+    tile.packed = b->packed;
+    tile.value_stride = b->value_stride;
+    tile.ahead = ahead_of(b);
+    memset(tile.scores, 0, sizeof tile.scores); /* lanes without a query stay 0 */
+    lists *mine = b->lists != NULL ? take_lists(b) : NULL;
+    fp_environment callers = fp_enter();
+    score_rows(b, &tile, mine, begin, end);
+    fp_leave(callers);
+    if (mine != NULL)
+        atomic_store(&mine->taken, false);
+}
+
+/* ----------------------------------------------------------------------------------------------------- results ----- */
+
+/* Brings the threads' lists of queries [begin, end) of the block together. */
+static void merge(void *arg, uint64_t begin, uint64_t end)
+{
+    block *b = arg;
+    const uint64_t k = b->args->k;
+    for (uint64_t q = begin; q < end; q++) {
+        eum_best_list *all = &b->lists[0].lists[q];
+        float *threshold = &b->lists[0].thresholds[q];
+        for (uint32_t i = 1; i < b->threads; i++)
+            for (size_t n = 0; b->lists[i].used && n < b->lists[i].lists[q].count; n++)
+                eum_best_add(all, threshold, k, b->smaller, b->lists[i].lists[q].entries[n]);
+        size_t count = eum_best_select(all->entries, all->count, k, b->smaller);
+        eum_best_sort(all->entries, count, b->smaller);
+        int64_t *indices = b->args->indices + (b->first + q) * k;
+        float *scores = b->args->scores + (b->first + q) * k;
+        for (size_t n = 0; n < k; n++) {
+            indices[n] = n < count ? all->entries[n].row : -1;
+            scores[n] = n < count ? all->entries[n].score : NAN;
+        }
+    }
+}
+
+static void reset_lists(block *b)
+{
+    const float never = b->smaller ? -INFINITY : INFINITY;
+    for (uint32_t i = 0; b->lists != NULL && i < b->threads; i++) {
+        b->lists[i].used = i == 0;
+        for (unsigned q = 0; q < round_up(b->most, EUM_TILE_QUERIES) + EUM_TILE_QUERIES; q++)
+            b->lists[i].thresholds[q] = q < b->count ? NAN : never;
+        for (unsigned q = 0; q < b->count; q++)
+            b->lists[i].lists[q].count = 0, b->lists[i].lists[q].settled = false;
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------ memory ----- */
+
+static void *allocate(size_t bytes)
+{
+    return aligned_alloc(ALIGNMENT, (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+}
+
+static void free_block(block *b)
+{
+    for (uint32_t i = 0; b->lists != NULL && i < b->threads; i++) {
+        if (b->lists[i].lists != NULL)
+            free(b->lists[i].lists[0].entries);
+        free(b->lists[i].lists);
+        free(b->lists[i].thresholds);
+    }
+    free(b->lists);
+    free(b->values);
+    free(b->queries);
+}
+
+static bool allocate_lists(block *b)
+{
+    const size_t capacity = eum_best_capacity(b->args->k);
+    b->lists = calloc(b->threads, sizeof *b->lists);
+    if (b->lists == NULL)
+        return false;
+    for (uint32_t i = 0; i < b->threads; i++) {
+        lists *l = &b->lists[i];
+        l->lists = calloc(b->most, sizeof *l->lists);
+        l->thresholds = allocate((round_up(b->most, EUM_TILE_QUERIES) + EUM_TILE_QUERIES) * sizeof *l->thresholds);
+        eum_best *entries = l->lists == NULL ? NULL : malloc(b->most * capacity * sizeof *entries);
+        if (entries == NULL || l->thresholds == NULL) {
+            free(entries);
+            return false;
+        }
+        for (unsigned q = 0; q < b->most; q++)
+            l->lists[q].entries = entries + q * capacity;
+    }
+    return true;
+}
+
+/* Chooses the size of the blocks and allocates what they need. */
+static bool allocate_block(block *b)
+{
+    const eum_scoring_args *args = b->args;
+    uint64_t padded = (args->dim + 15) / 16 * 16, most = PREPARED_BYTES / (padded * sizeof(float));
+    b->packed = b->ops->lanes > 1 && args->query_count > EUM_FEW_QUERIES;
+    b->panel = b->packed ? b->ops->lanes * b->ops->most_packed : EUM_FEW_QUERIES;
+    b->value_stride = b->packed ? (size_t)args->dim : (size_t)padded;
+    if (args->indices != NULL) {
+        uint64_t fit = LISTS_BYTES / (eum_best_capacity(args->k) * sizeof(eum_best));
+        most = most < fit ? most : fit;
+    }
+    most = most > MOST_QUERIES ? MOST_QUERIES : most / b->panel * b->panel;
+    most = most < b->panel ? b->panel : most;
+    b->most = (unsigned)(most < args->query_count ? most : args->query_count);
+    /* The last panel of a block is as wide as whole registers, and at most a panel. */
+    size_t queries = round_up(b->most, b->panel), bytes;
+    if (__builtin_mul_overflow(queries * sizeof(float), b->value_stride, &bytes) || bytes > PTRDIFF_MAX - ALIGNMENT)
+        return false;
+    b->queries = malloc(b->most * sizeof *b->queries);
+    b->values = allocate(bytes);
+    if (b->queries == NULL || b->values == NULL)
+        return false;
+    memset(b->values, 0, bytes);
+    return args->indices == NULL || allocate_lists(b);
+}
+
+/* ---------------------------------------------------------------------------------------------------- operation ---- */
+
+static uint64_t grain_of(const block *b)
+{
+    uint64_t work = b->args->dim * sizeof(float) * (1 + b->count / 8); /* eight queries cost about what reading the row does */
+    uint64_t grain = GRAIN_BYTES / work;
+    return grain < 1 ? 1 : grain > EUM_TILE_ROWS ? grain / EUM_TILE_ROWS * EUM_TILE_ROWS : grain;
+}
+
+int32_t eum_scoring_cpu(const eum_scoring_args *args, eum_cpu_isa isa, eum_scoring_loop loop, void *pool, uint32_t threads)
+{
+    if (args->query_count == 0 || (args->rows == 0 && args->indices == NULL))
+        return 0;
+    block b = {.args = args, .ops = ops_of(isa), .smaller = args->metric == EUM_METRIC_L2_SQUARED, .threads = threads};
+    int32_t result = ENOMEM;
+    if (allocate_block(&b)) {
+        result = 0;
+        for (b.first = 0; b.first < args->query_count; b.first += b.count) {
+            uint64_t left = args->query_count - b.first;
+            if (b.packed && left < b.most) /* lanes without a query must be 0 */
+                memset(b.values, 0, round_up((unsigned)left, b.panel) * b.value_stride * sizeof(float));
+            b.count = left < b.most ? (unsigned)left : b.most;
+            loop(pool, b.count, 1 + GRAIN_BYTES / (args->dim * sizeof(float)), prepare_piece, &b);
+            reset_lists(&b);
+            if (args->rows > 0)
+                loop(pool, args->rows, grain_of(&b), score_piece, &b);
+            if (args->indices != NULL)
+                loop(pool, b.count, 64, merge, &b);
+        }
+    }
+    free_block(&b);
+    return result;
+}

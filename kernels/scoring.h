@@ -1,0 +1,41 @@
+/* scoring: many queries against many rows, all scores or the best of them; one declaration for the CUDA and the CPU implementation.
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * As kernels.h: addresses in, numbers out. */
+#ifndef EUM_KERNELS_SCORING_H
+#define EUM_KERNELS_SCORING_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engram_um.h"
+#include "kernels/kernels.h"
+
+/* include/engram_um.h says what each metric gives for which numbers, and how exactly. */
+typedef struct eum_scoring_args {
+    eum_metric metric;
+    eum_element element;    /* of the targets */
+    const float *queries;   /* query_count x dim */
+    const void *targets;    /* rows x dim, aligned to their element */
+    const int64_t *numbers; /* NULL, or the row that each of the `rows` scores is of; all in range */
+    float *scores;          /* query_count x rows, or query_count x k */
+    int64_t *indices;       /* NULL: all scores. Else query_count x k, the best first */
+    uint64_t query_count, rows;
+    uint64_t dim;                      /* >= 1 */
+    uint64_t query_stride, row_stride; /* bytes from one to the next, whole elements, at least dim of them */
+    uint64_t k;                        /* 1 to EUM_TOPK_MOST where there are indices */
+} eum_scoring_args;
+
+/* Calls body(arg, begin, end) over disjoint pieces of [0, items), on several threads or on one, and returns when all are done. */
+typedef void (*eum_scoring_loop)(void *pool, uint64_t items, uint64_t grain, void (*body)(void *arg, uint64_t begin, uint64_t end),
+                                 void *arg);
+
+/* The whole operation. threads: how many pieces the loop runs at once, at most. Returns 0, or ENOMEM with nothing written. */
+int32_t eum_scoring_cpu(const eum_scoring_args *args, eum_cpu_isa isa, eum_scoring_loop loop, void *pool, uint32_t threads);
+
+/* Bytes of device memory that the CUDA implementation needs beside its operands; 0 where there are no indices. */
+size_t eum_scoring_cuda_scratch(const eum_scoring_args *args);
+/* Enqueues the whole operation on cuda_stream. scratch: aligned to 16. Returns a cudaError_t, 0 for success. Only in builds with CUDA. */
+int32_t eum_scoring_cuda(const eum_scoring_args *args, void *scratch, void *cuda_stream);
+
+#endif

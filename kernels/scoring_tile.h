@@ -1,0 +1,340 @@
+/* scoring_tile: the vector implementation of eum_scoring_ops, written once; each instruction set's file defines the operations and then
+ * includes this.
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * What it takes:
+ *   vec, W                          a register of W float32
+ *   v_zero, v_set(x), v_load(p), v_load_part(p, n), v_store(p, v), v_add, v_sub, v_mul, v_fma(a, b, c) = a * b + c
+ *   v_load_f16(p), v_load_f16_part(p, n), v_load_bf16(p), v_load_bf16_part(p, n)
+ *   v_inverse_root(v)               1 / sqrt(v), correctly rounded steps
+ *   v_clamp(v)                      to [-1, 1]; NaN stays
+ *   v_not_less(a, b), v_not_finite(a)   W bits; true where one is NaN
+ *   v_reduce(sums, out)             REDUCED registers to REDUCED sums, each the sum of a register's lanes
+ *   v_prefetch(p)
+ *   v_keep(v)                       keeps the compiler from loading v a second time
+ *   FEW_ROWS(queries)               rows that are scored side by side for 0, 1, 2, 4 queries; at most 8
+ *   PACKED_ROWS, MOST_PACKED        rows and registers of a packed panel; PACKED_ROWS divides 8
+ *   OPS                             the name of the table */
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define FEW_CHUNK ((size_t)W * 128) /* elements that are summed in float32: chains of 128 additions */
+#define UP_TO_REDUCED(n) (((n) + REDUCED - 1) / REDUCED * REDUCED)
+
+ALWAYS_INLINE vec load_element(eum_element element, const void *row, size_t k)
+{
+    return element == EUM_ELEMENT_FLOAT32   ? v_load((const float *)row + k)
+           : element == EUM_ELEMENT_FLOAT16 ? v_load_f16((const uint16_t *)row + k)
+                                            : v_load_bf16((const uint16_t *)row + k);
+}
+
+ALWAYS_INLINE vec load_element_part(eum_element element, const void *row, size_t k, unsigned n)
+{
+    return element == EUM_ELEMENT_FLOAT32   ? v_load_part((const float *)row + k, n)
+           : element == EUM_ELEMENT_FLOAT16 ? v_load_f16_part((const uint16_t *)row + k, n)
+                                            : v_load_bf16_part((const uint16_t *)row + k, n);
+}
+
+/* ----------------------------------------------------------------------------------------------- few queries ------- */
+
+/* What is summed: the products, the squared differences, or (0 queries) the rows' squares alone. */
+typedef enum few_kind { FEW_DOT, FEW_DOT_AND_SQUARES, FEW_DISTANCE } few_kind;
+
+ALWAYS_INLINE void few_step(vec *sums, const vec *q, const vec *x, int rows, int queries, few_kind kind)
+{
+    for (int r = 0; r < rows; r++) {
+        for (int i = 0; i < queries; i++) {
+            if (kind == FEW_DISTANCE) {
+                vec d = v_sub(x[r], q[i]);
+                sums[r * queries + i] = v_fma(d, d, sums[r * queries + i]);
+            } else {
+                sums[r * queries + i] = v_fma(q[i], x[r], sums[r * queries + i]);
+            }
+        }
+        if (kind == FEW_DOT_AND_SQUARES)
+            sums[rows * queries + r] = v_fma(x[r], x[r], sums[rows * queries + r]);
+    }
+}
+
+/* Elements [start, start + count) of `rows` rows from `row` against `queries` queries from `values`: rows x queries sums to `out`, then the
+ * rows' squares. ahead: as in the tile, or the constant 0. */
+ALWAYS_INLINE void few_chunk(const eum_tile *tile, unsigned row, const float *values, size_t start, size_t count, int rows,
+                             int queries, few_kind kind, eum_element element, size_t ahead, float *out)
+{
+    enum { MOST = 32 };
+    vec sums[MOST], q[4], x[8];
+    const int n = rows * queries + (kind == FEW_DOT_AND_SQUARES ? rows : 0);
+    const size_t size = element == EUM_ELEMENT_FLOAT32 ? 4 : 2, end = start + count;
+    for (int i = 0; i < UP_TO_REDUCED(n); i++)
+        sums[i] = v_zero();
+    size_t k = start;
+    for (; k + W <= end; k += W) {
+        if (ahead != 0)
+            for (size_t line = 0; line < (size_t)rows * W * size; line += 64)
+                v_prefetch((const char *)((uintptr_t)tile->rows[row] + ahead + k * (size_t)rows * size + line));
+        for (int i = 0; i < queries; i++)
+            q[i] = v_load(values + (size_t)i * tile->value_stride + k);
+        for (int r = 0; r < rows; r++) {
+            x[r] = load_element(element, tile->rows[row + (unsigned)r], k);
+            v_keep(x[r]);
+        }
+        few_step(sums, q, x, rows, queries, kind);
+    }
+    if (k < end) {
+        for (int i = 0; i < queries; i++) /* what the last register has too much is 0 */
+            q[i] = v_load(values + (size_t)i * tile->value_stride + k);
+        for (int r = 0; r < rows; r++)
+            x[r] = load_element_part(element, tile->rows[row + (unsigned)r], k, (unsigned)(end - k));
+        few_step(sums, q, x, rows, queries, kind);
+    }
+    for (int i = 0; i < UP_TO_REDUCED(n); i += REDUCED)
+        v_reduce(sums + i, out + i);
+}
+
+ALWAYS_INLINE void few_rows(eum_tile *tile, unsigned row, unsigned first_query, int rows, int queries, few_kind kind,
+                            eum_element element, size_t ahead)
+{
+    const float *values = queries == 0 ? NULL : tile->values + (size_t)first_query * tile->value_stride;
+    const int n = rows * queries + (kind == FEW_DOT_AND_SQUARES ? rows : 0);
+    float out[32];
+    if (tile->dim <= FEW_CHUNK) {
+        few_chunk(tile, row, values, 0, tile->dim, rows, queries, kind, element, ahead, out);
+    } else {
+        double sums[32] = {0};
+        for (size_t start = 0; start < tile->dim; start += FEW_CHUNK) {
+            size_t count = tile->dim - start < FEW_CHUNK ? tile->dim - start : FEW_CHUNK;
+            few_chunk(tile, row, values, start, count, rows, queries, kind, element, ahead, out);
+            for (int i = 0; i < n; i++)
+                sums[i] += (double)out[i];
+        }
+        for (int i = 0; i < n; i++)
+            out[i] = (float)sums[i];
+    }
+    for (int r = 0; r < rows; r++)
+        for (int i = 0; i < queries; i++)
+            if (first_query + (unsigned)i < tile->width)
+                tile->scores[(row + (unsigned)r) * tile->width + first_query + (unsigned)i] = out[r * queries + i];
+    if (kind == FEW_DOT_AND_SQUARES)
+        for (int r = 0; r < rows; r++)
+            tile->inverses[row + (unsigned)r] = out[rows * queries + r];
+}
+
+ALWAYS_INLINE void few_rows_of(eum_tile *tile, unsigned first_query, int queries, few_kind kind, eum_element element)
+{
+    const int rows = FEW_ROWS(queries);
+    if (tile->ahead != 0 && queries <= 1)
+        for (unsigned row = 0; row < tile->count; row += (unsigned)rows)
+            few_rows(tile, row, first_query, rows, queries, kind, element, tile->ahead);
+    else
+        for (unsigned row = 0; row < tile->count; row += (unsigned)rows)
+            few_rows(tile, row, first_query, rows, queries, kind, element, 0);
+}
+
+#define FEW_OF(name, queries, kind)                                                                                                \
+    static __attribute__((noinline)) void name(eum_tile *tile, unsigned first_query)                                               \
+    {                                                                                                                              \
+        if (tile->element == EUM_ELEMENT_FLOAT32)                                                                                  \
+            few_rows_of(tile, first_query, queries, kind, EUM_ELEMENT_FLOAT32);                                                    \
+        else if (tile->element == EUM_ELEMENT_FLOAT16)                                                                             \
+            few_rows_of(tile, first_query, queries, kind, EUM_ELEMENT_FLOAT16);                                                    \
+        else                                                                                                                       \
+            few_rows_of(tile, first_query, queries, kind, EUM_ELEMENT_BFLOAT16);                                                   \
+    }
+FEW_OF(squares_alone, 0, FEW_DOT_AND_SQUARES)
+FEW_OF(dots_and_squares_1, 1, FEW_DOT_AND_SQUARES)
+FEW_OF(dots_1, 1, FEW_DOT)
+FEW_OF(dots_2, 2, FEW_DOT)
+FEW_OF(dots_4, 4, FEW_DOT)
+FEW_OF(dots_and_squares_4, 4, FEW_DOT_AND_SQUARES)
+FEW_OF(distances_1, 1, FEW_DISTANCE)
+FEW_OF(distances_2, 2, FEW_DISTANCE)
+FEW_OF(distances_4, 4, FEW_DISTANCE)
+
+static void score_few(eum_tile *tile)
+{
+    bool distance = tile->metric == EUM_METRIC_L2_SQUARED, cosine = tile->metric == EUM_METRIC_COSINE;
+    for (unsigned first = 0; first < tile->query_count;) {
+        unsigned left = tile->query_count - first;
+        if (left == 1) {
+            (distance ? distances_1 : cosine && first == 0 ? dots_and_squares_1 : dots_1)(tile, first);
+            first += 1;
+        } else if (left == 2 && !(cosine && first == 0)) {
+            (distance ? distances_2 : dots_2)(tile, first);
+            first += 2;
+        } else { /* queries that are not there are zeros */
+            (distance ? distances_4 : cosine && first == 0 ? dots_and_squares_4 : dots_4)(tile, first);
+            first += 4;
+        }
+    }
+}
+
+/* ---------------------------------------------------------------------------------------------- packed queries ------ */
+
+/* Elements [0, count) of PACKED_ROWS rows against `registers` registers of queries. */
+ALWAYS_INLINE void packed_chunk(const float *const *rows, const float *panel, size_t count, int registers, bool distance, vec *sums)
+{
+    vec q[MOST_PACKED];
+    for (int i = 0; i < PACKED_ROWS * registers; i++)
+        sums[i] = v_zero();
+    for (size_t k = 0; k < count; k++) {
+        for (int i = 0; i < registers; i++)
+            q[i] = v_load(panel + (k * (size_t)registers + (size_t)i) * W);
+        for (int r = 0; r < PACKED_ROWS; r++) {
+            vec x = v_set(rows[r][k]);
+            for (int i = 0; i < registers; i++) {
+                if (distance) {
+                    vec d = v_sub(q[i], x);
+                    sums[r * registers + i] = v_fma(d, d, sums[r * registers + i]);
+                } else {
+                    sums[r * registers + i] = v_fma(q[i], x, sums[r * registers + i]);
+                }
+            }
+        }
+    }
+}
+
+/* The rows' elements [start, start + count) as float32. */
+static void widen(const eum_tile *tile, size_t start, size_t count, float (*out)[EUM_PANEL_CHUNK])
+{
+    for (unsigned r = 0; r < tile->count; r++) {
+        size_t k = 0;
+        for (; k + W <= count; k += W)
+            v_store(out[r] + k, load_element(tile->element, tile->rows[r], start + k));
+        if (k < count) /* rows of `out` are whole registers */
+            v_store(out[r] + k, load_element_part(tile->element, tile->rows[r], start + k, (unsigned)(count - k)));
+    }
+}
+
+ALWAYS_INLINE void score_packed(eum_tile *tile, int registers, bool distance)
+{
+    float narrow[EUM_TILE_ROWS][EUM_PANEL_CHUNK] __attribute__((aligned(64))); /* rows of 16-bit elements, a chunk of each */
+    double wide[EUM_TILE_ROWS * EUM_TILE_QUERIES];
+    const unsigned width = (unsigned)registers * W;
+    const bool chunked = tile->dim > EUM_PANEL_CHUNK, convert = tile->element != EUM_ELEMENT_FLOAT32;
+    for (size_t start = 0; start < tile->dim; start += EUM_PANEL_CHUNK) {
+        size_t count = tile->dim - start < EUM_PANEL_CHUNK ? tile->dim - start : EUM_PANEL_CHUNK;
+        if (convert)
+            widen(tile, start, count, narrow);
+        for (unsigned row = 0; row < tile->count; row += PACKED_ROWS) {
+            const float *rows[PACKED_ROWS];
+            vec sums[PACKED_ROWS * MOST_PACKED];
+            for (unsigned r = 0; r < PACKED_ROWS; r++)
+                rows[r] = convert ? narrow[row + r < tile->count ? row + r : tile->count - 1]
+                                  : (const float *)tile->rows[row + r] + start;
+            packed_chunk(rows, tile->values + start * width, count, registers, distance, sums);
+            float *scores = tile->scores + row * width;
+            for (int i = 0; i < PACKED_ROWS * registers; i++)
+                v_store(scores + i * W, sums[i]);
+            if (chunked) {
+                double *totals = wide + row * width;
+                for (unsigned i = 0; i < PACKED_ROWS * width; i++)
+                    totals[i] = start == 0 ? (double)scores[i] : totals[i] + (double)scores[i];
+            }
+        }
+    }
+    if (chunked)
+        for (unsigned i = 0; i < (tile->count + PACKED_ROWS - 1) / PACKED_ROWS * PACKED_ROWS * width; i++)
+            tile->scores[i] = (float)wide[i];
+}
+
+#define PACKED_OF(registers)                                                                                                       \
+    static __attribute__((noinline)) void packed_dots_##registers(eum_tile *tile)                                                  \
+    {                                                                                                                              \
+        score_packed(tile, registers, false);                                                                                      \
+    }                                                                                                                              \
+    static __attribute__((noinline)) void packed_distances_##registers(eum_tile *tile)                                             \
+    {                                                                                                                              \
+        score_packed(tile, registers, true);                                                                                       \
+    }
+PACKED_OF(1)
+PACKED_OF(2)
+PACKED_OF(3)
+
+/* ------------------------------------------------------------------------------------------------------ finish ------ */
+
+/* Sums of squares to inverse norms; NaN where a sum is not to be trusted. */
+static void invert(eum_tile *tile)
+{
+    for (unsigned r = 0; r < tile->count; r++)
+        if (!eum_row_squares_trusted(tile->inverses[r]))
+            tile->inverses[r] = eum_squares_exact(tile->element, tile->rows[r], tile->dim) == 0.0 ? INFINITY : NAN;
+    for (unsigned r = 0; r < EUM_TILE_ROWS; r += W)
+        v_store(tile->inverses + r, v_inverse_root(v_load(tile->inverses + r))); /* of infinity: 0, the score of a zero row */
+}
+
+static __attribute__((noinline)) void norms(eum_tile *tile)
+{
+    if (tile->metric == EUM_METRIC_COSINE && tile->packed) {
+        squares_alone(tile, 0);
+        invert(tile);
+    }
+}
+
+/* Scales the products to cosines, and says whether all that counts is finite. */
+static bool finish(eum_tile *tile)
+{
+    bool cosine = tile->metric == EUM_METRIC_COSINE;
+    unsigned bad = 0;
+    if (tile->width == 1) {
+        const vec inverse = v_set(tile->queries[0].inverse);
+        for (unsigned r = 0; r < tile->count; r += W) {
+            vec s = v_load(tile->scores + r);
+            if (cosine) {
+                s = v_clamp(v_mul(v_mul(s, v_load(tile->inverses + r)), inverse));
+                v_store(tile->scores + r, s);
+            }
+            unsigned real = tile->count - r < W ? (1u << (tile->count - r)) - 1u : (unsigned)((UINT64_C(1) << W) - 1);
+            bad |= v_not_finite(s) & real;
+        }
+        return bad != 0;
+    }
+    float inverses[EUM_TILE_QUERIES] __attribute__((aligned(64))) = {0};
+    for (unsigned q = 0; q < tile->query_count; q++)
+        inverses[q] = tile->queries[q].inverse;
+    for (unsigned r = 0; r < tile->count; r++) {
+        for (unsigned q = 0; q < tile->width; q += W) {
+            float *at = tile->scores + r * tile->width + q;
+            vec s = v_load(at);
+            if (cosine) {
+                s = v_clamp(v_mul(v_mul(s, v_set(tile->inverses[r])), v_load(inverses + q)));
+                v_store(at, s);
+            }
+            bad |= v_not_finite(s);
+        }
+    }
+    return bad != 0;
+}
+
+static __attribute__((noinline)) bool score(eum_tile *tile)
+{
+    if (!tile->packed) {
+        score_few(tile);
+        if (tile->metric == EUM_METRIC_COSINE)
+            invert(tile);
+        return finish(tile);
+    }
+    bool distance = tile->metric == EUM_METRIC_L2_SQUARED;
+    switch (tile->width / W) {
+    case 1:
+        (distance ? packed_distances_1 : packed_dots_1)(tile);
+        break;
+    case 2:
+        (distance ? packed_distances_2 : packed_dots_2)(tile);
+        break;
+    default:
+        (distance ? packed_distances_3 : packed_dots_3)(tile);
+        break;
+    }
+    return finish(tile);
+}
+
+static uint64_t candidates(const float *scores, const float *thresholds, unsigned count, bool one, bool smaller_is_better)
+{
+    uint64_t found = 0;
+    for (unsigned i = 0; i < count; i += W) {
+        vec s = v_load(scores + i), t = one ? v_set(thresholds[0]) : v_load(thresholds + i);
+        found |= (uint64_t)(smaller_is_better ? v_not_less(t, s) : v_not_less(s, t)) << i;
+    }
+    return count < 64 ? found & ((UINT64_C(1) << count) - 1) : found;
+}
+
+const eum_scoring_ops OPS = {W, MOST_PACKED, norms, score, candidates};
