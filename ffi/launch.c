@@ -103,8 +103,8 @@ eum_status eum_launch(eum_stream *stream, const eum_launch_config *config, eum_j
         return status;
     status = pin_arguments(full.arguments, full.argument_count, on->stream, &pinned);
     if (status == EUM_OK) {
-        eum_launch_request request = {full.gpu,          full.cpu,  pinned.ranges, pinned.accesses, pinned.count, full.params,
-                                      full.params_bytes, full.user, false, false};
+        eum_launch_request request = {full.gpu,    full.cpu,          pinned.ranges, pinned.accesses, pinned.count,
+                                      full.params, full.params_bytes, full.user,     false,           false};
         status = eum_engine_launch(on->stream, &request, &job);
         if (status == EUM_OK && out != NULL)
             *out = (eum_job){on->context, job.stream, job.sequence};

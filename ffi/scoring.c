@@ -90,7 +90,8 @@ static eum_status take_operand(const char *what, eum_view view, size_t needed, s
         status = eum_fail(EUM_ERROR_MISALIGNED, "%s has offset %zu, which is not a multiple of %zu; elements start at elements",
                           what, out->offset, element);
     else if (needed > 0 && !eum_buf_aligned(out->buf, element))
-        status = eum_fail(EUM_ERROR_MISALIGNED, "%s wraps memory whose address is not a multiple of %zu; elements start at elements", what, element);
+        status = eum_fail(EUM_ERROR_MISALIGNED,
+                          "%s wraps memory whose address is not a multiple of %zu; elements start at elements", what, element);
     else if (out->bytes < needed)
         status =
             eum_fail(EUM_ERROR_BUFFER_TOO_SHORT, "%s has %zu bytes, and the declared shape needs %zu; pass a longer view, or less",

@@ -414,7 +414,8 @@ START_TEST(vectors_know_npy_by_its_first_bytes)
     tool_error error = {0};
     vectors v = {0};
     bytes file = npy_with(1, GOOD_HEADER, 24);
-    ck_assert_msg(vectors_open(write_file("no-extension", file.data, file.size), EUM_ELEMENT_FLOAT32, &v, &error), "%s", error.sentence);
+    ck_assert_msg(vectors_open(write_file("no-extension", file.data, file.size), EUM_ELEMENT_FLOAT32, &v, &error), "%s",
+                  error.sentence);
     ck_assert_ptr_null(error.path);
     ck_assert_uint_eq(v.layout.rows, 3);
     vectors_close(&v);
