@@ -163,137 +163,6 @@ static void count_live(eum_buf *buf)
         stats->bytes_peak = stats->bytes_live;
 }
 
-static bool counts_in_budget(eum_memory kind)
-{
-    return kind == EUM_MEMORY_MANAGED || kind == EUM_MEMORY_DEVICE;
-}
-
-static eum_status allocate_raw(eum_buf *buf, eum_memory kind, size_t bytes, eum_block *block)
-{
-    eum_ctx *ctx = buf->ctx;
-    bool on_device = counts_in_budget(kind);
-    bool oversubscribe = kind == EUM_MEMORY_MANAGED && (ctx->flags & EUM_CONTEXT_OVERSUBSCRIBE) != 0;
-    const char *what = kind == EUM_MEMORY_MANAGED ? "a managed buffer" : "the device copy of a buffer";
-    eum_status status = on_device ? eum_budget_take(ctx->budget, bytes, oversubscribe, what) : EUM_OK;
-    if (status != EUM_OK)
-        return status;
-    status = ctx->device->ops->alloc(ctx->device, kind, bytes, block);
-    if (status != EUM_OK) {
-        if (on_device)
-            eum_budget_return(ctx->budget, bytes);
-        return status;
-    }
-    if (on_device)
-        buf->budgeted += bytes;
-    ctx->stats.raw_allocations[kind]++;
-    return EUM_OK;
-}
-
-/* *out_where: where the pages of a managed block are, whatever is in them; 0 for others. Windows count faults and movements by address, so while
- * one is open addresses do not change hands. */
-static bool take_from_pool(eum_buf *buf, eum_memory kind, size_t bytes, eum_block *block, eum_locations *out_where)
-{
-    eum_ctx *ctx = buf->ctx;
-    *out_where = kind == EUM_MEMORY_MANAGED ? EUM_AT_HOST : 0;
-    if (ctx->windows.state == EUM_WINDOW_OPEN || !eum_pool_take(&ctx->pool, kind, bytes, *out_where, block)) {
-        *out_where = 0;
-        if (ctx->windows.state == EUM_WINDOW_OPEN || !eum_pool_take(&ctx->pool, kind, bytes, 0, block))
-            return false;
-    }
-    if (counts_in_budget(kind))
-        buf->budgeted += block->bytes;
-    return true;
-}
-
-/* From the pool, or from the device, for which the pool makes room. */
-static eum_status allocate(eum_buf *buf, eum_memory kind, size_t bytes, eum_block *block, eum_locations *out_where)
-{
-    eum_ctx *ctx = buf->ctx;
-    if (take_from_pool(buf, kind, bytes, block, out_where)) {
-        ctx->stats.pool_hits++;
-        return EUM_OK;
-    }
-    ctx->stats.pool_misses++;
-    eum_error before;
-    eum_error_save(&before);
-    eum_status status = allocate_raw(buf, kind, bytes, block);
-    bool no_room = status == EUM_ERROR_OVER_BUDGET || status == EUM_ERROR_OUT_OF_DEVICE_MEMORY || status == EUM_ERROR_OUT_OF_MEMORY;
-    if (!no_room || !eum_ctx_trim_pool(ctx, 0))
-        return status;
-    eum_error_restore(&before);
-    return allocate_raw(buf, kind, bytes, block);
-}
-
-/* Can the next buffer use this managed block as it is? Only if all of its pages are on the host (the CPU is the first to use most buffers), or
- * none was ever touched, and they carry no advice; that of in-place use is taken back. *out_where: EUM_AT_HOST or 0. */
-static bool settle(eum_buf *buf, const eum_block *block, eum_locations *out_where)
-{
-    const eum_device_caps *caps = &buf->ctx->device->caps;
-    const struct eum_device_ops *ops = buf->ctx->device->ops;
-    eum_locations all = buf->extents.items[0].valid, mapped = 0;
-    bool prefers = buf->advised_role == EUM_ROLE_TARGETS, advised = prefers;
-    for (size_t i = 0; i < buf->extents.count; i++) {
-        const eum_extent *e = &buf->extents.items[i];
-        if ((e->flags & (EUM_EXTENT_READ_MOSTLY | EUM_EXTENT_ASTRAY)) != 0 || e->valid != all)
-            return false;
-        mapped |= e->accessed_by;
-    }
-    if (!caps->concurrent_managed || (all & ~EUM_AT_HOST) != 0)
-        return false;
-    eum_status status = EUM_OK;
-    eum_error saved;
-    eum_error_save(&saved);
-    advised |= mapped != 0;
-    if (mapped != 0)
-        status = ops->advise(buf->ctx->device, block, 0, block->bytes, EUM_ADVICE_UNSET_ACCESSED_BY, caps->index);
-    if (status == EUM_OK && advised)
-        status = ops->advise(buf->ctx->device, block, 0, block->bytes, EUM_ADVICE_UNSET_PREFERRED_LOCATION, caps->index);
-    eum_error_restore(&saved);
-    *out_where = all;
-    return status == EUM_OK;
-}
-
-static bool pool(eum_buf *buf, const eum_block *block)
-{
-    eum_ctx *ctx = buf->ctx;
-    eum_locations where = 0;
-    if (block->bytes > ctx->pool.cap)
-        return false;
-    if (block->kind == EUM_MEMORY_MANAGED) {
-        if (!settle(buf, block, &where))
-            return false;
-    }
-#ifndef NDEBUG
-    if (block->kind == EUM_MEMORY_HOST || block->kind == EUM_MEMORY_PINNED)
-        memset(block->host, 0xdb, block->bytes); /* who uses it after its end sees it */
-#endif
-    if (!eum_pool_put(&ctx->pool, block, where))
-        return false;
-    (void)eum_ctx_trim_pool(ctx, ctx->pool.cap);
-    return true;
-}
-
-static void release_block(eum_buf *buf, eum_block *block)
-{
-    eum_ctx *ctx = buf->ctx;
-    if (block->bytes == 0)
-        return;
-    if (block->adopted) {
-        ctx->device->ops->unadopt(ctx->device, block);
-    } else {
-        bool budgeted = counts_in_budget(block->kind);
-        if (budgeted)
-            buf->budgeted -= block->bytes;
-        if (!pool(buf, block)) {
-            if (budgeted)
-                eum_budget_return(ctx->budget, block->bytes);
-            ctx->stats.raw_frees[block->kind]++;
-            ctx->device->ops->release(ctx->device, block);
-        }
-    }
-    memset(block, 0, sizeof *block);
-}
-
 static void link_mirror(eum_buf *buf)
 {
     buf->older = buf->ctx->mirrored;
@@ -319,7 +188,7 @@ eum_status eum_buf_need_mirror(eum_buf *buf)
     if (buf->mirror.bytes != 0)
         return EUM_OK;
     eum_locations where;
-    eum_status status = allocate(buf, EUM_MEMORY_DEVICE, buf->bytes, &buf->mirror, &where);
+    eum_status status = eum_buf_allocate(buf, EUM_MEMORY_DEVICE, buf->bytes, &buf->mirror, &where);
     if (status == EUM_OK)
         link_mirror(buf);
     return status;
@@ -330,7 +199,7 @@ void eum_buf_drop_mirror(eum_buf *buf)
     if (buf->mirror.bytes == 0)
         return;
     unlink_mirror(buf);
-    release_block(buf, &buf->mirror);
+    eum_buf_release(buf, &buf->mirror);
     for (size_t i = 0; i < buf->extents.count; i++)
         buf->extents.items[i].valid &= EUM_AT_HOST;
 }
@@ -391,7 +260,7 @@ static eum_status create_locked(eum_buf *buf)
         bytes = round_up(bytes, bytes >= caps->block ? caps->block : caps->page);
     bool managed = buf->backing == EUM_BACKING_MANAGED;
     eum_locations where;
-    eum_status status = allocate(buf, kind_of(buf->backing), bytes, &buf->memory, &where);
+    eum_status status = eum_buf_allocate(buf, kind_of(buf->backing), bytes, &buf->memory, &where);
     if (status != EUM_OK)
         return status;
     eum_locations valid = managed ? where : buf->backing == EUM_BACKING_MIRRORED ? 0 : EUM_AT_HOST;
@@ -553,7 +422,7 @@ static bool passed(void *arg, eum_point point)
 static void free_buffer(eum_buf *buf)
 {
     eum_buf_drop_mirror(buf);
-    release_block(buf, &buf->memory);
+    eum_buf_release(buf, &buf->memory);
     if (buf->budgeted != 0)
         eum_budget_return(buf->ctx->budget, buf->budgeted);
     eum_extents_free(&buf->extents);
@@ -658,7 +527,7 @@ static void give_up(eum_buf *buf, eum_raw *raw)
         raw->release = buf->release;
         raw->release_user = buf->release_user;
         eum_buf_drop_mirror(buf);
-        release_block(buf, &buf->memory); /* un-adopts */
+        eum_buf_release(buf, &buf->memory); /* un-adopts */
     } else if (buf->memory.bytes == 0) {
         raw->release = release_nothing;
     } else {

@@ -60,6 +60,11 @@ eum_status eum_buf_check_mapped(eum_buf *buf, size_t offset, size_t bytes, eum_a
 eum_status eum_buf_check_access(eum_buf *buf, size_t offset, size_t bytes, eum_access access);
 /* The address on the side of `where` (which has a block by now). */
 void *eum_buf_address(const eum_buf *buf, size_t offset, eum_location where);
+/* Memory from the pool or the device, and back. *out_where: where the pages of a managed block are, whatever is in them; 0: nowhere, or it is no
+ * managed memory. Release: nothing in flight uses the block any more. Lock held. Errors: EUM_ERROR_OVER_BUDGET, EUM_ERROR_OUT_OF_MEMORY,
+ * EUM_ERROR_OUT_OF_DEVICE_MEMORY. */
+eum_status eum_buf_allocate(eum_buf *buf, eum_memory kind, size_t bytes, eum_block *block, eum_locations *out_where);
+void eum_buf_release(eum_buf *buf, eum_block *block);
 /* Mirrored: makes the device copy if there is none. Errors: EUM_ERROR_OVER_BUDGET, EUM_ERROR_OUT_OF_DEVICE_MEMORY. */
 eum_status eum_buf_need_mirror(eum_buf *buf);
 /* Mirrored, with a device copy: frees it. What was valid only there is lost, so it must have been brought to the host, and nothing in flight
