@@ -71,9 +71,6 @@ static bool settle(eum_buf *buf, const eum_block *block, eum_locations *out_wher
 {
     const eum_device_caps *caps = &buf->ctx->device->caps;
     const struct eum_device_ops *ops = buf->ctx->device->ops;
-    *out_where = 0;
-    if (!caps->concurrent_managed)
-        return true; /* the driver moves it all at each launch */
     eum_locations all = buf->extents.items[0].valid, mapped = 0;
     bool prefers = buf->advised_role == EUM_ROLE_TARGETS, advised = prefers;
     for (size_t i = 0; i < buf->extents.count; i++) {
@@ -82,7 +79,7 @@ static bool settle(eum_buf *buf, const eum_block *block, eum_locations *out_wher
             return false;
         mapped |= e->accessed_by;
     }
-    if ((all & ~EUM_AT_HOST) != 0)
+    if (!caps->concurrent_managed || (all & ~EUM_AT_HOST) != 0)
         return false;
     eum_status status = EUM_OK;
     eum_error saved;

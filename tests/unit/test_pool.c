@@ -248,8 +248,7 @@ Suite *pool_suite(void)
     tcase_add_test(tests, a_pool_gives_each_block_once_and_only_where_it_fits);
     if (runs_cpu_kernels()) {
         tcase_add_test(tests, buffers_made_again_and_again_cost_the_device_one_allocation);
-        if (!takes_turns())
-            tcase_add_test(tests, memory_in_use_by_a_job_is_not_given_to_the_next_buffer);
+        tcase_add_test(tests, memory_in_use_by_a_job_is_not_given_to_the_next_buffer);
         tcase_add_test(tests, reused_memory_works_in_every_pattern_and_zeroed_is_zeroed);
         tcase_add_test(tests, the_pool_makes_way_for_new_buffers_and_keeps_to_its_cap);
         tcase_add_test(tests, raw_memory_from_the_pool_leaves_it_for_good);
