@@ -72,10 +72,10 @@ static bool settle(eum_buf *buf, const eum_block *block, eum_locations *out_wher
     const eum_device_caps *caps = &buf->ctx->device->caps;
     const struct eum_device_ops *ops = buf->ctx->device->ops;
     eum_locations all = buf->extents.items[0].valid, mapped = 0;
-    bool prefers = buf->advised_role == EUM_ROLE_TARGETS, advised = prefers;
+    bool advised = buf->preferred;
     for (size_t i = 0; i < buf->extents.count; i++) {
         const eum_extent *e = &buf->extents.items[i];
-        if ((e->flags & (EUM_EXTENT_READ_MOSTLY | EUM_EXTENT_ASTRAY)) != 0 || e->valid != all)
+        if ((e->flags & (EUM_EXTENT_READ_MOSTLY | EUM_EXTENT_ASTRAY | EUM_EXTENT_STUCK)) != 0 || e->valid != all)
             return false;
         mapped |= e->accessed_by;
     }

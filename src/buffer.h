@@ -28,6 +28,9 @@ struct eum_buf {
     eum_backing_reason backing_reason;
     eum_ownership ownership;
     bool wrapped, read_only, ended, given_up;
+    bool preferred;       /* managed: some pages may have been given a preferred location, because of the role or by the user */
+    bool has_preference;  /* the newest such advice gave one, */
+    eum_location prefers; /* this */
     uint32_t acquired;   /* leases of code that works outside eum_launch */
     uint32_t references; /* launches in flight, waiters */
     eum_release_fn release;

@@ -20,6 +20,7 @@ static inline eum_locations eum_at(eum_location where)
 #define EUM_EXTENT_UNDEFINED 1u   /* a job that wrote here failed */
 #define EUM_EXTENT_READ_MOSTLY 2u /* managed: read-mostly advice is set, so that several locations may hold the bytes */
 #define EUM_EXTENT_ASTRAY 4u      /* managed: there are bytes, but nobody knows where (wrapped, or just collapsed) */
+#define EUM_EXTENT_STUCK 8u       /* managed: was read-mostly, and may still be mapped for reading only where it is */
 
 typedef struct eum_extent {
     uint64_t begin, end;       /* bytes from the buffer's start */

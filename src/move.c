@@ -265,19 +265,20 @@ static eum_status advise(eum_buf *buf, const eum_step *step, eum_advice advice, 
 static eum_status collapse(eum_buf *buf, const eum_step *step)
 {
     eum_location device = buf->ctx->device->caps.index;
-    bool prefers_device = buf->advised_role == EUM_ROLE_TARGETS;
     bool to_device = step->where == EUM_LOCATION_HOST && !step->keeps_host;
+    eum_location to = to_device ? device : EUM_LOCATION_HOST;
+    bool steer = to_device || buf->preferred;
     eum_error saved;
     eum_error_save(&saved);
-    if (to_device || prefers_device)
-        (void)advise(buf, step, EUM_ADVICE_PREFERRED_LOCATION, to_device ? device : EUM_LOCATION_HOST);
+    if (steer)
+        (void)advise(buf, step, EUM_ADVICE_PREFERRED_LOCATION, to);
     eum_error_restore(&saved);
     eum_status status = advise(buf, step, EUM_ADVICE_UNSET_READ_MOSTLY, step->where);
     eum_error_save(&saved);
-    if (to_device && !prefers_device)
-        (void)advise(buf, step, EUM_ADVICE_UNSET_PREFERRED_LOCATION, device);
-    else if (!to_device && prefers_device)
-        (void)advise(buf, step, EUM_ADVICE_PREFERRED_LOCATION, device);
+    if (steer && buf->has_preference)
+        (void)advise(buf, step, EUM_ADVICE_PREFERRED_LOCATION, buf->prefers);
+    else if (steer)
+        (void)advise(buf, step, EUM_ADVICE_UNSET_PREFERRED_LOCATION, to);
     eum_error_restore(&saved);
     return status;
 }
@@ -298,6 +299,7 @@ static eum_status submit_step(eum_buf *buf, const eum_step *step, eum_strm *stre
         return status != EUM_OK ? status : advise(buf, step, EUM_ADVICE_ACCESSED_BY, step->where);
     case EUM_STEP_DISCARD:
         return ops->discard(queue, &buf->memory, step->begin, bytes);
+    case EUM_STEP_BOUNCE:
     case EUM_STEP_PREFETCH:
         return ops->prefetch(queue, &buf->memory, step->begin, bytes, step->where);
     case EUM_STEP_COPY: {
@@ -374,6 +376,11 @@ static void advise_role(eum_buf *buf, const eum_use *use)
         (void)advise(buf, &whole, EUM_ADVICE_PREFERRED_LOCATION, use->where);
     else if (buf->advised_role == EUM_ROLE_TARGETS)
         (void)advise(buf, &whole, EUM_ADVICE_UNSET_PREFERRED_LOCATION, use->where);
+    if (buf->role == EUM_ROLE_TARGETS || buf->advised_role == EUM_ROLE_TARGETS) {
+        buf->preferred = true;
+        buf->has_preference = buf->role == EUM_ROLE_TARGETS;
+        buf->prefers = use->where;
+    }
     buf->advised_role = buf->role;
     eum_error_restore(&saved);
 }

@@ -97,7 +97,7 @@ static void append(eum_plan *plan, eum_step step)
         eum_step *last = &plan->steps[plan->count - 1];
         if (last->kind == step.kind && last->end == step.begin && last->where == step.where && last->to_host == step.to_host &&
             last->after_discard == step.after_discard && last->duplicates == step.duplicates &&
-            last->keeps_host == step.keeps_host) {
+            last->keeps_host == step.keeps_host && last->maps_anew == step.maps_anew) {
             last->end = step.end;
             last->moving += step.moving;
             return;
@@ -160,7 +160,7 @@ void eum_use_footprint(const eum_use *use, uint64_t *begin, uint64_t *end)
 
 /* What one piece (part of one extent, with the same access) needs. */
 typedef struct piece_need {
-    bool unset, set, discard, prefetch, in_place, travels;
+    bool unset, set, discard, bounce, prefetch, in_place, travels;
     eum_location to; /* of the prefetch */
 } piece_need;
 
@@ -203,6 +203,17 @@ static piece_need need_read(const eum_extent *e, const eum_use *use, bool worthl
     return need;
 }
 
+/* Would the device's first write of each page fault, although the page is there? The only copy of read-mostly pages stays mapped for reading when
+ * the advice is taken back, and a prefetch to where it is does not change that. (A fault of the CPU costs less than two movements.) */
+static bool is_stuck(const eum_extent *e, const eum_use *use)
+{
+    eum_locations here = eum_at(use->where);
+    if (use->where == EUM_LOCATION_HOST || (e->valid & ~here) != 0)
+        return false;
+    bool may_be_here = e->valid == here || (e->flags & EUM_EXTENT_ASTRAY) != 0;
+    return may_be_here && (e->flags & (EUM_EXTENT_STUCK | EUM_EXTENT_READ_MOSTLY)) != 0;
+}
+
 static bool keeps_host(const eum_extent *e, const eum_use *use)
 {
     bool read_mostly = (e->flags & EUM_EXTENT_READ_MOSTLY) != 0;
@@ -214,17 +225,19 @@ static piece_need need_write(const eum_extent *e, const eum_use *use, bool worth
     eum_locations here = eum_at(use->where);
     piece_need need = {.to = use->where};
     need.unset = (e->flags & EUM_EXTENT_READ_MOSTLY) != 0;
-    if (e->valid == here && !need.unset)
+    need.bounce = is_stuck(e, use);
+    if (e->valid == here && !need.unset && !need.bounce)
         return need;
     if (keeps_host(e, use)) /* each page's first write by the CPU may fault: better than to take it from the other map */
         return need;
     need.prefetch = true;
-    need.travels = !worthless && (collapsed(e, use) & here) == 0;
-    bool may_travel = !worthless && e->valid != here;
+    need.travels = !worthless && ((collapsed(e, use) & here) == 0 || need.bounce);
+    bool may_travel = !worthless && (e->valid != here || need.bounce);
     if (!may_travel || !no_old_bytes)
         return need;
     if (use->can_discard) { /* or, where it must not be done now, the worthless bytes move */
         need.discard = !use->busy;
+        need.bounce = need.bounce && use->busy; /* what is populated is mapped anew */
         need.travels = need.travels && use->busy;
         return need;
     }
@@ -282,8 +295,13 @@ static void plan_pass(eum_plan *plan, const eum_extents *extents, const eum_use 
             piece_need need = need_of(e, use, k == 1);
             eum_step step = {.begin = begin, .end = end, .kind = pass, .where = use->where};
             step.keeps_host = pass == EUM_STEP_UNSET_READ_MOSTLY && keeps_host(e, use);
+            if (pass == EUM_STEP_BOUNCE) {
+                step.where = EUM_LOCATION_HOST;
+                step.moving = end - begin;
+            }
             if (pass == EUM_STEP_PREFETCH) {
                 step.where = need.to;
+                step.maps_anew = need.bounce || (e->valid != 0 && (e->valid & eum_at(need.to)) == 0);
                 step.moving = need.travels ? end - begin : 0;
                 step.after_discard = need.discard;
                 step.duplicates = need.set || ((e->flags & EUM_EXTENT_READ_MOSTLY) != 0 && !need.unset);
@@ -291,7 +309,7 @@ static void plan_pass(eum_plan *plan, const eum_extents *extents, const eum_use 
             if (pass == EUM_STEP_DISCARD && need.discard)
                 plan->discarded += end - begin;
             if ((pass == EUM_STEP_UNSET_READ_MOSTLY && need.unset) || (pass == EUM_STEP_SET_READ_MOSTLY && need.set) ||
-                (pass == EUM_STEP_DISCARD && need.discard) || (pass == EUM_STEP_PREFETCH && need.prefetch) ||
+                (pass == EUM_STEP_DISCARD && need.discard) || (pass == EUM_STEP_BOUNCE && need.bounce) || (pass == EUM_STEP_PREFETCH && need.prefetch) ||
                 (pass == EUM_STEP_IN_PLACE && need.in_place))
                 append(plan, step);
         }
@@ -357,7 +375,12 @@ eum_extent_change eum_step_change(const eum_step *step)
     case EUM_STEP_PREFETCH:
         change.valid_keep = step->duplicates ? EUM_KEEP_ALL : 0;
         change.valid_add = eum_at(step->where);
-        change.flags_clear = EUM_EXTENT_ASTRAY;
+        change.flags_clear = EUM_EXTENT_ASTRAY | (step->maps_anew ? EUM_EXTENT_STUCK : 0);
+        break;
+    case EUM_STEP_BOUNCE:
+        change.valid_keep = 0;
+        change.valid_add = eum_at(step->where);
+        change.flags_clear = EUM_EXTENT_ASTRAY | EUM_EXTENT_STUCK;
         break;
     case EUM_STEP_IN_PLACE:
         change.accessed_by_add = eum_at(step->where);

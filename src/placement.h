@@ -24,11 +24,12 @@ typedef enum eum_step_kind {
     EUM_STEP_UNSET_READ_MOSTLY, /* managed: the copies collapse, nobody knows where to */
     EUM_STEP_SET_READ_MOSTLY,   /* managed: from now on a prefetch copies instead of moving */
     EUM_STEP_DISCARD,           /* managed: worthless bytes are dropped */
+    EUM_STEP_BOUNCE,            /* managed: pages to `where`, from where they will come back mapped anew */
     EUM_STEP_PREFETCH,          /* managed: pages to `where` */
     EUM_STEP_IN_PLACE,          /* managed: stay on the host, mapped for device `where` */
     EUM_STEP_COPY,              /* mirrored: bytes between the host side and the device copy of `where`; to_host says which way */
 } eum_step_kind;
-#define EUM_STEP_KINDS 6
+#define EUM_STEP_KINDS 7
 
 typedef struct eum_step {
     uint64_t begin, end;
@@ -39,6 +40,7 @@ typedef struct eum_step {
     bool after_discard; /* EUM_STEP_PREFETCH: only populates what was discarded; its failure loses nothing */
     bool keeps_host;    /* EUM_STEP_UNSET_READ_MOSTLY for a map: another map is on the pages, so the host keeps them */
     bool duplicates;    /* EUM_STEP_PREFETCH: the bytes stay valid where they were */
+    bool maps_anew;     /* EUM_STEP_PREFETCH: the pages are known to have been elsewhere */
 } eum_step;
 
 #define EUM_PLAN_INLINE 4

@@ -124,7 +124,7 @@ static eum_status transfer(eum_range range, const void *src, void *dst, bool *ou
             break;
         /* Read-mostly copies that are to be written collapse at once: the map path below knows how to wait for that. */
         bool collapses = src != NULL && eum_extents_any_flag(&buf->extents, range.offset, range.offset + range.bytes,
-                                                             EUM_EXTENT_READ_MOSTLY, NULL);
+                                                             EUM_EXTENT_READ_MOSTLY | EUM_EXTENT_STUCK, NULL);
         if (collapses && buf->backing == EUM_BACKING_MANAGED)
             break;
         *out_done = true;
@@ -234,6 +234,11 @@ static void hint(eum_hint *out, eum_status reason, const char *sentence)
 static void record_advice(eum_buf *buf, eum_range range, eum_advice advice, eum_location where)
 {
     eum_extent_change change = EUM_EXTENT_CHANGE_NONE;
+    if (advice == EUM_ADVICE_PREFERRED_LOCATION || advice == EUM_ADVICE_UNSET_PREFERRED_LOCATION) {
+        buf->preferred = true;
+        buf->has_preference = advice == EUM_ADVICE_PREFERRED_LOCATION;
+        buf->prefers = where;
+    }
     eum_use use = eum_buf_use(buf, range.offset, range.bytes, EUM_ACCESS_READ, EUM_LOCATION_HOST);
     uint64_t begin, end;
     eum_use_footprint(&use, &begin, &end);
@@ -244,7 +249,7 @@ static void record_advice(eum_buf *buf, eum_range range, eum_advice advice, eum_
     case EUM_ADVICE_UNSET_READ_MOSTLY:
         change.valid_keep = 0;
         change.flags_clear = EUM_EXTENT_READ_MOSTLY;
-        change.flags_set = EUM_EXTENT_ASTRAY;
+        change.flags_set = EUM_EXTENT_ASTRAY | EUM_EXTENT_STUCK;
         break;
     case EUM_ADVICE_ACCESSED_BY:
         if (where != EUM_LOCATION_HOST)

@@ -237,7 +237,7 @@ Suite *gpu_trace_suite(void)
     Suite *suite = suite_create("gpu_trace");
     TCase *tests = tcase_create("gpu_trace");
     tcase_set_timeout(tests, 120);
-    tcase_add_loop_test(tests, one_trace_gives_the_same_data_and_the_same_faults_or_none_on_the_device_and_on_the_simulator, 0, 4);
+    tcase_add_loop_test(tests, one_trace_gives_the_same_data_and_the_same_faults_or_none_on_the_device_and_on_the_simulator, 0, 12);
     suite_add_tcase(suite, tests);
     return suite;
 }

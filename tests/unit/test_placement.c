@@ -80,9 +80,10 @@ typedef struct page_state {
     bool host, device, read_mostly, accessed_by;
     bool content[PAGE]; /* bytes worth something */
     bool unknown;       /* the extents do not know where it is */
+    bool stuck;         /* was read-mostly where it is: mapped for reading only, until it moves */
 } page_state;
 
-enum { NEVER_WRITTEN, AT_HOST, AT_DEVICE, DUPLICATED, MOSTLY_HOST, MOSTLY_DEVICE, ASTRAY_HOST, ASTRAY_DEVICE, MAPPED_HOST, STATES };
+enum { NEVER_WRITTEN, AT_HOST, AT_DEVICE, DUPLICATED, MOSTLY_HOST, MOSTLY_DEVICE, ASTRAY_HOST, ASTRAY_DEVICE, STUCK_DEVICE, STUCK_ASTRAY, MAPPED_HOST, STATES };
 
 static page_state page_of(unsigned kind)
 {
@@ -111,6 +112,12 @@ static page_state page_of(unsigned kind)
     case ASTRAY_DEVICE:
         page.device = page.unknown = true;
         break;
+    case STUCK_DEVICE:
+        page.device = page.stuck = true;
+        break;
+    case STUCK_ASTRAY:
+        page.device = page.stuck = page.unknown = true;
+        break;
     default:
         page.host = page.accessed_by = true;
         break;
@@ -123,7 +130,7 @@ static eum_extent_change state_change(const page_state *page)
     eum_extent_change change = EUM_EXTENT_CHANGE_NONE;
     if (!page->unknown)
         change.valid_add = (page->host ? EUM_AT_HOST : 0) | (page->device ? eum_at(DEVICE) : 0);
-    change.flags_set = (page->read_mostly ? EUM_EXTENT_READ_MOSTLY : 0) | (page->unknown ? EUM_EXTENT_ASTRAY : 0);
+    change.flags_set = (page->read_mostly ? EUM_EXTENT_READ_MOSTLY : 0) | (page->unknown ? EUM_EXTENT_ASTRAY : 0) | (page->stuck ? EUM_EXTENT_STUCK : 0);
     change.accessed_by_add = page->accessed_by ? eum_at(DEVICE) : 0;
     return change;
 }
@@ -171,8 +178,9 @@ static void drive_page(trial *t, page_state *page, const eum_step *step)
     case EUM_STEP_UNSET_READ_MOSTLY:
         trial_assert(t, page->read_mostly, "unset of a page that is not read-mostly");
         page->read_mostly = page->accessed_by = false; /* copies and mappings are gone */
-        if (page->host && page->device)
-            *(t->collapse_to_host || step->keeps_host ? &page->device : &page->host) = false;
+        if (page->host && page->device) /* where to is said to the driver before a write of the device's: move.c */
+            *(t->collapse_to_host || step->keeps_host || !to_host ? &page->device : &page->host) = false;
+        page->stuck = true;
         if (t->use.host_holds_page && step->where == EUM_LOCATION_HOST)
             trial_assert(t, page->host || !step->keeps_host, "a page is taken from another map");
         break;
@@ -183,7 +191,13 @@ static void drive_page(trial *t, page_state *page, const eum_step *step)
         break;
     case EUM_STEP_DISCARD:
         memset(page->content, 0, sizeof page->content);
-        page->host = page->device = false;
+        page->host = page->device = page->stuck = false;
+        break;
+    case EUM_STEP_BOUNCE:
+        trial_assert(t, t->use.where == DEVICE && to_host && !page->read_mostly, "a bounce that is not the device's");
+        t->moved += page->host ? 0 : PAGE;
+        page->host = true;
+        page->device = page->stuck = false;
         break;
     case EUM_STEP_PREFETCH:
         if (has_content(page) && !(to_host ? page->host : page->device)) {
@@ -191,6 +205,8 @@ static void drive_page(trial *t, page_state *page, const eum_step *step)
             trial_assert(t, !t->use.can_discard || t->use.busy || !is_interior(t, (uint64_t)(page - t->pages)),
                          "worthless bytes were moved");
         }
+        if (!(to_host ? page->host : page->device))
+            page->stuck = false;
         if (!page->read_mostly || !has_content(page))
             page->host = page->device = false;
         *(to_host ? &page->host : &page->device) = true;
@@ -206,7 +222,8 @@ static void drive_page(trial *t, page_state *page, const eum_step *step)
 static bool reachable(const page_state *page, eum_location where, bool write)
 {
     bool here = where == EUM_LOCATION_HOST ? page->host : page->device;
-    if (here && !(write && page->read_mostly))
+    bool stuck = page->stuck && where != EUM_LOCATION_HOST; /* the CPU's first write may fault */
+    if (here && !(write && (page->read_mostly || stuck)))
         return true;
     return where != EUM_LOCATION_HOST && page->host && !page->device && page->accessed_by && !page->read_mostly;
 }
@@ -219,6 +236,7 @@ static void check_extents(const trial *t, const eum_extents *extents)
         trial_assert(t, (e->valid & EUM_AT_HOST) == 0 || page->host, "the extents believe in a copy on the host");
         trial_assert(t, (e->valid & eum_at(DEVICE)) == 0 || page->device, "the extents believe in a copy on the device");
         trial_assert(t, ((e->flags & EUM_EXTENT_READ_MOSTLY) != 0) == page->read_mostly, "the extents are wrong about read-mostly");
+        trial_assert(t, !page->stuck || !page->device || (e->flags & EUM_EXTENT_STUCK) != 0, "the extents believe in a mapping");
         trial_assert(t, (e->accessed_by != 0) <= page->accessed_by, "the extents believe in accessed-by");
         bool worthless = e->valid == 0 && (e->flags & EUM_EXTENT_ASTRAY) == 0;
         trial_assert(t, !(worthless && page->content[i % PAGE]), "the extents forget bytes");
@@ -292,7 +310,7 @@ static void check_counts(const trial *t, const eum_plan *plan, bool all_known)
 static bool all_known(const page_state *pages)
 {
     for (size_t p = 0; p < PAGES; p++)
-        if (pages[p].unknown || pages[p].read_mostly)
+        if (pages[p].unknown || pages[p].read_mostly || pages[p].stuck)
             return false;
     return true;
 }

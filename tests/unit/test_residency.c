@@ -444,6 +444,31 @@ START_TEST(large_targets_that_the_cpu_is_reading_are_duplicated_and_it_does_not_
 }
 END_TEST
 
+START_TEST(a_kernel_may_write_pages_that_were_read_mostly_on_the_device_alone)
+{
+    for (int sim = PASCAL; sim < SIMS; sim++) {
+        eum_context *context = open_on(sims[sim], EUM_BACKING_AUTO);
+        eum_stream *stream = default_stream(context);
+        for (int unset = 0; unset < 2; unset++) { /* the advice is taken back by the library, or by the user */
+            eum_buffer *buffer = new_buffer(context, 256 * KIB);
+            cpu_fill(whole(buffer), 1);
+            launch1(stream, (work){.kind = WORK_ADD, .value = 1}, updates(whole(buffer)));
+            OK(eum_buffer_advise(whole(buffer), EUM_ADVICE_READ_MOSTLY, 0, NULL));
+            if (unset)
+                OK(eum_buffer_advise(whole(buffer), EUM_ADVICE_UNSET_READ_MOSTLY, 0, NULL));
+            for (int i = 0; i < 3; i++) {
+                uint64_t moved = explain(buffer).bytes_to_device;
+                launch1(stream, (work){.kind = WORK_ADD, .value = 1}, updates(whole(buffer)));
+                ck_assert_uint_eq(explain(buffer).bytes_to_device - moved, i == 0 ? 256 * KIB : 0); /* there and back, once */
+            }
+            OK(eum_stream_synchronize(stream));
+            OK(eum_buffer_destroy(buffer));
+        }
+        close_context(context);
+    }
+}
+END_TEST
+
 START_TEST(a_map_that_writes_takes_no_page_from_a_map_that_reads_its_neighbours)
 {
     for (int sim = PASCAL; sim < SIMS; sim++) {
@@ -459,7 +484,7 @@ START_TEST(a_map_that_writes_takes_no_page_from_a_map_that_reads_its_neighbours)
         ck_assert_uint_eq(after.bytes_to_host[EUM_SIM_CAUSE_PREFETCH],
                           before.bytes_to_host[EUM_SIM_CAUSE_PREFETCH]); /* never away */
         eum_sim_page_info page = page_of(context, buffer, 0);
-        ck_assert(page.on_host && !page.on_device && page.host_writes);
+        ck_assert(page.on_host && !page.on_device && page.host_reads);
         ck_assert_uint_eq(((volatile uint32_t *)read)[5], word_at(1, 5));
         ck_assert(eum_sim_counters_get(device_of(context), &after));
         ck_assert_uint_eq(after.cpu_faults, before.cpu_faults);
@@ -744,6 +769,7 @@ Suite *residency_suite(void)
     tcase_add_test(tests, arguments_that_share_a_page_with_a_map_are_all_used_in_place);
     tcase_add_test(tests, a_stream_of_input_is_read_in_place_and_never_moves);
     tcase_add_test(tests, a_query_is_duplicated_and_stays_valid_on_both_sides);
+    tcase_add_test(tests, a_kernel_may_write_pages_that_were_read_mostly_on_the_device_alone);
     tcase_add_test(tests, a_map_that_writes_takes_no_page_from_a_map_that_reads_its_neighbours);
     tcase_add_test(tests, a_launch_that_reads_beside_a_writer_takes_no_page_from_a_map_that_reads);
     tcase_add_test(tests, large_targets_move_and_are_duplicated_once_the_cpu_has_read_them_back);

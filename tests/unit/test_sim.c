@@ -442,6 +442,60 @@ START_TEST(unsetting_read_mostly_keeps_the_copy_at_the_preferred_location)
 }
 END_TEST
 
+START_TEST(read_mostly_advice_that_is_given_again_changes_nothing)
+{
+    eum_device *device = open_with(concurrent[_i], NULL);
+    eum_dstream *stream = new_stream(device);
+    eum_block block = alloc(device, EUM_MEMORY_MANAGED, PAGE);
+    fill(&block, 1);
+    advise(device, &block, EUM_ADVICE_READ_MOSTLY, 0);
+    ck_assert(!page_info(device, &block, 0).host_writes);
+    fill(&block, 2); /* its fault makes the page writable */
+    uint64_t faults = counters(device).cpu_faults;
+    advise(device, &block, EUM_ADVICE_READ_MOSTLY, 0);
+    ck_assert(page_info(device, &block, 0).host_writes);
+    fill(&block, 3);
+    ck_assert_uint_eq(counters(device).cpu_faults, faults);
+    done(device, stream, &block);
+}
+END_TEST
+
+START_TEST(pages_that_were_read_mostly_stay_mapped_for_reading_until_they_move_or_are_written)
+{
+    eum_device *device = open_with(concurrent[_i], NULL);
+    eum_dstream *stream = new_stream(device);
+    eum_block block = alloc(device, EUM_MEMORY_MANAGED, 4 * PAGE);
+    fill(&block, 1);
+    advise(device, &block, EUM_ADVICE_READ_MOSTLY, 0);
+    advise(device, &block, EUM_ADVICE_UNSET_READ_MOSTLY, 0);
+    prefetch(stream, &block, EUM_LOCATION_HOST); /* they are there: nothing is mapped anew */
+    finish_stream(stream);
+    ck_assert(page_info(device, &block, 0).host_reads && !page_info(device, &block, 0).host_writes);
+    uint64_t faults = counters(device).cpu_faults;
+    fill(&block, 2);
+    ck_assert_uint_eq(counters(device).cpu_faults, faults + 4);
+    fill(&block, 3);
+    ck_assert_uint_eq(counters(device).cpu_faults, faults + 4);
+
+    /* The same on the device; a way there and back cures it. */
+    prefetch(stream, &block, 0);
+    finish_stream(stream);
+    advise(device, &block, EUM_ADVICE_READ_MOSTLY, 0);
+    advise(device, &block, EUM_ADVICE_UNSET_READ_MOSTLY, 0);
+    prefetch(stream, &block, 0);
+    run(stream, add_one, &block, EUM_ACCESS_READ_WRITE);
+    ck_assert_uint_eq(counters(device).gpu_faults, 4);
+    advise(device, &block, EUM_ADVICE_READ_MOSTLY, 0);
+    advise(device, &block, EUM_ADVICE_UNSET_READ_MOSTLY, 0);
+    prefetch(stream, &block, EUM_LOCATION_HOST);
+    prefetch(stream, &block, 0);
+    run(stream, add_one, &block, EUM_ACCESS_READ_WRITE);
+    ck_assert_uint_eq(counters(device).gpu_faults, 4);
+    assert_all(&block, 5);
+    done(device, stream, &block);
+}
+END_TEST
+
 START_TEST(accessed_by_lets_a_kernel_write_results_to_the_host_without_faults_or_migrations)
 {
     eum_device *device = open_with(concurrent[_i], NULL);
@@ -1661,6 +1715,8 @@ Suite *sim_suite(void)
     tcase_add_loop_test(advice, read_mostly_pages_are_duplicated_and_read_on_both_sides_without_faults, 0, 4);
     tcase_add_loop_test(advice, a_kernels_write_to_a_read_mostly_page_faults_until_the_advice_is_unset, 0, 4);
     tcase_add_test(advice, unsetting_read_mostly_keeps_the_copy_at_the_preferred_location);
+    tcase_add_loop_test(advice, read_mostly_advice_that_is_given_again_changes_nothing, 0, 4);
+    tcase_add_loop_test(advice, pages_that_were_read_mostly_stay_mapped_for_reading_until_they_move_or_are_written, 0, 4);
     tcase_add_loop_test(advice, accessed_by_lets_a_kernel_write_results_to_the_host_without_faults_or_migrations, 0, 4);
     tcase_add_loop_test(advice, pages_that_prefer_the_host_are_mapped_by_a_fault_and_stay, 0, 4);
     tcase_add_test(advice, pages_that_prefer_the_device_come_to_the_cpu_page_by_page);

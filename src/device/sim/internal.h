@@ -51,7 +51,12 @@ extern const char eum_sim_preset_names[];
 enum { EUM_SIM_HOST = 0, EUM_SIM_DEVICE = 1 };                                         /* sides */
 enum { EUM_SIM_AT_HOST = 1 << EUM_SIM_HOST, EUM_SIM_AT_DEVICE = 1 << EUM_SIM_DEVICE }; /* sets of them */
 enum { EUM_SIM_CLOSED = 0, EUM_SIM_READS = 1, EUM_SIM_WRITES = 2 };                    /* what a side may do without a fault */
-enum { EUM_SIM_POPULATED = 1, EUM_SIM_DISCARDED = 2, EUM_SIM_READ_MOSTLY = 4 };
+enum {
+    EUM_SIM_POPULATED = 1,
+    EUM_SIM_DISCARDED = 2,
+    EUM_SIM_READ_MOSTLY = 4,
+    EUM_SIM_STUCK = 8, /* was read-mostly: mapped for reading only until it moves or is written */
+};
 
 typedef struct eum_sim_page {
     uint8_t resident;    /* set of sides */

@@ -63,7 +63,7 @@ static void settle(eum_sim_page *page)
     bool read_mostly = (page->flags & EUM_SIM_READ_MOSTLY) != 0;
     for (int side = 0; side < 2; side++)
         if ((page->resident & BIT(side)) != 0)
-            page->map[side] = read_mostly ? EUM_SIM_READS : EUM_SIM_WRITES;
+            page->map[side] = read_mostly || (page->flags & EUM_SIM_STUCK) != 0 ? EUM_SIM_READS : EUM_SIM_WRITES;
     /* Read-mostly overrides accessed-by. The host cannot map device memory over PCIe, so its accessed-by does nothing. */
     if (!read_mostly && page->resident == EUM_SIM_AT_HOST && (page->accessed_by & EUM_SIM_AT_DEVICE) != 0)
         page->map[EUM_SIM_DEVICE] = EUM_SIM_WRITES;
@@ -131,6 +131,7 @@ static bool evict_one(eum_sim *sim)
         bool needed = (page->flags & EUM_SIM_DISCARDED) == 0 && (page->resident & EUM_SIM_AT_HOST) == 0;
         leave_device(victim, i);
         page->resident |= EUM_SIM_AT_HOST;
+        page->flags &= (uint8_t)~EUM_SIM_STUCK;
         moved += needed;
         settle(page);
     }
@@ -189,7 +190,7 @@ static bool populate(eum_sim_block *block, size_t index, int side)
     if (!enter(block, index, side))
         return false;
     leave(block, index, 1 - side);
-    page->flags = (uint8_t)((page->flags | EUM_SIM_POPULATED) & ~EUM_SIM_DISCARDED);
+    page->flags = (uint8_t)((page->flags | EUM_SIM_POPULATED) & ~(EUM_SIM_DISCARDED | EUM_SIM_STUCK));
     COUNT(block, pages_populated, 1);
     settle(page);
     return true;
@@ -207,6 +208,8 @@ static size_t bring(eum_sim_block *block, size_t index, int side, bool duplicate
     bool there = (page->resident & BIT(side)) != 0;
     if (!enter(block, index, side))
         return 0;
+    if (!there)
+        page->flags &= (uint8_t)~EUM_SIM_STUCK;
     if (!duplicate)
         leave(block, index, 1 - side);
     else if (!there)
@@ -255,6 +258,8 @@ void eum_sim_pages_discard(eum_sim_block *block, size_t first, size_t count)
     COUNT(block, bytes_discarded, count * EUM_SIM_PAGE);
 }
 
+/* The driver takes the other copies and leaves the one that stays as it was mapped: for reading, unless it has been written since. A prefetch to
+ * where it is does not change that (seen with driver 580), a migration and the fault of the first write do. */
 static void unset_read_mostly(eum_sim_block *block, size_t index)
 {
     eum_sim_page *page = &block->page[index];
@@ -263,6 +268,9 @@ static void unset_read_mostly(eum_sim_block *block, size_t index)
         leave(block, index, page->preferred == EUM_SIM_AT_DEVICE ? EUM_SIM_HOST : EUM_SIM_DEVICE);
         COUNT(block, pages_collapsed, 1);
     }
+    int side = page->resident == EUM_SIM_AT_DEVICE ? EUM_SIM_DEVICE : EUM_SIM_HOST;
+    if (page->map[side] == EUM_SIM_READS)
+        page->flags |= EUM_SIM_STUCK;
 }
 
 void eum_sim_pages_advise(eum_sim_block *block, size_t first, size_t count, eum_advice advice, int side)
@@ -270,7 +278,9 @@ void eum_sim_pages_advise(eum_sim_block *block, size_t first, size_t count, eum_
     for (size_t i = first; i < first + count; i++) {
         eum_sim_page *page = &block->page[i];
         switch (advice) {
-        case EUM_ADVICE_READ_MOSTLY:
+        case EUM_ADVICE_READ_MOSTLY: /* again: the driver does nothing, and a copy that may be written stays so */
+            if ((page->flags & EUM_SIM_READ_MOSTLY) != 0)
+                continue;
             page->flags |= EUM_SIM_READ_MOSTLY;
             break;
         case EUM_ADVICE_UNSET_READ_MOSTLY:
@@ -425,6 +435,7 @@ static void collapse(eum_sim_block *block, size_t index, int side, uint64_t *cos
         leave(block, index, side);
     }
     *cost += duplicated ? block->owner->preset->collapse : 0;
+    page->flags &= (uint8_t)~EUM_SIM_STUCK;
     settle(page);
     page->map[side] = EUM_SIM_WRITES;
     protect_both(block, index, 1);
@@ -466,6 +477,10 @@ static uint64_t service(eum_sim_block *block, size_t index, int side, bool write
         }
     } else if (write && read_mostly) {
         collapse(block, index, side, &cost);
+    } else if (page->map[side] == EUM_SIM_READS && (page->resident & BIT(side)) != 0) { /* stuck: see unset_read_mostly */
+        page->flags &= (uint8_t)~EUM_SIM_STUCK;
+        settle(page);
+        eum_sim_pages_protect(block, side, index, 1);
     } else if (side == EUM_SIM_DEVICE && page->resident == EUM_SIM_AT_HOST && page->preferred == EUM_SIM_AT_HOST && !read_mostly) {
         page->map[EUM_SIM_DEVICE] = EUM_SIM_WRITES; /* the preferred location keeps it: mapped over the link */
         eum_sim_pages_protect(block, EUM_SIM_DEVICE, index, 1);
