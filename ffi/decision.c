@@ -70,6 +70,7 @@ static void say_backing(writer *to, const eum_decision *decision)
         "because this device has no managed memory",
         "because there is no device",
         "as follows from the kind of memory that was wrapped",
+        "because copies of what changed cost less on this device than the migration of managed pages",
     };
     say(to, "Held as ");
     SAY_NAME(to, backings, decision->backing);

@@ -580,7 +580,7 @@ typedef struct eum_info {
     eum_device_kind device_kind;
     int32_t device_index;
     eum_reason device_reason;
-    eum_backing backing; /* what owned buffers get */
+    eum_backing backing; /* what owned buffers of an ordinary size get; eum_buffer_explain says it of each */
     uint32_t worker_threads;
     int32_t compute_major, compute_minor;    /* 0 on the host */
     int32_t driver_version, runtime_version; /* CUDA's numbers (13000), 0 where there is none */
@@ -638,11 +638,12 @@ typedef int32_t eum_movement;
 /* Why a buffer has its backing. */
 typedef int32_t eum_backing_reason;
 #define EUM_BACKING_REASON_FORCED 1        /* the buffer's or the context's configuration, or EUM_BACKING */
-#define EUM_BACKING_REASON_CONCURRENT 2    /* managed: the device has concurrent managed access */
+#define EUM_BACKING_REASON_CONCURRENT 2    /* managed: the device has concurrent managed access, and mirroring does not pay */
 #define EUM_BACKING_REASON_NO_CONCURRENT 3 /* mirrored: managed memory, but without concurrent access */
 #define EUM_BACKING_REASON_NO_MANAGED 4    /* mirrored: no managed memory */
 #define EUM_BACKING_REASON_NO_DEVICE 5     /* host: there is no device */
 #define EUM_BACKING_REASON_WRAPPED 6       /* follows from the kind of memory that was wrapped */
+#define EUM_BACKING_REASON_COPIES_PAY 7    /* mirrored: explicit copies cost less than migration, and pinned memory suffices */
 
 typedef struct eum_decision {
     size_t struct_size;

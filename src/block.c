@@ -26,6 +26,8 @@ static eum_status allocate_raw(eum_buf *buf, eum_memory kind, size_t bytes, eum_
     }
     if (on_device)
         buf->budgeted += bytes;
+    if (kind == EUM_MEMORY_PINNED)
+        ctx->pinned += bytes;
     ctx->stats.raw_allocations[kind]++;
     return EUM_OK;
 }
@@ -129,6 +131,8 @@ void eum_buf_release(eum_buf *buf, eum_block *block)
             if (budgeted)
                 eum_budget_return(ctx->budget, block->bytes);
             ctx->stats.raw_frees[block->kind]++;
+            if (block->kind == EUM_MEMORY_PINNED)
+                ctx->pinned -= block->bytes;
             ctx->device->ops->release(ctx->device, block);
         }
     }

@@ -232,16 +232,10 @@ static size_t round_up(size_t bytes, size_t granule)
 
 static eum_status choose_backing(eum_ctx *ctx, eum_backing asked, eum_buf *buf)
 {
-    buf->backing = ctx->backing;
-    buf->backing_reason = ctx->backing_reason;
-    if (asked == EUM_BACKING_AUTO)
-        return EUM_OK;
-    const eum_device_caps *caps = &ctx->device->caps;
-    eum_backing_answer answer =
-        eum_choose_backing((eum_backing_question){caps->kind, caps->managed, caps->concurrent_managed, asked});
+    eum_backing_answer answer = eum_ctx_choose_backing(ctx, asked, buf->bytes);
     if (answer.backing == EUM_BACKING_AUTO)
         return eum_fail(EUM_ERROR_NOT_SUPPORTED, "backing %" PRId32 " does not exist on device \"%s\"; use EUM_BACKING_AUTO", asked,
-                        caps->name);
+                        ctx->device->caps.name);
     buf->backing = answer.backing;
     buf->backing_reason = answer.reason;
     return EUM_OK;
@@ -532,6 +526,8 @@ static void give_up(eum_buf *buf, eum_raw *raw)
         raw->release = release_nothing;
     } else {
         ctx->stats.raw_given_up[buf->memory.kind]++;
+        if (buf->memory.kind == EUM_MEMORY_PINNED)
+            ctx->pinned -= buf->memory.bytes;
         ctx->device->ops->give_up(ctx->device, &buf->memory, &raw->release, &raw->release_user);
         memset(&buf->memory, 0, sizeof buf->memory);
         eum_buf_drop_mirror(buf);

@@ -85,7 +85,7 @@ void eum_buf_let_go(eum_buf *buf, uint64_t id);
 eum_status eum_buf_reserve_lease(eum_buf *buf);
 void eum_buf_remove_lease(eum_buf *buf, size_t index);
 /* The CPU used `bytes` of it. Lock held. */
-void eum_buf_used_by_host(eum_buf *buf, size_t bytes);
+void eum_buf_used_by_host(eum_buf *buf, size_t bytes, bool writes);
 /* Counts an explicit copy for the open window, if there is one. */
 void eum_faults_copied(eum_buf *buf, uint64_t bytes, bool to_host);
 /* Frees the blocks and the struct if nothing uses it any more. */

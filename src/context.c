@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "buffer.h"
 #include "stream.h"
@@ -60,6 +61,8 @@ static void free_pooled(eum_ctx *ctx, eum_block *block)
     if (block->kind == EUM_MEMORY_MANAGED || block->kind == EUM_MEMORY_DEVICE)
         eum_budget_return(ctx->budget, block->bytes);
     ctx->stats.raw_frees[block->kind]++;
+    if (block->kind == EUM_MEMORY_PINNED)
+        ctx->pinned -= block->bytes;
     ctx->device->ops->release(ctx->device, block);
 }
 
@@ -184,6 +187,27 @@ static eum_status backing_of_name(const char *name, eum_backing *out)
                     name);
 }
 
+/* Pinned memory cannot be swapped out: a quarter of the machine's. */
+static uint64_t pinned_most_here(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    return pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page / 4 : 0;
+}
+
+eum_backing_answer eum_ctx_choose_backing(const eum_ctx *ctx, eum_backing asked, uint64_t bytes)
+{
+    const eum_device_caps *caps = &ctx->device->caps;
+    eum_backing_question question = {.device_kind = caps->kind,
+                                     .managed = caps->managed,
+                                     .concurrent_managed = caps->concurrent_managed,
+                                     .forced = asked != EUM_BACKING_AUTO ? asked : ctx->forced_backing,
+                                     .bytes = bytes,
+                                     .pinned_room = ctx->pinned < ctx->pinned_most ? ctx->pinned_most - ctx->pinned : 0,
+                                     .oversubscribe = (ctx->flags & EUM_CONTEXT_OVERSUBSCRIBE) != 0,
+                                     .costs = &caps->costs};
+    return eum_choose_backing(&question);
+}
+
 static eum_status choose_backing(eum_ctx *ctx, eum_backing configured)
 {
     ctx->forced_backing = configured;
@@ -193,15 +217,14 @@ static eum_status choose_backing(eum_ctx *ctx, eum_backing configured)
         if (status != EUM_OK)
             return status;
     }
-    const eum_device_caps *caps = &ctx->device->caps;
-    eum_backing_answer answer =
-        eum_choose_backing((eum_backing_question){caps->kind, caps->managed, caps->concurrent_managed, ctx->forced_backing});
+    ctx->pinned_most = pinned_most_here();
+    eum_backing_answer answer = eum_ctx_choose_backing(ctx, EUM_BACKING_AUTO, 0);
     if (answer.backing == EUM_BACKING_AUTO)
         return eum_fail(
             EUM_ERROR_NOT_SUPPORTED,
             "backing %d was asked for (configuration or EUM_BACKING), and device \"%s\" does not have it; leave the choice to "
             "the library",
-            (int)ctx->forced_backing, caps->name);
+            (int)ctx->forced_backing, ctx->device->caps.name);
     ctx->backing = answer.backing;
     ctx->backing_reason = answer.reason;
     return EUM_OK;

@@ -15,6 +15,7 @@
 #include "faults.h"
 #include "hazard.h"
 #include "kernels/kernels.h"
+#include "placement.h"
 #include "pool.h"
 
 /* How many failed jobs are remembered until somebody asks. */
@@ -40,6 +41,7 @@ struct eum_ctx {
     eum_backing forced_backing;
     eum_backing_reason backing_reason;
     eum_backing backing;
+    uint64_t pinned, pinned_most; /* bytes that the library has pinned for buffers, the pool's too, and how many it does by its own choice */
     eum_budget *budget;
     eum_pool pool;
     uint32_t flags;
@@ -67,6 +69,9 @@ eum_status eum_ctx_check_device(const eum_ctx *ctx, const char *function);
 /* References; the last one ends the context: waits for its work, frees everything. drop: the lock is not held. */
 void eum_ctx_hold(eum_ctx *ctx); /* lock held */
 void eum_ctx_drop(eum_ctx *ctx);
+
+/* The backing of an owned buffer of so many bytes. Lock held, except while the context is made. */
+eum_backing_answer eum_ctx_choose_backing(const eum_ctx *ctx, eum_backing asked, uint64_t bytes);
 
 /* Gives pooled memory back to the device until at most `keep` bytes are left. Lock held, not inside a callback on CUDA. true: some was. */
 bool eum_ctx_trim_pool(eum_ctx *ctx, uint64_t keep);

@@ -172,7 +172,7 @@ static eum_status map(eum_range range, eum_access access, bool hand, void **out,
     buf->references--;
     buf->maps++;
     if (status == EUM_OK)
-        eum_buf_used_by_host(buf, range.bytes);
+        eum_buf_used_by_host(buf, range.bytes, access != EUM_ACCESS_READ);
     if (status != EUM_OK)
         (void)remove_lease(buf, *out_id, NULL);
     else if (hand)

@@ -30,7 +30,7 @@ void eum_move_init(eum_move *move, eum_buf *buf, size_t offset, size_t bytes, eu
     eum_point writer; /* while it is in flight, pages cannot be duplicated */
     if (buf->backing == EUM_BACKING_MANAGED && (where != EUM_LOCATION_HOST || access != EUM_ACCESS_READ))
         move->use.host_holds_page = host_holds_page(buf, &move->use, !writers_in_flight(move, &writer));
-    move->over_link = move->started = move->weighed = move->defines_later = false;
+    move->over_link = move->started = move->seen = move->weighed = move->defines_later = false;
     eum_plan_init(&move->plan);
 }
 

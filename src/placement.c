@@ -23,18 +23,31 @@ static bool backing_possible(const eum_backing_question *q, eum_backing backing)
     }
 }
 
-eum_backing_answer eum_choose_backing(eum_backing_question q)
+/* An ordinary buffer: what a context says of its buffers is true of this one. */
+#define ORDINARY_BYTES ((uint64_t)1 << 20)
+
+/* Pinned memory is allocated for about what populated managed memory costs (docs/backings.md), and serves kernels in place as well as managed memory
+ * does. So what decides is how bytes move. */
+static bool copies_pay(const eum_backing_question *q)
 {
-    if (q.forced != EUM_BACKING_AUTO) {
-        eum_backing backing = backing_possible(&q, q.forced) ? q.forced : EUM_BACKING_AUTO;
+    uint64_t bytes = q->bytes != 0 ? q->bytes : ORDINARY_BYTES;
+    return !q->oversubscribe && bytes <= q->pinned_room && eum_cost_copy(q->costs, bytes) < eum_cost_prefetch(q->costs, bytes);
+}
+
+eum_backing_answer eum_choose_backing(const eum_backing_question *q)
+{
+    if (q->forced != EUM_BACKING_AUTO) {
+        eum_backing backing = backing_possible(q, q->forced) ? q->forced : EUM_BACKING_AUTO;
         return (eum_backing_answer){backing, EUM_BACKING_REASON_FORCED};
     }
-    if (q.device_kind == EUM_DEVICE_HOST)
+    if (q->device_kind == EUM_DEVICE_HOST)
         return (eum_backing_answer){EUM_BACKING_HOST, EUM_BACKING_REASON_NO_DEVICE};
-    if (!q.managed)
+    if (!q->managed)
         return (eum_backing_answer){EUM_BACKING_MIRRORED, EUM_BACKING_REASON_NO_MANAGED};
-    if (!q.concurrent_managed)
+    if (!q->concurrent_managed)
         return (eum_backing_answer){EUM_BACKING_MIRRORED, EUM_BACKING_REASON_NO_CONCURRENT};
+    if (copies_pay(q))
+        return (eum_backing_answer){EUM_BACKING_MIRRORED, EUM_BACKING_REASON_COPIES_PAY};
     return (eum_backing_answer){EUM_BACKING_MANAGED, EUM_BACKING_REASON_CONCURRENT};
 }
 
@@ -45,6 +58,9 @@ const char *eum_backing_sentence(eum_backing backing, eum_backing_reason reason)
         return "The backing was asked for by configuration or EUM_BACKING; unset it to let the library choose.";
     case EUM_BACKING_REASON_CONCURRENT:
         return "Managed memory: the device lets the CPU and kernels use it at once, so pages are prefetched before each launch.";
+    case EUM_BACKING_REASON_COPIES_PAY:
+        return "Mirrored: the device has concurrent managed memory, but explicit copies of what changed cost less here than the migration of pages; "
+               "EUM_BACKING=managed asks for managed memory all the same.";
     case EUM_BACKING_REASON_NO_CONCURRENT:
         return "Mirrored: the device has managed memory but no concurrent access to it (Windows, WSL, Jetson, or older than "
                "Pascal), so "

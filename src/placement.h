@@ -3,6 +3,7 @@
 #ifndef EUM_SRC_PLACEMENT_H
 #define EUM_SRC_PLACEMENT_H
 
+#include "device/costs.h"
 #include "extent.h"
 
 /* What the choice of a backing depends on. */
@@ -10,12 +11,16 @@ typedef struct eum_backing_question {
     eum_device_kind device_kind;
     bool managed, concurrent_managed; /* of the device */
     eum_backing forced;               /* EUM_BACKING_AUTO: free choice */
+    uint64_t bytes;                   /* of the buffer; 0: of any ordinary one */
+    uint64_t pinned_room;             /* how many more bytes may be pinned */
+    bool oversubscribe;               /* more memory than the device has was asked for: only managed memory can be evicted by itself */
+    const eum_costs *costs;           /* of the device */
 } eum_backing_question;
 typedef struct eum_backing_answer {
     eum_backing backing; /* EUM_BACKING_AUTO: the forced one is not possible here */
     eum_backing_reason reason;
 } eum_backing_answer;
-eum_backing_answer eum_choose_backing(eum_backing_question question);
+eum_backing_answer eum_choose_backing(const eum_backing_question *question);
 /* The backing and its reason as a sentence. Static. */
 const char *eum_backing_sentence(eum_backing backing, eum_backing_reason reason);
 

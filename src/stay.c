@@ -11,7 +11,8 @@ static uint64_t move_ns(const eum_stay_question *question)
 eum_stay_answer eum_stay_choose(const eum_stay *stay, const eum_stay_question *question)
 {
     eum_stay_answer answer = {.in_place_ns = eum_cost_in_place(question->costs, question->bytes), .move_ns = move_ns(question)};
-    answer.stays = question->bytes > 0 && stay->spent_ns + answer.in_place_ns <= answer.move_ns;
+    uint64_t expected = stay->last_ns > stay->used_ns ? stay->last_ns - stay->used_ns : 0;
+    answer.stays = question->bytes > 0 && stay->spent_ns + answer.in_place_ns <= answer.move_ns && expected <= answer.move_ns;
     return answer;
 }
 
@@ -27,4 +28,16 @@ void eum_stay_credit(eum_stay *stay, const eum_stay_question *used)
 {
     uint64_t credit = move_ns(used);
     stay->spent_ns -= credit < stay->spent_ns ? credit : stay->spent_ns;
+}
+
+void eum_stay_seen(eum_stay *stay, const eum_costs *costs, uint64_t bytes)
+{
+    uint64_t cost = eum_cost_in_place(costs, bytes);
+    stay->used_ns = stay->used_ns > UINT64_MAX - cost ? UINT64_MAX : stay->used_ns + cost;
+}
+
+void eum_stay_rewritten(eum_stay *stay)
+{
+    stay->last_ns = stay->used_ns;
+    stay->used_ns = 0;
 }

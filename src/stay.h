@@ -1,10 +1,10 @@
 /* stay: the choice for EUM_ROLE_AUTO between using bytes in place, where the host has them, and moving them to the device. Pure.
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * Nobody knows how often bytes will be used before the CPU wants them again. So they stay until the uses over the link have cost what moving
- * would have cost, and then they move. Whatever comes, that is at most twice the cheaper of the two. What the CPU does with the bytes
- * afterwards gives credit for what it would have cost to bring them back, so the count begins anew when it rewrites them all, and goes on
- * when it looks at a few. */
+ * How often bytes will be used before the CPU wants them again, nobody knows; the best guess is: as often as the last time. If that pays they
+ * move at once. Else they stay until the uses over the link have cost what moving would have cost, and then they move. Whatever comes, that
+ * is at most twice the cheaper of the two, and a fixed cost. What the CPU does with the bytes afterwards gives credit for what it would have
+ * cost to bring them back, so the count begins anew when it rewrites them all, and goes on when it looks at a few. */
 #ifndef EUM_SRC_STAY_H
 #define EUM_SRC_STAY_H
 
@@ -15,6 +15,8 @@
 /* Of one buffer. Begins as zeros. */
 typedef struct eum_stay {
     uint64_t spent_ns; /* on uses over the link, less the credit */
+    uint64_t used_ns;  /* what all uses since the last rewrite would have cost over the link */
+    uint64_t last_ns;  /* the same of the time between the two rewrites before */
 } eum_stay;
 
 typedef struct eum_stay_question {
@@ -31,7 +33,11 @@ typedef struct eum_stay_answer {
 eum_stay_answer eum_stay_choose(const eum_stay *stay, const eum_stay_question *question);
 /* A use in place was made; whole: as in the question, the buffer's length. */
 void eum_stay_used(eum_stay *stay, const eum_stay_answer *answer, const eum_stay_question *whole);
+/* The device used `bytes`, wherever they were. */
+void eum_stay_seen(eum_stay *stay, const eum_costs *costs, uint64_t bytes);
 /* The CPU used `bytes` of it. */
 void eum_stay_credit(eum_stay *stay, const eum_stay_question *used);
+/* The CPU rewrote most of it: a new time begins. */
+void eum_stay_rewritten(eum_stay *stay);
 
 #endif

@@ -1,4 +1,4 @@
-/* weigh: whether a kernel uses the bytes of a buffer with EUM_ROLE_AUTO in place, or has them moved; the rule is in stay.h.
+/* weigh: whether a kernel uses the bytes of a buffer in place, or has them moved: because of its role, or by cost (the rule is in stay.h).
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include "move.h"
 
@@ -7,14 +7,44 @@ static eum_stay_question stay_question(const eum_buf *buf, uint64_t bytes)
     return (eum_stay_question){&buf->ctx->device->caps.costs, bytes, buf->backing == EUM_BACKING_MIRRORED};
 }
 
+/* Larger results are written to the device copy, and copied once, when the CPU reads them: the copy engine is faster on the link than stores of
+ * kernels are. */
+#define RESULTS_IN_PLACE ((uint64_t)256 << 10)
+
+/* The roles that say how mirrored bytes are used: over the link, where kernels reach the pinned host side. */
+static bool in_place_by_role(const eum_move *move)
+{
+    const eum_use *use = &move->use;
+    const eum_buf *buf = move->buf;
+    uint64_t bytes = use->end - use->begin;
+    if (use->backing != EUM_BACKING_MIRRORED || use->where == EUM_LOCATION_HOST || buf->memory.device == NULL || bytes == 0)
+        return false;
+    if (use->role != EUM_ROLE_STREAM && (use->role != EUM_ROLE_RESULTS || bytes > RESULTS_IN_PLACE))
+        return false;
+    for (size_t i = eum_extents_find(&buf->extents, use->begin); i < buf->extents.count && buf->extents.items[i].begin < use->end; i++) {
+        const eum_extent *e = &buf->extents.items[i];
+        if (use->access != EUM_ACCESS_OVERWRITE && e->valid != 0 && (e->valid & EUM_AT_HOST) == 0)
+            return false; /* the bytes are on the device */
+    }
+    return true;
+}
+
+static void use_host_side(eum_move *move)
+{
+    move->over_link = true;
+    move->use.where = EUM_LOCATION_HOST;
+}
+
 static void weigh(eum_move *move)
 {
     eum_buf *buf = move->buf;
     eum_use *use = &move->use;
     bool managed = use->backing == EUM_BACKING_MANAGED && use->concurrent;
     bool mirrored = use->backing == EUM_BACKING_MIRRORED && buf->memory.device != NULL;
-    if (use->role != EUM_ROLE_AUTO || use->where == EUM_LOCATION_HOST || use->begin == use->end || (!managed && !mirrored))
+    bool open = use->role == EUM_ROLE_AUTO || (use->role == EUM_ROLE_QUERY && mirrored);
+    if (!open || use->where == EUM_LOCATION_HOST || use->begin == use->end || (!managed && !mirrored))
         return;
+    move->seen = true;
     uint64_t begin, end;
     eum_use_footprint(use, &begin, &end);
     eum_locations device = eum_at(use->where);
@@ -31,14 +61,15 @@ static void weigh(eum_move *move)
     if (!move->answer.stays)
         return;
     use->stay = managed;
-    move->over_link = mirrored;
     if (mirrored)
-        use->where = EUM_LOCATION_HOST;
+        use_host_side(move);
 }
 
 void eum_move_was_weighed(const eum_move *move)
 {
     eum_buf *buf = move->buf;
+    if (move->seen)
+        eum_stay_seen(&buf->stay, &buf->ctx->device->caps.costs, move->use.end - move->use.begin);
     if (!move->weighed)
         return;
     buf->weighed = move->answer;
@@ -47,8 +78,10 @@ void eum_move_was_weighed(const eum_move *move)
         eum_stay_used(&buf->stay, &move->answer, &whole);
 }
 
-void eum_buf_used_by_host(eum_buf *buf, size_t bytes)
+void eum_buf_used_by_host(eum_buf *buf, size_t bytes, bool writes)
 {
+    if (writes && bytes > buf->bytes / 2)
+        eum_stay_rewritten(&buf->stay);
     eum_stay_question used = stay_question(buf, bytes);
     eum_stay_credit(&buf->stay, &used);
 }
@@ -62,8 +95,13 @@ static void leave_shared(eum_move *moves, size_t count)
                 moves[i].use.stay = moves[k].use.stay = moves[i].weighed = moves[k].weighed = false;
 }
 
-void eum_moves_weigh(eum_move *moves, size_t count)
+void eum_moves_weigh(eum_move *moves, size_t count, bool streams)
 {
+    for (size_t i = 0; i < count; i++)
+        if (in_place_by_role(&moves[i]))
+            use_host_side(&moves[i]);
+    if (!streams)
+        return;
     for (size_t i = 0; i < count; i++)
         weigh(&moves[i]);
     leave_shared(moves, count);

@@ -176,7 +176,7 @@ static const char *const concurrent[] = {"sim:pascal,schedule=step", "sim:turing
 
 START_TEST(prefetching_is_far_ahead_of_faulting)
 {
-    cycle_result ours = by_library(concurrent[_i], EUM_BACKING_AUTO), naive = by_hand(concurrent[_i], false);
+    cycle_result ours = by_library(concurrent[_i], EUM_BACKING_MANAGED), naive = by_hand(concurrent[_i], false);
     cycle_result plain = by_hand(concurrent[_i], true);
     ck_assert_uint_eq(ours.counters.gpu_faults, 0);
     ck_assert_uint_gt(naive.counters.gpu_faults_in_kernels, 0);
@@ -200,7 +200,7 @@ END_TEST
 
 START_TEST(on_pascal_1000_x_768_floats_are_47_migrations_before_the_kernel)
 {
-    cycle_result ours = by_library("sim:pascal,schedule=step", EUM_BACKING_AUTO);
+    cycle_result ours = by_library("sim:pascal,schedule=step", EUM_BACKING_MANAGED);
     ck_assert_uint_eq(ours.counters.migrations_to_device[EUM_SIM_CAUSE_PREFETCH], 47);
     ck_assert_uint_eq(ours.counters.bytes_to_device[EUM_SIM_CAUSE_PREFETCH], 47 * PAGE);
     ck_assert_uint_eq(sum_of(ours.counters.migrations_to_device), 47);
@@ -210,8 +210,8 @@ END_TEST
 
 START_TEST(from_ampere_on_migrations_are_fewer_and_larger)
 {
-    cycle_result pascal = by_library("sim:pascal,schedule=step", EUM_BACKING_AUTO);
-    cycle_result ampere = by_library("sim:ampere,schedule=step", EUM_BACKING_AUTO);
+    cycle_result pascal = by_library("sim:pascal,schedule=step", EUM_BACKING_MANAGED);
+    cycle_result ampere = by_library("sim:ampere,schedule=step", EUM_BACKING_MANAGED);
     uint64_t small = sum_of(pascal.counters.migrations_to_device), large = sum_of(ampere.counters.migrations_to_device);
     ck_assert_uint_gt(large, 0);
     ck_assert_uint_lt(large, small / 2);
@@ -223,7 +223,7 @@ END_TEST
 
 START_TEST(virtual_time_is_the_same_from_run_to_run)
 {
-    cycle_result first = by_library(concurrent[_i], EUM_BACKING_AUTO), second = by_library(concurrent[_i], EUM_BACKING_AUTO);
+    cycle_result first = by_library(concurrent[_i], EUM_BACKING_MANAGED), second = by_library(concurrent[_i], EUM_BACKING_MANAGED);
     ck_assert_uint_eq(first.time, second.time);
     ck_assert_uint_gt(first.time, 0);
 }

@@ -33,9 +33,28 @@ START_TEST(the_backing_is_the_best_for_each_simulated_device)
     unsetenv("EUM_BACKING");
     for (int i = 0; i < 5; i++) {
         eum_context *context = open_on(names[i], EUM_BACKING_AUTO);
-        ck_assert_int_eq(info_of(context).backing, i == 0 ? EUM_BACKING_MIRRORED : EUM_BACKING_MANAGED);
+        ck_assert_int_eq(info_of(context).backing, EUM_BACKING_MIRRORED);
+        eum_buffer *buffer = new_buffer(context, 3072000);
+        ck_assert_int_eq(explain(buffer).backing, EUM_BACKING_MIRRORED);
+        ck_assert_int_eq(explain(buffer).backing_reason, i == 0 ? EUM_BACKING_REASON_NO_CONCURRENT : EUM_BACKING_REASON_COPIES_PAY);
+        OK(eum_buffer_destroy(buffer));
         close_context(context);
     }
+}
+END_TEST
+
+START_TEST(oversubscribed_memory_is_managed)
+{
+    unsetenv("EUM_BACKING");
+    eum_context_config config = EUM_CONTEXT_CONFIG_INIT;
+    eum_context *context = NULL;
+    config.device = "sim:hopper";
+    config.flags = EUM_CONTEXT_OVERSUBSCRIBE;
+    OK(eum_context_create(&config, &context));
+    eum_buffer *buffer = new_buffer(context, 3072000);
+    ck_assert_int_eq(explain(buffer).backing, EUM_BACKING_MANAGED);
+    OK(eum_buffer_destroy(buffer));
+    close_context(context);
 }
 END_TEST
 
@@ -49,6 +68,10 @@ START_TEST(the_environment_forces_a_backing_and_an_empty_value_does_not)
     ck_assert_int_eq(info_of(context).backing, EUM_BACKING_MIRRORED);
     close_context(context);
     setenv("EUM_BACKING", "", 1);
+    context = open_on("sim:pascal", EUM_BACKING_AUTO);
+    ck_assert_int_eq(info_of(context).backing, EUM_BACKING_MIRRORED);
+    close_context(context);
+    setenv("EUM_BACKING", "managed", 1);
     context = open_on("sim:pascal", EUM_BACKING_AUTO);
     ck_assert_int_eq(info_of(context).backing, EUM_BACKING_MANAGED);
     close_context(context);
@@ -225,6 +248,7 @@ Suite *context_suite(void)
         return suite;
     tcase_add_test(tests, info_says_which_device_and_backing_it_is_and_why);
     tcase_add_test(tests, the_backing_is_the_best_for_each_simulated_device);
+    tcase_add_test(tests, oversubscribed_memory_is_managed);
     tcase_add_test(tests, the_environment_forces_a_backing_and_an_empty_value_does_not);
     tcase_add_test(tests, mapped_buffers_are_used_in_place_by_both_sides);
     tcase_add_test(tests, the_statistics_count_what_lives_and_what_lived_at_most);

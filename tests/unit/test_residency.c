@@ -95,7 +95,7 @@ START_TEST(a_thousand_rows_of_768_floats_migrate_before_the_launch_and_none_duri
         uint64_t migrations;
     } cases[] = {{PASCAL, 47}, {TURING, 47}, {AMPERE, 1 + 15}, {HOPPER, 1 + 15}}; /* a whole 2 MiB block, and 15 pages */
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        eum_context *context = open_on(sims[cases[i].sim], EUM_BACKING_AUTO);
+        eum_context *context = open_on(sims[cases[i].sim], EUM_BACKING_MANAGED);
         eum_buffer *targets = new_buffer(context, SEED_BYTES);
         cpu_fill(whole(targets), 1);
         look l = {.context = context};
@@ -319,7 +319,7 @@ END_TEST
 START_TEST(results_are_written_in_place_and_never_move)
 {
     for (int sim = PASCAL; sim < SIMS; sim++) {
-        eum_context *context = open_on(sims[sim], EUM_BACKING_AUTO);
+        eum_context *context = open_on(sims[sim], EUM_BACKING_MANAGED);
         eum_buffer *results = new_buffer_as(context, 200 * KIB, EUM_ROLE_RESULTS);
         cpu_fill(whole(results), 99);
         for (uint32_t round = 0; round < 3; round++) {
@@ -377,7 +377,7 @@ END_TEST
 START_TEST(a_query_is_duplicated_and_stays_valid_on_both_sides)
 {
     for (int sim = PASCAL; sim < SIMS; sim++) {
-        eum_context *context = open_on(sims[sim], EUM_BACKING_AUTO);
+        eum_context *context = open_on(sims[sim], EUM_BACKING_MANAGED);
         eum_buffer *query = new_buffer_as(context, 3072, EUM_ROLE_QUERY);
         cpu_fill(whole(query), 1);
         gpu_expect(default_stream(context), whole(query), 1);
@@ -397,7 +397,7 @@ END_TEST
 START_TEST(large_targets_move_and_are_duplicated_once_the_cpu_has_read_them_back)
 {
     for (int sim = PASCAL; sim < SIMS; sim++) {
-        eum_context *context = open_on(sims[sim], EUM_BACKING_AUTO);
+        eum_context *context = open_on(sims[sim], EUM_BACKING_MANAGED);
         eum_buffer *targets = new_buffer_as(context, 6 * MIB, sim % 2 == 0 ? EUM_ROLE_TARGETS : EUM_ROLE_AUTO);
         for (uint32_t cycle = 1; cycle < 3; cycle++) { /* a write begins anew */
             cpu_fill(whole(targets), cycle);
@@ -423,7 +423,7 @@ END_TEST
 START_TEST(large_targets_that_the_cpu_is_reading_are_duplicated_and_it_does_not_wait_for_kernels_that_read)
 {
     for (int sim = PASCAL; sim < SIMS; sim++) {
-        eum_context *context = open_on(sims[sim], EUM_BACKING_AUTO);
+        eum_context *context = open_on(sims[sim], EUM_BACKING_MANAGED);
         eum_buffer *targets = new_buffer_as(context, 6 * MIB, EUM_ROLE_TARGETS);
         cpu_fill(whole(targets), 1);
         void *address = NULL;
@@ -447,7 +447,7 @@ END_TEST
 START_TEST(a_kernel_may_write_pages_that_were_read_mostly_on_the_device_alone)
 {
     for (int sim = PASCAL; sim < SIMS; sim++) {
-        eum_context *context = open_on(sims[sim], EUM_BACKING_AUTO);
+        eum_context *context = open_on(sims[sim], EUM_BACKING_MANAGED);
         eum_stream *stream = default_stream(context);
         for (int unset = 0; unset < 2; unset++) { /* the advice is taken back by the library, or by the user */
             eum_buffer *buffer = new_buffer(context, 256 * KIB);
@@ -472,7 +472,7 @@ END_TEST
 START_TEST(a_map_that_writes_takes_no_page_from_a_map_that_reads_its_neighbours)
 {
     for (int sim = PASCAL; sim < SIMS; sim++) {
-        eum_context *context = open_on(sims[sim], EUM_BACKING_AUTO);
+        eum_context *context = open_on(sims[sim], EUM_BACKING_MANAGED);
         eum_buffer *buffer = new_buffer(context, 64 * KIB);
         cpu_fill(whole(buffer), 1);
         gpu_expect(default_stream(context), whole(buffer), 1); /* a duplicate */
@@ -530,7 +530,7 @@ END_TEST
 START_TEST(targets_prefer_the_device_until_the_role_changes)
 {
     for (int sim = PASCAL; sim < SIMS; sim++) {
-        eum_context *context = open_on(sims[sim], EUM_BACKING_AUTO);
+        eum_context *context = open_on(sims[sim], EUM_BACKING_MANAGED);
         eum_buffer *targets = new_buffer_as(context, SEED_BYTES, EUM_ROLE_TARGETS);
         cpu_fill(whole(targets), 1);
         gpu_expect(default_stream(context), whole(targets), 1);
@@ -719,7 +719,7 @@ END_TEST
 START_TEST(wrapped_managed_memory_that_begins_inside_a_page_does_not_fault)
 {
     for (int sim = PASCAL; sim < SIMS; sim++) {
-        eum_context *context = open_on(sims[sim], EUM_BACKING_AUTO);
+        eum_context *context = open_on(sims[sim], EUM_BACKING_MANAGED);
         eum_stream *stream = default_stream(context);
         eum_buffer *owned = new_buffer(context, 6 * PAGE), *buffer = NULL;
         cpu_fill(whole(owned), 1);

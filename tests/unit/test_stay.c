@@ -73,6 +73,65 @@ START_TEST(what_is_paid_between_two_rewrites_is_at_most_twice_the_cheaper_choice
 }
 END_TEST
 
+/* The whole rule over one time between two rewrites; gives what was paid. */
+static uint64_t pay_for(eum_stay *stay, const eum_stay_question *whole, uint64_t uses)
+{
+    uint64_t paid = 0;
+    bool moved = false;
+    for (uint64_t use = 0; use < uses; use++) {
+        if (!moved) {
+            eum_stay_answer answer = eum_stay_choose(stay, whole);
+            moved = !answer.stays;
+            paid += moved ? answer.move_ns : answer.in_place_ns;
+            if (!moved)
+                eum_stay_used(stay, &answer, whole);
+        }
+        eum_stay_seen(stay, whole->costs, whole->bytes);
+    }
+    eum_stay_rewritten(stay);
+    eum_stay_credit(stay, whole);
+    return paid;
+}
+
+START_TEST(what_was_reused_moves_at_once_the_next_time)
+{
+    eum_costs costs = eum_costs_default(9);
+    const eum_stay_question whole = {&costs, 3072000, true};
+    const uint64_t move = eum_cost_copy(&costs, whole.bytes), in_place = eum_cost_in_place(&costs, whole.bytes);
+    for (uint64_t uses = 2; uses <= 256; uses *= 2) {
+        eum_stay stay = {0};
+        ck_assert_uint_eq(pay_for(&stay, &whole, 1), in_place);
+        ck_assert_uint_gt(pay_for(&stay, &whole, uses), move);
+        ck_assert_uint_eq(pay_for(&stay, &whole, uses), move); /* nothing is tried in place */
+        ck_assert_uint_eq(pay_for(&stay, &whole, 1), move);    /* the pattern changes */
+        ck_assert_uint_eq(pay_for(&stay, &whole, 1), in_place);
+    }
+}
+END_TEST
+
+START_TEST(whatever_was_learned_at_most_twice_the_cheaper_choice_and_a_fixed_cost_is_paid)
+{
+    uint64_t random = 5;
+    for (int32_t major = 5; major <= 9; major++) {
+        eum_costs costs = eum_costs_default(major);
+        for (int run = 0; run < 300; run++) {
+            const uint64_t bytes = (uint64_t)4 << (next_random(&random) % 28);
+            const eum_stay_question whole = {&costs, bytes, run % 2 == 1};
+            const uint64_t move = run % 2 == 1 ? eum_cost_copy(&costs, bytes) : eum_cost_prefetch(&costs, bytes);
+            eum_stay stay = {0};
+            for (int epoch = 0; epoch < 30; epoch++) {
+                const uint64_t uses = 1 + next_random(&random) % (epoch % 3 == 0 ? 100 : 4);
+                const uint64_t in_place = uses * eum_cost_in_place(&costs, bytes), best = in_place < move ? in_place : move;
+                const uint64_t paid = pay_for(&stay, &whole, uses);
+                ck_assert_msg(paid <= 2 * best + costs.prefetch_ns + costs.unit_ns, "%llu bytes, %llu uses: %llu ns instead of %llu",
+                              (unsigned long long)bytes, (unsigned long long)uses, (unsigned long long)paid,
+                              (unsigned long long)best);
+            }
+        }
+    }
+}
+END_TEST
+
 START_TEST(a_look_of_the_cpu_at_a_few_bytes_does_not_begin_the_count_anew)
 {
     eum_costs costs = eum_costs_default(9);
@@ -272,6 +331,8 @@ Suite *stay_suite(void)
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, costs_are_those_that_were_measured);
     tcase_add_test(tests, what_is_paid_between_two_rewrites_is_at_most_twice_the_cheaper_choice_and_a_fixed_cost);
+    tcase_add_test(tests, what_was_reused_moves_at_once_the_next_time);
+    tcase_add_test(tests, whatever_was_learned_at_most_twice_the_cheaper_choice_and_a_fixed_cost_is_paid);
     tcase_add_test(tests, a_look_of_the_cpu_at_a_few_bytes_does_not_begin_the_count_anew);
     if (runs_cpu_kernels()) {
         tcase_add_loop_test(tests, auto_pays_at_most_twice_what_the_better_fixed_choice_pays, 0, SETUPS);

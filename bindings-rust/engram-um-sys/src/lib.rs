@@ -719,6 +719,7 @@ pub const EUM_BACKING_REASON_NO_CONCURRENT: eum_backing_reason = 3;
 pub const EUM_BACKING_REASON_NO_MANAGED: eum_backing_reason = 4;
 pub const EUM_BACKING_REASON_NO_DEVICE: eum_backing_reason = 5;
 pub const EUM_BACKING_REASON_WRAPPED: eum_backing_reason = 6;
+pub const EUM_BACKING_REASON_COPIES_PAY: eum_backing_reason = 7;
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]

@@ -152,6 +152,8 @@ open_enum! {
         NoDevice = sys::EUM_BACKING_REASON_NO_DEVICE,
         /// Follows from the kind of memory that was wrapped.
         Wrapped = sys::EUM_BACKING_REASON_WRAPPED,
+        /// Mirrored: explicit copies cost less than the migration of managed pages.
+        CopiesPay = sys::EUM_BACKING_REASON_COPIES_PAY,
     }
 }
 
