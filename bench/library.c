@@ -1,0 +1,238 @@
+/* library: the contenders that use engram_um.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench_kernels.h"
+#include "contender.h"
+#include "work.h"
+
+typedef enum library_kind {
+    BY_AUTO,    /* no roles */
+    BY_ROLE,    /* the roles that fit */
+    BY_WRAPPING /* the pinned source itself is the buffer */
+} library_kind;
+
+typedef struct library_set {
+    library_kind kind;
+    bench_case *c;
+    eum_stream *stream;
+    eum_buffer *query, *targets, *results;
+} library_set;
+
+static bool library_can(const bench_contender *self, const bench_case *c, bool *out_managed)
+{
+    *out_managed = c->machine->info.backing == EUM_BACKING_MANAGED;
+    switch ((library_kind)self->kind) {
+    case BY_ROLE:
+        return c->pattern->role != EUM_ROLE_AUTO;
+    case BY_WRAPPING:
+        return c->pattern->source == BENCH_SOURCE_PINNED;
+    case BY_AUTO:
+        break;
+    }
+    return true;
+}
+
+static eum_view whole(eum_buffer *buffer)
+{
+    return (eum_view){buffer, 0, EUM_WHOLE_SIZE};
+}
+
+/* The rows of the pattern's part. */
+static eum_view part(const library_set *s)
+{
+    size_t row = s->c->shape.dim * sizeof(float);
+    return (eum_view){s->targets, s->c->part_first * row, s->c->part_rows * row};
+}
+
+static eum_buffer *make(const library_set *s, size_t bytes, eum_role role)
+{
+    eum_buffer_config config = EUM_BUFFER_CONFIG_INIT;
+    eum_buffer *made = NULL;
+    config.role = s->kind == BY_AUTO ? EUM_ROLE_AUTO : role;
+    OK(eum_buffer_create(s->c->machine->context, bytes, &config, &made));
+    return made;
+}
+
+static eum_buffer *wrap(const library_set *s)
+{
+    eum_wrap_config config = EUM_WRAP_CONFIG_INIT;
+    eum_buffer *made = NULL;
+    config.address = s->c->pinned.host;
+    config.bytes = s->c->shape.bytes;
+    config.memory = s->c->pinned.kind; /* on the host it is plain */
+    config.role = s->c->pattern->role;
+    OK(eum_buffer_wrap(s->c->machine->context, &config, &made));
+    return made;
+}
+
+static void *library_open(const bench_contender *self, bench_case *c)
+{
+    library_set *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        bench_stop("no memory");
+    s->kind = (library_kind)self->kind;
+    s->c = c;
+    s->stream = c->machine->stream;
+    s->query = make(s, c->shape.dim * sizeof(float), EUM_ROLE_QUERY);
+    s->results = make(s, c->results * sizeof(float), EUM_ROLE_RESULTS);
+    s->targets = s->kind == BY_WRAPPING ? wrap(s) : make(s, c->shape.bytes, c->pattern->role);
+    OK(eum_buffer_write(whole(s->query), c->query));
+    memset(c->received, 0xff, c->results * sizeof(float));
+    OK(eum_buffer_write(whole(s->results), c->received));
+    return s;
+}
+
+static void library_close(void *set)
+{
+    library_set *s = set;
+    OK(eum_stream_synchronize(s->stream));
+    OK(eum_buffer_destroy(s->query));
+    OK(eum_buffer_destroy(s->results));
+    OK(eum_buffer_destroy(s->targets));
+    free(s);
+}
+
+/* -------------------------------------------------------------------------------------------------- launches -------- */
+
+static void cosine(const library_set *s)
+{
+    eum_cosine_config config = EUM_COSINE_CONFIG_INIT;
+    config.query = whole(s->query);
+    config.targets = whole(s->targets);
+    config.scores = whole(s->results);
+    config.rows = s->c->shape.rows;
+    config.dim = s->c->shape.dim;
+    OK(eum_cosine(s->stream, &config, NULL));
+}
+
+static void spread(const library_set *s)
+{
+    bench_params params = {s->c->shape.rows, s->c->shape.dim, bench_spread_scale(s->c->epoch), 0};
+    eum_argument arguments[2] = {{whole(s->targets), EUM_ACCESS_READ, 0}, {whole(s->results), EUM_ACCESS_OVERWRITE, 0}};
+    eum_launch_config config = EUM_LAUNCH_CONFIG_INIT;
+    config.gpu = bench_spread_gpu;
+    config.cpu = bench_spread_cpu;
+    config.arguments = arguments;
+    config.argument_count = 2;
+    config.params = &params;
+    config.params_bytes = sizeof params;
+    OK(eum_launch(s->stream, &config, NULL));
+}
+
+static void edit(const library_set *s)
+{
+    bench_params params = {s->c->part_rows, s->c->shape.dim, bench_edit_add(s->c->epoch), 0};
+    eum_argument argument = {part(s), EUM_ACCESS_READ_WRITE, 0};
+    eum_launch_config config = EUM_LAUNCH_CONFIG_INIT;
+    config.gpu = bench_edit_gpu;
+    config.cpu = bench_edit_cpu;
+    config.arguments = &argument;
+    config.argument_count = 1;
+    config.params = &params;
+    config.params_bytes = sizeof params;
+    OK(eum_launch(s->stream, &config, NULL));
+}
+
+/* --------------------------------------------------------------------------------------------------- steps ---------- */
+
+/* The CPU's turns on the targets. */
+static void cpu_step(const library_set *s, bench_step step)
+{
+    const bench_case *c = s->c;
+    eum_view view = step == BENCH_FILL || step == BENCH_PUT ? whole(s->targets) : part(s);
+    eum_access access = step == BENCH_FILL ? EUM_ACCESS_OVERWRITE : step == BENCH_LOOK ? EUM_ACCESS_READ : EUM_ACCESS_READ_WRITE;
+    void *mapped = NULL;
+    OK(eum_buffer_map(view, access, &mapped));
+    if (step == BENCH_FILL)
+        bench_fill(mapped, c->shape, 0, c->epoch);
+    else if (step == BENCH_EDIT_CPU)
+        bench_edit(mapped, c->part_rows * c->shape.dim, bench_edit_add(c->epoch));
+    else if (step == BENCH_LOOK)
+        (void)bench_look(mapped, c->part_rows * c->shape.dim);
+    OK(eum_buffer_unmap(s->targets, mapped));
+}
+
+static void get_results(const library_set *s)
+{
+    void *mapped = NULL;
+    if (s->c->pattern->bulk) {
+        OK(eum_buffer_read(whole(s->results), s->c->received));
+        return;
+    }
+    OK(eum_buffer_map(whole(s->results), EUM_ACCESS_READ, &mapped));
+    bench_copy(s->c->received, mapped, s->c->results * sizeof(float));
+    OK(eum_buffer_unmap(s->results, mapped));
+}
+
+static void library_step(void *set, bench_step step, bench_step next)
+{
+    const library_set *s = set;
+    (void)next; /* the library does not know what comes */
+    switch (step) {
+    case BENCH_PUT:
+        if (s->kind != BY_WRAPPING)
+            OK(eum_buffer_write(whole(s->targets), s->c->source));
+        break; /* wrapped: the map in which they were changed has handed them over */
+    case BENCH_FILL:
+    case BENCH_EDIT_CPU:
+    case BENCH_LOOK:
+        cpu_step(s, step);
+        break;
+    case BENCH_SCORE:
+        if (s->c->pattern->kernel == BENCH_COSINE)
+            cosine(s);
+        else
+            spread(s);
+        break;
+    case BENCH_GET:
+        get_results(s);
+        break;
+    case BENCH_EDIT_GPU:
+        edit(s);
+        break;
+    case BENCH_SETTLE:
+    case BENCH_END:
+        OK(eum_stream_synchronize(s->stream));
+        break;
+    }
+}
+
+static void library_touch(void *set)
+{
+    const library_set *s = set;
+    void *mapped = NULL;
+    if (s->kind == BY_WRAPPING)
+        OK(eum_buffer_map(whole(s->targets), EUM_ACCESS_READ_WRITE, &mapped));
+    bench_touch(s->c->source, s->c->shape, s->c->epoch);
+    if (s->kind == BY_WRAPPING)
+        OK(eum_buffer_unmap(s->targets, mapped));
+}
+
+static void library_check(void *set)
+{
+    const library_set *s = set;
+    for (size_t i = 0; i < BENCH_SAMPLES; i++)
+        OK(eum_buffer_read((eum_view){s->targets, s->c->sample[i] * sizeof(float), sizeof(float)}, &s->c->sample_got[i]));
+}
+
+#define LIBRARY(kind_, name_, text_, warm_up_)                                                                                     \
+    {.name = name_,                                                                                                                \
+     .text = text_,                                                                                                                \
+     .library = true,                                                                                                              \
+     .kind = kind_,                                                                                                                \
+     .warm_up = warm_up_,                                                                                                          \
+     .can = library_can,                                                                                                           \
+     .open = library_open,                                                                                                         \
+     .close = library_close,                                                                                                       \
+     .step = library_step,                                                                                                         \
+     .touch = library_touch,                                                                                                       \
+     .check = library_check}
+
+const bench_contender bench_library_contenders[] = {
+    LIBRARY(BY_AUTO, "auto", "the library, no roles; after three cycles", 3),
+    LIBRARY(BY_ROLE, "role", "the library, with the roles that fit", 1),
+    LIBRARY(BY_WRAPPING, "wrap", "the library, with the pinned memory itself as buffer", 1),
+};
+const size_t bench_library_contender_count = sizeof bench_library_contenders / sizeof bench_library_contenders[0];
