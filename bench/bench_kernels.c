@@ -2,24 +2,16 @@
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include "bench_kernels.h"
 
-#include <pthread.h>
-#include <string.h>
-
 #include "kernels/kernels.h"
 #include "patterns.h"
 #include "work.h"
 #include "workers.h"
 
-/* For the kernels that are started by hand: as many threads as a context of the library has by itself. */
-static eum_workers *kernel_workers(void)
+static eum_workers *kernel_workers;
+
+void bench_kernel_threads(uint32_t threads)
 {
-    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-    static eum_workers *made;
-    pthread_mutex_lock(&mutex);
-    if (made == NULL)
-        OK(eum_workers_create(0, &made));
-    pthread_mutex_unlock(&mutex);
-    return made;
+    OK(eum_workers_create(threads, &kernel_workers));
 }
 
 typedef struct cosine_loop {
@@ -41,7 +33,7 @@ int32_t bench_cosine_cpu(const eum_kernel_call *call)
                         .isa = eum_cpu_isa_best()};
     loop.query = eum_cosine_cpu_prepare(&loop.args);
     uint64_t grain = ((uint64_t)256 << 10) / (params->dim * sizeof(float)); /* as in src/similarity.c */
-    eum_workers_run(kernel_workers(), params->rows, grain > 0 ? grain : 1, cosine_piece, &loop);
+    eum_workers_run(kernel_workers, params->rows, grain > 0 ? grain : 1, cosine_piece, &loop);
     return 0;
 }
 

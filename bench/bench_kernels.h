@@ -19,6 +19,8 @@ typedef struct bench_params {
  * spread  targets; 64 results a row: each the weighted sum of a 64th of the row
  * edit    values, each of which becomes x * 0.5 + factor
  * touch   four views of words: the first word of the first gets those of the others added */
+/* For the CPU kernels that are started by hand, before the first of them: as many threads as a context of the library has. 0: its default. */
+void bench_kernel_threads(uint32_t threads);
 int32_t bench_cosine_cpu(const eum_kernel_call *call);
 int32_t bench_spread_cpu(const eum_kernel_call *call);
 int32_t bench_edit_cpu(const eum_kernel_call *call);

@@ -32,7 +32,7 @@ static bench_shape shape_of(const char *size)
     return shape;
 }
 
-/* The same data on both sides: targets and a query that live on the device, and room for the scores. */
+/* The same data for both: targets and a query that live on the device, and room for the scores. */
 typedef struct pair {
     const bench_machine *machine;
     bench_shape shape;
@@ -95,7 +95,6 @@ static void open_pair(const bench_machine *machine, bench_shape shape, pair *p)
     }
 }
 
-/* The first score is that of the query with itself. */
 static void close_pair(pair *p)
 {
     float *got = bench_memory(p->shape.rows * sizeof(float));
@@ -175,10 +174,18 @@ static const char *movement_name(eum_movement movement)
     return movement >= 0 && movement < 6 ? names[movement] : "unknown";
 }
 
+/* How the last use of the buffer moved it. */
+static void note_transport(eum_buffer *buffer, char *text, size_t capacity)
+{
+    eum_decision decision;
+    eum_decision_init(&decision);
+    OK(eum_buffer_explain(buffer, &decision));
+    snprintf(text, capacity, "transport: %s", movement_name(decision.last_movement));
+}
+
 /* What the library does with bytes that the CPU has written through a map and that a kernel reads once: the transport it chose. */
 static void transport_row(const bench_machine *machine, pair *p, const char *size)
 {
-    eum_decision decision;
     void *mapped = NULL;
     eum_buffer *fresh = make(machine, p->shape.bytes, EUM_ROLE_AUTO), *targets = p->targets;
     OK(eum_buffer_map(whole(fresh), EUM_ACCESS_OVERWRITE, &mapped));
@@ -190,28 +197,29 @@ static void transport_row(const bench_machine *machine, pair *p, const char *siz
     OK(eum_stream_synchronize(machine->stream));
     double spent = machine->library_now() - begin;
     p->targets = targets;
-    eum_decision_init(&decision);
-    OK(eum_buffer_explain(fresh, &decision));
-    OK(eum_buffer_destroy(fresh));
     bench_row row = {.group = "copies", .value = spent / 1e3, .unit = "us"};
     snprintf(row.name, sizeof row.name, "%s written through a map, then scored: the launch and its wait", size);
-    snprintf(row.note, sizeof row.note, "transport: %s", movement_name(decision.last_movement));
+    note_transport(fresh, row.note, sizeof row.note);
+    OK(eum_buffer_destroy(fresh));
     bench_output_row(&row);
 }
 
-static void copy_row(const char *name, const char *size, const double *ours, const double *pinned, size_t runs, size_t bytes)
+static void copy_row(const char *name, const char *size, const double *ours, const double *pinned, size_t runs, size_t bytes,
+                     const char *note)
 {
     bench_row row = {.group = "copies", .value = (double)bytes / bench_median(ours, runs), .unit = "GB/s"};
     row.ratio = bench_estimate_ratio(pinned, ours, runs); /* of rates */
     snprintf(row.name, sizeof row.name, "%s of %s: rate, and what part of a pinned copy's that is", name, size);
+    snprintf(row.note, sizeof row.note, "%s", note);
     bench_output_row(&row);
 }
 
-/* Four ways for the same bytes from the host to the device, in turns. */
+/* The same bytes from the host to the device, by hand, by hand again and by the library, in turns. */
 static void copy_rows(const bench_machine *machine, const char *size, size_t runs)
 {
     const bench_raw *raw = machine->raw;
     double pinned[RUNS], again[RUNS], written[RUNS];
+    char transport[64] = "";
     pair p;
     eum_block source;
     open_pair(machine, shape_of(size), &p);
@@ -226,6 +234,7 @@ static void copy_rows(const bench_machine *machine, const char *size, size_t run
             if (order[k] == 2) {
                 OK(eum_buffer_write(whole(p.targets), source.host));
                 written[i] = machine->library_now() - begin;
+                note_transport(p.targets, transport, sizeof transport);
                 score_by_library(&p); /* so that they are wanted on the device */
                 OK(eum_stream_synchronize(machine->stream));
                 continue;
@@ -235,8 +244,8 @@ static void copy_rows(const bench_machine *machine, const char *size, size_t run
             (order[k] == 0 ? pinned : again)[i] = raw->now() - begin;
         }
     }
-    copy_row("a pinned copy by hand, again (A/A)", size, again, pinned, runs, p.shape.bytes);
-    copy_row("eum_buffer_write from pinned memory", size, written, pinned, runs, p.shape.bytes);
+    copy_row("a pinned copy by hand, again (A/A)", size, again, pinned, runs, p.shape.bytes, "");
+    copy_row("eum_buffer_write from pinned memory", size, written, pinned, runs, p.shape.bytes, transport);
     transport_row(machine, &p, size);
     raw->release(&source);
     close_pair(&p);
@@ -267,7 +276,7 @@ static void prefetch_row(const bench_machine *machine, const char *size, size_t 
         raw->wait(0);
         pinned[i] = raw->now() - begin;
     }
-    copy_row("prefetch by hand of managed memory", size, prefetched, pinned, runs, shape.bytes);
+    copy_row("prefetch by hand of managed memory", size, prefetched, pinned, runs, shape.bytes, "");
     raw->release(&managed);
     raw->release(&source);
     bench_keep_release(raw, &target);

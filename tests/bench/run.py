@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+"""eum-bench from the outside: run.py PATH/TO/eum-bench. What it prints, not how long anything takes.
+SPDX-License-Identifier: MIT OR Apache-2.0"""
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+BENCH = sys.argv.pop(1) if len(sys.argv) > 1 else "build-release/eum-bench"
+
+
+def bench(*arguments, code=0):
+    run = subprocess.run([BENCH, *arguments], capture_output=True, text=True, timeout=120)
+    if run.returncode != code:
+        raise AssertionError(f"{arguments} gave {run.returncode}: {run.stderr[-500:]}")
+    return run
+
+
+class Json(unittest.TestCase):
+    def test_it_has_every_contender_and_ratios_with_intervals(self):
+        run = json.loads(bench("sim:hopper", "--json", "--patterns", "produce,pinned", "--sizes", "64x64,1000x768").stdout)
+        self.assertTrue(run["complete"])
+        self.assertTrue(run["device"]["virtual_time"])
+        self.assertEqual([(case["pattern"], case["rows"]) for case in run["cases"]],
+                         [("produce", 64), ("pinned", 64), ("produce", 1000), ("pinned", 1000)])
+        for case in run["cases"]:
+            names = [contender["name"] for contender in case["contenders"]]
+            self.assertIn("auto", names)
+            self.assertEqual("wrap" in names, case["pattern"] == "pinned")
+            self.assertEqual(names[-1], "pinned copies again")
+            self.assertIn("naive managed", names)
+            for ratio in case["ratios"]:
+                self.assertLessEqual(ratio["ratio"]["low"], ratio["ratio"]["median"])
+                self.assertLessEqual(ratio["ratio"]["median"], ratio["ratio"]["high"])
+            times = {contender["name"]: contender["ns"]["median"] for contender in case["contenders"] if not contender["library"]}
+            self.assertEqual(times[case["best_rival"]], min(times.values()))
+            first = next(contender for contender in case["contenders"] if contender["name"] == "auto")["first_ns"]
+            self.assertTrue(len(first) == 3 and all(value > 0 for value in first))
+
+    def test_virtual_time_is_the_same_from_run_to_run(self):
+        arguments = ("sim:hopper", "--json", "--patterns", "produce,modify,changing", "--sizes", "1000x768")
+        runs = [json.loads(bench(*arguments).stdout)["cases"] for _ in range(2)]
+        medians = [[(c["pattern"], e["name"], e["ns"]["median"]) for c in cases for e in c["contenders"]] for cases in runs]
+        self.assertEqual(*medians)
+
+    def test_faulting_costs_what_it_costs_and_the_library_does_not_fault(self):
+        run = json.loads(bench("sim:hopper", "--json", "--patterns", "produce,faults", "--sizes", "1000x768", "--quick").stdout)
+        times = {contender["name"]: contender["ns"]["median"] for contender in run["cases"][0]["contenders"]}
+        self.assertGreater(times["naive managed"], 5 * times["auto"])
+        faults = [row["value"] for row in run["rows"] if row["name"].startswith("GPU faults in all launches")]
+        self.assertEqual(faults, [0])
+
+    def test_a_file_gets_it_beside_the_table(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "bench.json"
+            run = bench("host", "--quick", "--patterns", "write,launch", "--sizes", "16x64", "--output", str(path))
+            self.assertIn("A/A", run.stdout)
+            self.assertIn("pin + unpin", run.stdout)
+            written = json.loads(path.read_text())
+            self.assertEqual([case["pattern"] for case in written["cases"]], ["write"])
+            self.assertTrue(all(row["group"] == "launch" for row in written["rows"]))
+
+
+class Options(unittest.TestCase):
+    def test_when_the_time_is_over_it_prints_what_it_has(self):
+        run = bench("host", "--json", "--patterns", "reuse-256,changing", "--sizes", "64x64,16M", "--time-limit", "1")
+        self.assertFalse(json.loads(run.stdout)["complete"])
+        self.assertIn("time limit", run.stderr)
+
+    def test_the_list_names_what_patterns_takes(self):
+        listed = bench("--list").stdout
+        for name in ("produce", "reuse-16", "faults", "naive managed", "wrap"):
+            self.assertIn(name, listed)
+
+    def test_misuse_is_said_and_measures_nothing(self):
+        for arguments in (("--patterns", "nosuch"), ("--sizes", "12"), ("--sizes", "4K,"), ("--rounds", "0"), ("--time-limit", "x"), ("--threads",),
+                          ("--nosuch",), ("host", "sim:hopper")):
+            run = bench(*arguments, code=2)
+            self.assertEqual(run.stdout, "")
+            self.assertIn("usage", run.stderr)
+
+    def test_a_device_that_is_not_there_is_said(self):
+        self.assertIn("nosuch", bench("nosuch", code=1).stderr)
+
+
+unittest.main()
