@@ -29,8 +29,9 @@ static void cosine_piece(void *arg, uint64_t begin, uint64_t end)
 int32_t bench_cosine_cpu(const eum_kernel_call *call)
 {
     const bench_params *params = call->params;
-    cosine_loop loop = {.args = {call->addresses[0], call->addresses[1], call->addresses[2], params->rows, params->dim, params->dim * 4},
-                        .isa = eum_cpu_isa_best()};
+    cosine_loop loop = {
+        .args = {call->addresses[0], call->addresses[1], call->addresses[2], params->rows, params->dim, params->dim * 4},
+        .isa = eum_cpu_isa_best()};
     loop.query = eum_cosine_cpu_prepare(&loop.args);
     uint64_t grain = ((uint64_t)256 << 10) / (params->dim * sizeof(float)); /* as in src/similarity.c */
     eum_workers_run(kernel_workers, params->rows, grain > 0 ? grain : 1, cosine_piece, &loop);

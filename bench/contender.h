@@ -26,13 +26,13 @@ typedef struct bench_case {
     bench_shape shape;
     size_t results;
     size_t part_first, part_rows;
-    eum_block pinned; /* the source, where it is pinned */
-    float *source;    /* shape.bytes */
-    float *query;     /* dim */
-    float *received;  /* results */
-    uint32_t epoch;   /* rises with every cycle; the data change with it */
-    bool filled;      /* the targets were computed and not handed over, the last time that they were written whole */
-    size_t sample[BENCH_SAMPLES];       /* elements of the part */
+    eum_block pinned;             /* the source, where it is pinned */
+    float *source;                /* shape.bytes */
+    float *query;                 /* dim */
+    float *received;              /* results */
+    uint32_t epoch;               /* rises with every cycle; the data change with it */
+    bool filled;                  /* the targets were computed and not handed over, the last time that they were written whole */
+    size_t sample[BENCH_SAMPLES]; /* elements of the part */
     double sample_value[BENCH_SAMPLES]; /* what they must be */
     float sample_got[BENCH_SAMPLES];
 } bench_case;
@@ -42,7 +42,7 @@ struct bench_contender {
     const char *name;
     const char *text;
     bool library;
-    int kind; /* the implementation's own */
+    int kind;         /* the implementation's own */
     unsigned warm_up; /* cycles before it counts */
     /* Whether it exists for this case; *out_managed: its memory is managed. */
     bool (*can)(const bench_contender *self, const bench_case *c, bool *out_managed);

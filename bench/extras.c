@@ -16,7 +16,8 @@
 
 const bench_extra bench_extras[] = {
     {"context", "memory of a context and of a buffer's bookkeeping", false, bench_extra_context},
-    {"launch", "the CPU's time of a launch of 4 arguments with nothing to move, beside a bare launch; handles", false, bench_extra_launch},
+    {"launch", "the CPU's time of a launch of 4 arguments with nothing to move, beside a bare launch; handles", false,
+     bench_extra_launch},
     {"create", "making and ending a buffer, beside the raw calls", false, bench_extra_create},
     {"resident", "a kernel on targets that stay, beside the same on the device's own memory", false, bench_extra_resident},
     {"copies", "host to device: what the library copies from pinned memory, and what prefetch reaches", false, bench_extra_copies},
@@ -64,7 +65,8 @@ static void launch_rows(const double *ours, const double *bare, size_t count)
     row.ratio = bench_estimate_ratio(ours, bare, count);
     bench_output_row(&row);
     bench_output_value("launch", "  the bare kernel launch", bench_median(bare, count) / 1e3, "us");
-    bench_output_value("launch", "  the library's part: median of the differences of pairs", bench_median(difference, count) / 1e3, "us");
+    bench_output_value("launch", "  the library's part: median of the differences of pairs", bench_median(difference, count) / 1e3,
+                       "us");
 }
 
 /* Launches are real work of this CPU, whatever the device's clock is. */
@@ -174,7 +176,8 @@ static void create_rows(const bench_machine *machine, eum_memory kind, const cha
         ours[count] = create_by_library(machine, bytes, 32);
         raw[count] = create_by_hand(machine, kind, bytes, 1);
     }
-    bench_row row = {.group = "create", .value = bench_median(ours, count) / 1e3, .unit = "us", .ratio = bench_estimate_ratio(ours, raw, count)};
+    bench_row row = {
+        .group = "create", .value = bench_median(ours, count) / 1e3, .unit = "us", .ratio = bench_estimate_ratio(ours, raw, count)};
     snprintf(row.name, sizeof row.name, "create + destroy of %s from the pool, beside %s", text, what);
     snprintf(row.note, sizeof row.note, "%s: %.2f us", what, bench_median(raw, count) / 1e3);
     bench_output_row(&row);
@@ -270,16 +273,19 @@ static void bookkeeping(const bench_machine *machine)
 void bench_extra_context(const bench_machine *machine, bool quick, double deadline)
 {
     (void)quick, (void)deadline;
-    bench_output_value("context", "host memory of the first context (resident set)", (noted.resident[1] - noted.resident[0]) / 1e6, "MB");
+    bench_output_value("context", "host memory of the first context (resident set)", (noted.resident[1] - noted.resident[0]) / 1e6,
+                       "MB");
     if (noted.on_device)
-        bench_output_value("context", "device memory of the first context, beyond CUDA's own", (noted.device[0] - noted.device[1]) / 1e6, "MB");
+        bench_output_value("context", "device memory of the first context, beyond CUDA's own",
+                           (noted.device[0] - noted.device[1]) / 1e6, "MB");
     if (!machine->raw->virtual_time)
         bookkeeping(machine);
 }
 
 /* ------------------------------------------------------------------------------------------------------ faults ------ */
 
-static uint64_t faults_of(const bench_machine *machine, const bench_pattern *pattern, bench_shape shape, eum_faults *sum, bool *out_known)
+static uint64_t faults_of(const bench_machine *machine, const bench_pattern *pattern, bench_shape shape, eum_faults *sum,
+                          bool *out_known)
 {
     eum_faults faults = EUM_FAULTS_INIT;
     eum_status status = eum_faults_begin(machine->context);
@@ -324,7 +330,8 @@ static void control(const bench_machine *machine)
     machine->raw->wait(0);
     OK(eum_faults_end(machine->context, &faults));
     machine->raw->release(&block);
-    bench_output_value("faults", "control: GPU faults of a kernel on 4 MiB that nobody moved (must not be 0)", (double)faults.gpu_faults, "");
+    bench_output_value("faults", "control: GPU faults of a kernel on 4 MiB that nobody moved (must not be 0)",
+                       (double)faults.gpu_faults, "");
 }
 
 void bench_extra_faults(const bench_machine *machine, bool quick, double deadline)
@@ -358,7 +365,9 @@ void bench_extra_faults(const bench_machine *machine, bool quick, double deadlin
         return;
     bench_output_row(&row);
     bench_output_value("faults", "CPU faults that the driver served", (double)sum.cpu_faults, "");
-    bench_output_value("faults", "managed bytes that faults moved to the device", (double)sum.bytes_to_device[EUM_CAUSE_FAULT], "B");
-    bench_output_value("faults", "managed bytes that prefetches moved to the device", (double)sum.bytes_to_device[EUM_CAUSE_PREFETCH], "B");
+    bench_output_value("faults", "managed bytes that faults moved to the device", (double)sum.bytes_to_device[EUM_CAUSE_FAULT],
+                       "B");
+    bench_output_value("faults", "managed bytes that prefetches moved to the device",
+                       (double)sum.bytes_to_device[EUM_CAUSE_PREFETCH], "B");
     control(machine);
 }

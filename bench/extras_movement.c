@@ -148,7 +148,10 @@ static void resident_row(const bench_machine *machine, const char *size, int lau
         if (!first)
             ours[i] = launches_by_library(&p, launches);
     }
-    bench_row row = {.group = "resident", .value = bench_median(ours, runs) / 1e3, .unit = "us", .ratio = bench_estimate_ratio(ours, bare, runs)};
+    bench_row row = {.group = "resident",
+                     .value = bench_median(ours, runs) / 1e3,
+                     .unit = "us",
+                     .ratio = bench_estimate_ratio(ours, bare, runs)};
     snprintf(row.name, sizeof row.name, "cosine of %s on targets that stay, a launch (%d in a row, then a wait)", size, launches);
     snprintf(row.note, sizeof row.note, "on the device's own memory %.2f us", bench_median(bare, runs) / 1e3);
     bench_output_row(&row);

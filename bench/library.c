@@ -218,17 +218,10 @@ static void library_check(void *set)
 }
 
 #define LIBRARY(kind_, name_, text_, warm_up_)                                                                                     \
-    {.name = name_,                                                                                                                \
-     .text = text_,                                                                                                                \
-     .library = true,                                                                                                              \
-     .kind = kind_,                                                                                                                \
-     .warm_up = warm_up_,                                                                                                          \
-     .can = library_can,                                                                                                           \
-     .open = library_open,                                                                                                         \
-     .close = library_close,                                                                                                       \
-     .step = library_step,                                                                                                         \
-     .touch = library_touch,                                                                                                       \
-     .check = library_check}
+    {                                                                                                                              \
+        .name = name_, .text = text_, .library = true, .kind = kind_, .warm_up = warm_up_, .can = library_can,                     \
+        .open = library_open, .close = library_close, .step = library_step, .touch = library_touch, .check = library_check         \
+    }
 
 const bench_contender bench_library_contenders[] = {
     LIBRARY(BY_AUTO, "auto", "the library, no roles; after three cycles", 3),

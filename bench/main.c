@@ -326,7 +326,8 @@ int main(int argc, char **argv)
     run_extras(true, deadline);
     complete = complete && bench_wall_ns() < deadline;
     if (!complete)
-        fprintf(stderr, "eum-bench: the time limit of %.0f s was over before the end; what is missing was not measured\n", chosen.time_limit);
+        fprintf(stderr, "eum-bench: the time limit of %.0f s was over before the end; what is missing was not measured\n",
+                chosen.time_limit);
     write_json();
     OK(eum_context_destroy(machine.context));
     machine.raw->close();

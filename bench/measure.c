@@ -92,9 +92,9 @@ static void check_results(const bench_case *c, const char *who)
             row = computed;
         }
         size_t at = c->pattern->kernel == BENCH_COSINE ? r : r * BENCH_RESULTS_A_ROW + c->epoch % BENCH_RESULTS_A_ROW;
-        double exact = c->pattern->kernel == BENCH_COSINE
-                           ? bench_expected_cosine(c->query, row, c->shape.dim)
-                           : bench_expected_spread(row, c->shape.dim, at % BENCH_RESULTS_A_ROW, (double)bench_spread_scale(c->epoch));
+        double exact = c->pattern->kernel == BENCH_COSINE ? bench_expected_cosine(c->query, row, c->shape.dim)
+                                                          : bench_expected_spread(row, c->shape.dim, at % BENCH_RESULTS_A_ROW,
+                                                                                  (double)bench_spread_scale(c->epoch));
         double group = (double)(c->shape.dim / BENCH_RESULTS_A_ROW);
         double allowed = c->pattern->kernel == BENCH_COSINE ? 1e-6 + 1e-5 * fabs(exact) : 1e-6 * group * (group + 1);
         if (!(fabs((double)c->received[at] - exact) <= allowed))

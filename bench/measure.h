@@ -24,18 +24,18 @@ typedef struct bench_result {
     bench_shape shape;
     size_t entry_count, rounds;
     bench_entry entry[BENCH_CONTENDERS];
-    int best;                                     /* the fastest rival */
-    int twin;                                     /* the rival that takes part twice... */
-    bench_estimate twin_ratio;                    /* ...and how much its two selves differ */
-    bench_estimate ratio[3][BENCH_CONTENDERS];    /* library contender over rival, by entry; the library's come first */
+    int best;                                  /* the fastest rival */
+    int twin;                                  /* the rival that takes part twice... */
+    bench_estimate twin_ratio;                 /* ...and how much its two selves differ */
+    bench_estimate ratio[3][BENCH_CONTENDERS]; /* library contender over rival, by entry; the library's come first */
     size_t library_count;
 } bench_result;
 
 typedef struct bench_limits {
-    size_t rounds;      /* at most */
-    double seconds;     /* for this case, of wall time; two rounds are begun in any case */
+    size_t rounds;       /* at most */
+    double seconds;      /* for this case, of wall time; two rounds are begun in any case */
     double cycle_budget; /* ns that a contender spends on measured cycles in a turn */
-    double deadline;    /* bench_wall_ns; what is not measured by then is left */
+    double deadline;     /* bench_wall_ns; what is not measured by then is left */
 } bench_limits;
 
 /* false: the deadline came before the first round was over. */

@@ -27,8 +27,10 @@ void bench_output_open(const bench_machine *on, bool with_table, bool everybody)
     if (!table)
         return;
     printf("%s, engram_um %s, CPU's work on %u thread%s, %s\n", on->info.device_name, eum_version_string(), on->threads,
-           on->threads == 1 ? "" : "s", on->raw->virtual_time ? "virtual time: movement, faults and kernels; the CPU's work costs nothing" : "wall time");
-    printf("Medians; ratios of the library to a rival are medians of pairs, [with the 95%% interval]. A/A: the same rival twice.\n");
+           on->threads == 1 ? "" : "s",
+           on->raw->virtual_time ? "virtual time: movement, faults and kernels; the CPU's work costs nothing" : "wall time");
+    printf(
+        "Medians; ratios of the library to a rival are medians of pairs, [with the 95%% interval]. A/A: the same rival twice.\n");
 }
 
 static void *grown(void *items, size_t count, size_t size)
@@ -75,8 +77,8 @@ static void print_case(const bench_result *r)
 {
     char shape[32];
     if (result_count == 1)
-        printf("\n%-10s %12s %7s %10s %10s %10s %10s  %-16s  %-18s  %-18s  %-18s  %-18s\n", "pattern", "rows x dim", "rounds", "auto us", "role us",
-               "wrap us", "rival us", "fastest rival", "auto / rival", "role / rival", "wrap / rival", "A/A");
+        printf("\n%-10s %12s %7s %10s %10s %10s %10s  %-16s  %-18s  %-18s  %-18s  %-18s\n", "pattern", "rows x dim", "rounds",
+               "auto us", "role us", "wrap us", "rival us", "fastest rival", "auto / rival", "role / rival", "wrap / rival", "A/A");
     bench_shape_text(r->shape, shape, sizeof shape);
     printf("%-10s %12s %7zu", r->pattern->name, shape, r->rounds);
     for (size_t l = 0; l < bench_library_contender_count; l++) {
@@ -115,7 +117,8 @@ void bench_output_row(const bench_row *row)
     rows[row_count++] = *row;
     if (!table)
         return;
-    printf("%-9s %-86s %12.*f %-4s", row->group, row->name, row->value >= 10000 || row->value == floor(row->value) ? 0 : 3, row->value, row->unit);
+    printf("%-9s %-86s %12.*f %-4s", row->group, row->name, row->value >= 10000 || row->value == floor(row->value) ? 0 : 3,
+           row->value, row->unit);
     print_estimate(&row->ratio);
     printf("%s%s\n", row->note[0] != 0 ? "  " : "", row->note);
 }
@@ -175,8 +178,8 @@ static void put_entry(FILE *f, const bench_result *r, size_t e)
 {
     const bench_entry *entry = &r->entry[e];
     bool twin = e + 1 == r->entry_count;
-    fprintf(f, "      {\"name\": \"%s%s\", \"library\": %s, \"managed\": %s, \"ns\": ", entry->contender->name, twin ? " again" : "",
-            entry->contender->library ? "true" : "false", entry->managed ? "true" : "false");
+    fprintf(f, "      {\"name\": \"%s%s\", \"library\": %s, \"managed\": %s, \"ns\": ", entry->contender->name,
+            twin ? " again" : "", entry->contender->library ? "true" : "false", entry->managed ? "true" : "false");
     put_estimate(f, &entry->time);
     if (entry->contender->library) {
         fputs(", \"first_ns\": [", f);
@@ -241,13 +244,16 @@ static void put_row(FILE *f, const bench_row *row)
 void bench_output_json(FILE *f, bool complete)
 {
     const eum_info *info = &machine->info;
-    fprintf(f, "{\"program\": \"eum-bench\", \"format\": 1, \"version\": \"%s\", \"complete\": %s, \"seconds\": %.1f,\n", eum_version_string(),
-            complete ? "true" : "false", (bench_wall_ns() - began) / 1e9);
+    fprintf(f, "{\"program\": \"eum-bench\", \"format\": 1, \"version\": \"%s\", \"complete\": %s, \"seconds\": %.1f,\n",
+            eum_version_string(), complete ? "true" : "false", (bench_wall_ns() - began) / 1e9);
     fputs("  \"device\": {\"name\": ", f);
     put_text(f, info->device_name);
     fprintf(f, ", \"kind\": \"%s\", \"compute\": \"%d.%d\", \"driver\": %d, \"runtime\": %d, \"virtual_time\": %s},\n",
-            info->device_kind == EUM_DEVICE_CUDA ? "cuda" : info->device_kind == EUM_DEVICE_SIM ? "sim" : "host", (int)info->compute_major,
-            (int)info->compute_minor, (int)info->driver_version, (int)info->runtime_version, machine->raw->virtual_time ? "true" : "false");
+            info->device_kind == EUM_DEVICE_CUDA  ? "cuda"
+            : info->device_kind == EUM_DEVICE_SIM ? "sim"
+                                                  : "host",
+            (int)info->compute_major, (int)info->compute_minor, (int)info->driver_version, (int)info->runtime_version,
+            machine->raw->virtual_time ? "true" : "false");
     fprintf(f, "  \"cpu_kernels\": \"%s\", \"threads\": %u,\n  \"cases\": [\n", info->cpu_kernels, machine->threads);
     for (size_t i = 0; i < result_count; i++) {
         fputs(i > 0 ? ",\n" : "", f);

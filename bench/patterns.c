@@ -8,7 +8,7 @@
 
 #define MIB ((size_t)1 << 20)
 #define REUSE(uses)                                                                                                                \
-    .parts = {{{BENCH_PUT}, 1}, {{BENCH_SCORE}, uses}, {{BENCH_GET}, 1}}, .role = EUM_ROLE_TARGETS,                               \
+    .parts = {{{BENCH_PUT}, 1}, {{BENCH_SCORE}, uses}, {{BENCH_GET}, 1}}, .role = EUM_ROLE_TARGETS,                                \
     .library = "eum_buffer_write, eum_cosine, eum_buffer_map"
 
 const bench_pattern bench_patterns[] = {

@@ -8,13 +8,13 @@
 #include "work.h"
 
 typedef enum hand_kind {
-    PINNED_COPIES,   /* pinned staging of the user's own, cudaMemcpyAsync, kernel, copy back */
-    PAGEABLE_COPIES, /* the same from and to plain memory */
-    PIPELINED,       /* pinned copies in chunks, on two streams, kernels on the chunks that are there */
-    IN_PLACE,        /* pinned memory that kernels read and write over the link; on the host: plain memory */
+    PINNED_COPIES,    /* pinned staging of the user's own, cudaMemcpyAsync, kernel, copy back */
+    PAGEABLE_COPIES,  /* the same from and to plain memory */
+    PIPELINED,        /* pinned copies in chunks, on two streams, kernels on the chunks that are there */
+    IN_PLACE,         /* pinned memory that kernels read and write over the link; on the host: plain memory */
     MANAGED_IN_PLACE, /* managed memory that prefers the host and is accessed by the device */
-    NAIVE,           /* managed memory and nothing else */
-    RECIPE           /* advice for everything, and a prefetch before each kernel */
+    NAIVE,            /* managed memory and nothing else */
+    RECIPE            /* advice for everything, and a prefetch before each kernel */
 } hand_kind;
 
 typedef struct hand {
@@ -22,11 +22,11 @@ typedef struct hand {
     bench_case *c;
     const bench_raw *raw;
     hand_kind kind;
-    bool copies;               /* two memories; otherwise `near` is the only one */
-    bool busy[2];              /* a stream may have work */
-    bool ahead;                /* the kernels of the next score step are started already */
-    float *targets;            /* where the CPU has them */
-    eum_block far, near;       /* targets on the host's and on the device's side */
+    bool copies;         /* two memories; otherwise `near` is the only one */
+    bool busy[2];        /* a stream may have work */
+    bool ahead;          /* the kernels of the next score step are started already */
+    float *targets;      /* where the CPU has them */
+    eum_block far, near; /* targets on the host's and on the device's side */
     eum_block results_far, results_near, query;
 } hand;
 
@@ -53,8 +53,8 @@ static bool hand_can(const bench_contender *self, const bench_case *c, bool *out
     const bench_raw *raw = c->machine->raw;
     hand_kind kind = (hand_kind)self->kind;
     *out_managed = is_managed(kind);
-    if (kind == PIPELINED && c->shape.bytes < 2 * CHUNK_LEAST)
-        return false; /* one chunk: pinned copies */
+    if (kind == PIPELINED && (c->shape.bytes < 2 * CHUNK_LEAST || raw->virtual_time))
+        return false; /* one chunk: pinned copies. And in virtual time each stream has a link of its own */
     if (kind == PAGEABLE_COPIES && c->pattern->source == BENCH_SOURCE_PINNED)
         return false; /* nothing is pageable there */
     if (kind == IN_PLACE)
@@ -361,16 +361,10 @@ static void hand_check(void *set)
 }
 
 #define HAND(kind_, name_, text_)                                                                                                  \
-    {.name = name_,                                                                                                                \
-     .text = text_,                                                                                                                \
-     .kind = kind_,                                                                                                                \
-     .warm_up = 1,                                                                                                                 \
-     .can = hand_can,                                                                                                              \
-     .open = hand_open,                                                                                                            \
-     .close = hand_close,                                                                                                          \
-     .step = hand_step,                                                                                                            \
-     .touch = hand_touch,                                                                                                          \
-     .check = hand_check}
+    {                                                                                                                              \
+        .name = name_, .text = text_, .kind = kind_, .warm_up = 1, .can = hand_can, .open = hand_open, .close = hand_close,        \
+        .step = hand_step, .touch = hand_touch, .check = hand_check                                                                \
+    }
 
 const bench_contender bench_rivals[] = {
     HAND(PINNED_COPIES, "pinned copies", "pinned memory of one's own, copied to the device and back"),

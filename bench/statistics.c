@@ -76,7 +76,8 @@ bench_estimate bench_estimate_median(const double *values, size_t count)
             medians[i] = median_of(resample, kept);
         }
         qsort(medians, RESAMPLES, sizeof *medians, ascending);
-        estimate = (bench_estimate){median_of(numbers, kept), medians[RESAMPLES / 40], medians[RESAMPLES - 1 - RESAMPLES / 40], kept};
+        estimate =
+            (bench_estimate){median_of(numbers, kept), medians[RESAMPLES / 40], medians[RESAMPLES - 1 - RESAMPLES / 40], kept};
     }
     free(numbers);
     free(resample);

@@ -63,6 +63,53 @@ class Json(unittest.TestCase):
             self.assertTrue(all(row["group"] == "launch" for row in written["rows"]))
 
 
+class Check(unittest.TestCase):
+    """bench/check.py on runs with known figures."""
+
+    def check(self, change=lambda run: None):
+        estimate = {"median": 1.0, "low": 0.99, "high": 1.02, "count": 9}
+        case = {"pattern": "produce", "rows": 1000, "dim": 768, "bytes": 3072000, "best_rival": "pinned copies",
+                "a_a": {"rival": "pinned copies", "ratio": dict(estimate)},
+                "ratios": [{"library": "auto", "rival": "pinned copies", "ratio": {**estimate, "median": 0.8}},
+                           {"library": "auto", "rival": "naive managed", "ratio": {**estimate, "median": 0.1}},
+                           {"library": "auto", "rival": "recipe", "ratio": {**estimate, "median": 0.15}}]}
+        run = {"program": "eum-bench", "format": 1, "complete": True, "seconds": 1, "device": {"name": "a device"}, "cases": [case],
+               "rows": [{"group": "faults", "name": "GPU faults in all launches of the library (must be 0)", "value": 0, "unit": ""}]}
+        change(run)
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "bench.json"
+            path.write_text(json.dumps(run))
+            script = pathlib.Path(__file__).resolve().parents[2] / "bench" / "check.py"
+            done = subprocess.run([sys.executable, str(script), str(path)], capture_output=True, text=True, timeout=60)
+        return done.returncode, done.stdout
+
+    def test_a_run_that_keeps_all_that_it_measured_is_fine(self):
+        code, said = self.check()
+        self.assertEqual(code, 0, said)
+        self.assertNotIn("BROKEN", said)
+        self.assertIn("not measured", said)
+
+    def test_slower_than_the_fastest_rival_is_told_unless_it_is_noise(self):
+        def slow(run):
+            run["cases"][0]["ratios"][0]["ratio"] = {"median": 1.08, "low": 1.02, "high": 1.2, "count": 9}
+
+        def slow_and_noisy(run):
+            slow(run)
+            run["cases"][0]["a_a"]["ratio"]["high"] = 1.1
+
+        def slow_beyond_noise(run):
+            slow_and_noisy(run)
+            run["cases"][0]["ratios"][0]["ratio"]["low"] = 1.06
+        self.assertIn("produce", self.check(slow)[1].split("auto: at most 1.05")[1].splitlines()[1])
+        self.assertNotIn("BROKEN        auto: at most", self.check(slow_and_noisy)[1])
+        self.assertIn("BROKEN        auto: at most", self.check(slow_beyond_noise)[1])
+
+    def test_a_fault_is_told(self):
+        code, said = self.check(lambda run: run["rows"][0].update(value=3))
+        self.assertEqual(code, 1)
+        self.assertIn("BROKEN        no GPU fault", said)
+
+
 class Options(unittest.TestCase):
     def test_when_the_time_is_over_it_prints_what_it_has(self):
         run = bench("host", "--json", "--patterns", "reuse-256,changing", "--sizes", "64x64,16M", "--time-limit", "1")

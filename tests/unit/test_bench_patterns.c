@@ -27,8 +27,10 @@ END_TEST
 
 START_TEST(what_is_no_size_is_refused)
 {
-    static const char *const wrong[] = {"", "M", "x768", "1000x", "1000x100", "1000x8192", "0x64", "0K", "12Q", "4KB", "-4K", "513M", "1G", "100",
-                                        "99999999999999999999K", "16777217x64"};
+    static const char *const wrong[] = {"",           "M",    "x768", "1000x", "1000x100",
+                                        "1000x8192",  "0x64", "0K",   "12Q",   "4KB",
+                                        "-4K",        "513M", "1G",   "100",   "99999999999999999999K",
+                                        "16777217x64"};
     bench_shape shape;
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         ck_assert_msg(!parse(wrong[i], &shape), "\"%s\" was taken as %zu x %zu", wrong[i], shape.rows, shape.dim);
@@ -63,7 +65,8 @@ START_TEST(every_cycle_ends_with_the_cpu_and_uses_the_gpu)
         }
         ck_assert_msg(parts < sizeof pattern->parts / sizeof pattern->parts[0], "%s has no end", pattern->name);
         ck_assert_msg(gpu, "%s does not use the GPU", pattern->name);
-        ck_assert_msg(last == BENCH_GET || last == BENCH_LOOK || last == BENCH_SETTLE, "%s does not wait at its end", pattern->name);
+        ck_assert_msg(last == BENCH_GET || last == BENCH_LOOK || last == BENCH_SETTLE, "%s does not wait at its end",
+                      pattern->name);
         ck_assert_ptr_nonnull(pattern->library);
     }
 }
@@ -78,7 +81,8 @@ START_TEST(the_part_that_is_edited_lies_in_the_targets)
             bench_pattern_part(&bench_patterns[i], shape, &first, &count);
             ck_assert_uint_gt(count, 0);
             ck_assert_uint_le(first + count, rows);
-            ck_assert_uint_eq(bench_results(&bench_patterns[i], shape), bench_patterns[i].kernel == BENCH_SPREAD ? rows * 64 : rows);
+            ck_assert_uint_eq(bench_results(&bench_patterns[i], shape),
+                              bench_patterns[i].kernel == BENCH_SPREAD ? rows * 64 : rows);
         }
 }
 END_TEST
