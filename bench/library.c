@@ -174,7 +174,9 @@ static void library_step(void *set, bench_step step, bench_step next)
     case BENCH_PUT:
         if (s->kind != BY_WRAPPING)
             OK(eum_buffer_write(whole(s->targets), s->c->source));
-        break; /* wrapped: the map in which they were changed has handed them over */
+        else
+            cpu_step(s, step); /* the map in which a program changes them; here that is done already */
+        break;
     case BENCH_FILL:
     case BENCH_EDIT_CPU:
     case BENCH_LOOK:

@@ -116,6 +116,13 @@ class Options(unittest.TestCase):
         self.assertFalse(json.loads(run.stdout)["complete"])
         self.assertIn("time limit", run.stderr)
 
+    def test_when_something_fails_it_says_so_and_prints_what_it_has(self):
+        run = bench("sim:hopper,fail=submit:400", "--json", "--patterns", "produce,reuse-16", "--sizes", "16x64,64x64,1000x768", code=1)
+        written = json.loads(run.stdout)
+        self.assertFalse(written["complete"])
+        self.assertTrue(0 < len(written["cases"]) < 6)
+        self.assertIn("told to fail", run.stderr)
+
     def test_the_list_names_what_patterns_takes(self):
         listed = bench("--list").stdout
         for name in ("produce", "reuse-16", "faults", "naive managed", "wrap"):
