@@ -86,9 +86,10 @@ def figures(run, promises):
     def named(start, group):
         return (row for row in rows if row["group"] == group and row["name"].strip().startswith(start) and row["value"] is not None)
 
-    check("eum_buffer_write from pinned memory: 0.98 of a pinned copy's rate, from 1 MiB on",
-          (row for row in named("eum_buffer_write from pinned", "copies") if " of 64K:" not in row["name"] and "ratio" in row),
-          lambda row: row["ratio"]["median"] >= 0.98 or row["ratio"]["high"] >= 0.98, lambda row: f"{row['ratio']['median']:.2f}")
+    for what, start in (("copied", "eum_buffer_write from pinned memory of"), ("copied and scored", "eum_buffer_write from pinned memory and a score of")):
+        check(f"{what} from pinned memory: 0.98 of the rate by hand, from 1 MiB on",
+              (row for row in named(start, "copies") if " of 64K:" not in row["name"] and "ratio" in row),
+              lambda row: row["ratio"]["high"] >= 0.98, lambda row: f"{row['ratio']['median']:.2f}")
     check("resident targets: at most 1.03 of the kernel on the device's own memory", (row for row in named("cosine of", "resident") if "ratio" in row),
           lambda row: row["ratio"]["median"] <= 1.03 or row["ratio"]["low"] <= 1.03, lambda row: f"{row['ratio']['median']:.3f}")
     check("no GPU fault in any launch", named("GPU faults in all", "faults"), lambda row: row["value"] == 0, lambda row: f"{row['value']:.0f}")

@@ -117,7 +117,7 @@ void bench_output_row(const bench_row *row)
     rows[row_count++] = *row;
     if (!table)
         return;
-    printf("%-9s %-86s %12.*f %-4s", row->group, row->name, row->value >= 10000 || row->value == floor(row->value) ? 0 : 3,
+    printf("%-9s %-92s %12.*f %-4s", row->group, row->name, row->value >= 10000 || row->value == floor(row->value) ? 0 : 3,
            row->value, row->unit);
     print_estimate(&row->ratio);
     printf("%s%s\n", row->note[0] != 0 ? "  " : "", row->note);

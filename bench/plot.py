@@ -167,7 +167,7 @@ def draw_copies(run):
     lines = {}
     for row in run["rows"]:
         match = re.match(r"(.*) of (\d+x\d+|\d+[KMG]): rate", row["name"])
-        if row["group"] == "copies" and match and row["value"] is not None:
+        if row["group"] == "copies" and match and row["value"] is not None and "score" not in match[1]:
             lines.setdefault(match[1], []).append((match[2], row["value"]))
     if not lines:
         return None
