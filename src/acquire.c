@@ -44,7 +44,7 @@ static bool remove_external(const eum_range *range, eum_access access)
     eum_buf *buf = range->buf;
     for (size_t i = buf->lease_count; i-- > 0;) {
         const eum_lease *lease = &buf->leases[i];
-        if (!lease->external || lease->access != access || lease->begin != range->offset ||
+        if (!lease->external || lease->held || lease->access != access || lease->begin != range->offset ||
             lease->end != range->offset + range->bytes)
             continue;
         eum_buf_remove_lease(buf, i);

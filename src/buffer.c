@@ -118,6 +118,11 @@ eum_status eum_buf_check_mapped(eum_buf *buf, size_t offset, size_t bytes, eum_a
         if (lease->begin >= offset + bytes || lease->end <= offset || lease->begin == lease->end ||
             (lease->access == EUM_ACCESS_READ && access == EUM_ACCESS_READ))
             continue;
+        if (lease->external && lease->held)
+            return eum_fail(EUM_ERROR_MAPPED,
+                            "another thread's eum_buffer_write or eum_buffer_read works on bytes %" PRIu64 " to %" PRIu64
+                            "; let it return before using %zu to %zu",
+                            lease->begin, lease->end, offset, offset + bytes);
         if (lease->external)
             return eum_fail(EUM_ERROR_MAPPED,
                             "bytes %" PRIu64 " to %" PRIu64 " are acquired for %s; call eum_stream_release before using %zu to %zu",
@@ -148,6 +153,29 @@ void eum_buf_remove_lease(eum_buf *buf, size_t index)
     for (size_t i = index + 1; i < buf->lease_count; i++)
         buf->leases[i - 1] = buf->leases[i];
     buf->lease_count--;
+}
+
+eum_status eum_buf_lease(eum_buf *buf, size_t offset, size_t bytes, eum_access access, uint64_t *out_id)
+{
+    eum_status status = eum_buf_reserve_lease(buf);
+    if (status != EUM_OK)
+        return status;
+    *out_id = ++buf->lease_id;
+    buf->acquired++;
+    buf->leases[buf->lease_count++] =
+        (eum_lease){.begin = offset, .end = offset + bytes, .access = access, .id = *out_id, .held = true, .external = true};
+    return EUM_OK;
+}
+
+void eum_buf_end_lease(eum_buf *buf, uint64_t id)
+{
+    for (size_t i = 0; i < buf->lease_count; i++) {
+        if (buf->leases[i].id != id)
+            continue;
+        eum_buf_remove_lease(buf, i);
+        buf->acquired--;
+        return; /* else the buffer was destroyed meanwhile, and its leases with it */
+    }
 }
 
 /* ----------------------------------------------------------------------------------------------------- creation ---- */

@@ -86,6 +86,11 @@ eum_status eum_buf_reserve_lease(eum_buf *buf);
 void eum_buf_remove_lease(eum_buf *buf, size_t index);
 /* The CPU used `bytes` of it. Lock held. */
 void eum_buf_used_by_host(eum_buf *buf, size_t bytes, bool writes);
+/* Will kernels use bytes that the CPU writes now so often that they had better be on the device? */
+bool eum_buf_expects_reuse(const eum_buf *buf, size_t bytes);
+/* Keeps the range to a transfer that works on its device side: conflicting maps and launches are refused. */
+eum_status eum_buf_lease(eum_buf *buf, size_t offset, size_t bytes, eum_access access, uint64_t *out_id);
+void eum_buf_end_lease(eum_buf *buf, uint64_t id);
 /* Counts an explicit copy for the open window, if there is one. */
 void eum_faults_copied(eum_buf *buf, uint64_t bytes, bool to_host);
 /* Frees the blocks and the struct if nothing uses it any more. */

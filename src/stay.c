@@ -10,7 +10,7 @@ static uint64_t move_ns(const eum_stay_question *question)
 
 eum_stay_answer eum_stay_choose(const eum_stay *stay, const eum_stay_question *question)
 {
-    eum_stay_answer answer = {.in_place_ns = eum_cost_in_place(question->costs, question->bytes), .move_ns = move_ns(question)};
+    eum_stay_answer answer = {.in_place_ns = eum_cost_in_place(question->costs, question->over_link), .move_ns = move_ns(question)};
     uint64_t expected = stay->last_ns > stay->used_ns ? stay->last_ns - stay->used_ns : 0;
     answer.stays = question->bytes > 0 && stay->spent_ns + answer.in_place_ns <= answer.move_ns && expected <= answer.move_ns;
     return answer;
@@ -38,6 +38,8 @@ void eum_stay_seen(eum_stay *stay, const eum_costs *costs, uint64_t bytes)
 
 void eum_stay_rewritten(eum_stay *stay)
 {
+    if (stay->used_ns == 0)
+        return;
     stay->last_ns = stay->used_ns;
     stay->used_ns = 0;
 }

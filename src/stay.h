@@ -23,6 +23,7 @@ typedef struct eum_stay_question {
     const eum_costs *costs;
     uint64_t bytes; /* of the use that the device lacks */
     bool by_copies; /* how they would move: by an explicit copy, or by a prefetch */
+    uint64_t over_link; /* of the use that would be used over the link: what the device lacks; mirrored, all of it */
 } eum_stay_question;
 
 typedef struct eum_stay_answer {
@@ -37,7 +38,7 @@ void eum_stay_used(eum_stay *stay, const eum_stay_answer *answer, const eum_stay
 void eum_stay_seen(eum_stay *stay, const eum_costs *costs, uint64_t bytes);
 /* The CPU used `bytes` of it. */
 void eum_stay_credit(eum_stay *stay, const eum_stay_question *used);
-/* The CPU rewrote most of it: a new time begins. */
+/* The CPU rewrote most of it: a new time begins, if it was used since it was rewritten before. */
 void eum_stay_rewritten(eum_stay *stay);
 
 #endif

@@ -1,11 +1,53 @@
-/* transfer: bulk writes and reads, prefetch and advice.
- * SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include <inttypes.h>
-#include <stdio.h>
+/* transfer: bulk writes and reads.
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * Where the bytes go through the host side (host, mapped, mirrored, managed that the host has) several threads copy them. The host side of a
+ * mirrored buffer is pinned, so it is its own staging memory: what is to be on the device next is pushed there chunk by chunk behind the copying
+ * threads, and what is read comes chunk by chunk in front of them. Managed pages that are on the device, and device memory, are never touched by
+ * the CPU: pageable memory goes through a ring of pinned chunks, and pinned memory is copied straight. */
 #include <string.h>
 
 #include "buffer.h"
 #include "move.h"
+
+/* Below this a second thread costs more than it saves; one copies 256 KiB in about 10 us. */
+#define PIECE_BYTES ((uint64_t)256 << 10)
+/* H100, four threads: chunks of 1 MiB move 3 MB in 154 us, of 256 KiB in 216; from 64 MiB on 4 MiB are best. */
+#define CHUNK_BYTES ((size_t)1 << 20)
+#define LARGE_CHUNK_BYTES ((size_t)4 << 20)
+#define LARGE_BYTES ((size_t)64 << 20)
+#define RING 4
+/* Less goes in one piece: the fixed cost of a copy is that of some 300 KiB on the link. */
+#define DIRECT_BYTES ((size_t)64 << 10)
+
+static size_t chunk_of(size_t bytes)
+{
+    return bytes >= LARGE_BYTES ? LARGE_CHUNK_BYTES : CHUNK_BYTES;
+}
+
+/* ------------------------------------------------------------------------------------------------- by the CPU ------ */
+
+typedef struct cpu_copy {
+    char *dst;
+    const char *src;
+} cpu_copy;
+
+static void copy_piece(void *arg, uint64_t begin, uint64_t end)
+{
+    const cpu_copy *copy = arg;
+    memcpy(copy->dst + begin, copy->src + begin, (size_t)(end - begin));
+}
+
+static void copy_bytes(eum_ctx *ctx, void *dst, const void *src, size_t bytes)
+{
+    cpu_copy copy = {dst, src};
+    if (bytes < 2 * PIECE_BYTES)
+        memcpy(dst, src, bytes);
+    else
+        eum_workers_run(ctx->workers, bytes, PIECE_BYTES, copy_piece, &copy);
+}
+
+/* -------------------------------------------------------------------------------------------------- questions ------ */
 
 /* Is the whole range on the device and not on the host? Then a transfer goes there directly: CPU access would pull pages over. */
 static bool only_on_device(const eum_buf *buf, size_t offset, size_t bytes)
@@ -25,6 +67,42 @@ static bool only_on_device(const eum_buf *buf, size_t offset, size_t bytes)
     return true;
 }
 
+static bool is_pinned(const eum_ctx *ctx, const void *memory, size_t bytes)
+{
+    return ctx->device->ops->is_pinned != NULL && ctx->device->ops->is_pinned(ctx->device, memory, bytes);
+}
+
+/* How the caller's memory and the buffer meet. */
+typedef enum path {
+    BY_CPU,   /* on the host side */
+    CHUNKED,  /* the same in chunks, which also go to the device, or come from it */
+    STRAIGHT, /* one copy between the caller's memory and the device side */
+    STAGED,   /* through pinned chunks */
+} path;
+
+/* Lock held. */
+static path choose_path(const eum_buf *buf, size_t offset, size_t bytes, const void *memory, bool writes)
+{
+    const eum_ctx *ctx = buf->ctx;
+    bool on_device = only_on_device(buf, offset, bytes), pinned = bytes >= DIRECT_BYTES && is_pinned(ctx, memory, bytes);
+    bool mirrored = buf->backing == EUM_BACKING_MIRRORED && buf->memory.device != NULL; /* with a pinned host side */
+    if (on_device && !mirrored) {
+        /* Read-mostly copies that are to be written collapse at once: a map knows how to wait for that. */
+        bool collapses = writes && buf->backing == EUM_BACKING_MANAGED &&
+                         eum_extents_any_flag(&buf->extents, offset, offset + bytes, EUM_EXTENT_READ_MOSTLY | EUM_EXTENT_STUCK, NULL);
+        return collapses ? BY_CPU : pinned || bytes < 2 * DIRECT_BYTES ? STRAIGHT : STAGED;
+    }
+    if (!mirrored)
+        return BY_CPU;
+    if (!writes)
+        return !on_device ? BY_CPU : pinned || bytes < DIRECT_BYTES ? STRAIGHT : CHUNKED;
+    if (bytes < DIRECT_BYTES || ctx->device->caps.kind == EUM_DEVICE_HOST)
+        return BY_CPU;
+    return pinned ? STRAIGHT : eum_buf_expects_reuse(buf, bytes) ? CHUNKED : BY_CPU;
+}
+
+/* --------------------------------------------------------------------------------------------- the device side ----- */
+
 /* The bytes have been written, whatever jobs before that have failed to write. */
 static eum_status define(eum_buf *buf, size_t offset, size_t bytes)
 {
@@ -38,296 +116,256 @@ static eum_status define(eum_buf *buf, size_t offset, size_t bytes)
     return EUM_OK;
 }
 
-/* One explicit copy between the caller's memory and the device side, on the transfer stream, waited for. Lock held on entry and exit. If it had
- * to be released before the copy, nothing was copied and *out_again says so: others may have mapped the bytes, or moved them. */
-static eum_status copy_device(eum_buf *buf, size_t offset, size_t bytes, const void *src, void *dst, bool *out_again)
-{
-    eum_ctx *ctx = buf->ctx;
-    eum_location device = ctx->device->caps.index;
-    eum_access access = src != NULL ? EUM_ACCESS_READ_WRITE : EUM_ACCESS_READ;
+/* One transfer between the caller's memory and the device side, on the transfer stream. */
+typedef struct device_transfer {
+    eum_buf *buf;
+    size_t offset, bytes;
+    const char *src; /* to the buffer; or NULL */
+    char *dst;
     eum_move move;
-    eum_move_init(&move, buf, offset, bytes, access, device);
-    move.use.role = EUM_ROLE_AUTO; /* the bytes are on the device, and the copy leaves them there */
-    eum_point point;
-    /* A buffer that is only on the device has its copy: this makes no room, it keeps it. */
-    eum_status status = eum_moves_make_room(&move, 1, out_again);
-    if (status == EUM_OK && !*out_again && eum_copies_wait(ctx) && eum_move_must_drain(&move, ctx->transfer, &point)) {
-        *out_again = true;
-        buf->references++;
-        eum_ctx_unlock(ctx);
-        status = eum_point_wait(ctx, point, -1);
-        pthread_mutex_lock(&ctx->lock);
-        buf->references--;
-    }
-    if (*out_again) {
-        eum_move_end(&move);
-        return status;
-    }
-    if (status == EUM_OK)
-        status = eum_moves_run(&move, 1, ctx->transfer);
-    if (status == EUM_OK) {
-        char *side = eum_buf_address(buf, offset, device);
-        status = src != NULL ? ctx->device->ops->copy(ctx->transfer->device_stream, side, src, bytes, EUM_HOST_TO_DEVICE)
-                             : ctx->device->ops->copy(ctx->transfer->device_stream, dst, side, bytes, EUM_DEVICE_TO_HOST);
-        bool submitted = status == EUM_OK;
-        eum_error saved;
-        eum_error_save(&saved);
-        eum_status marked = submitted ? eum_strm_mark(ctx->transfer, &point) : EUM_OK;
-        if (marked != EUM_OK) {
-            status = eum_moves_quiesce(ctx, marked); /* the caller's memory is its own again when we return */
-            point = (eum_point){0, 0};
-        }
-        move.defines_later = true;
-        if (status == EUM_OK)
-            eum_moves_commit(&move, 1, point, true);
-        if (status == EUM_OK || !submitted)
-            eum_error_restore(&saved);
-    }
-    eum_move_end(&move);
+    eum_point point; /* after the newest copy */
+} device_transfer;
+
+/* Lock held: one copy, and a point after it. */
+static eum_status enqueue(device_transfer *t, size_t at, size_t bytes, void *host)
+{
+    eum_ctx *ctx = t->buf->ctx;
+    eum_dstream *queue = ctx->transfer->device_stream;
+    char *side = eum_buf_address(t->buf, t->offset + at, ctx->device->caps.index);
+    eum_status status = t->src != NULL ? ctx->device->ops->copy(queue, side, host, bytes, EUM_HOST_TO_DEVICE)
+                                       : ctx->device->ops->copy(queue, host, side, bytes, EUM_DEVICE_TO_HOST);
     if (status != EUM_OK)
         return status;
-    if (src != NULL) {
-        ctx->stats.bytes_to_device += bytes;
-        ctx->stats.moves_to_device++;
-        buf->bytes_to_device += bytes;
-    } else {
-        ctx->stats.bytes_to_host += bytes;
-        ctx->stats.moves_to_host++;
-        buf->bytes_to_host += bytes;
+    eum_error saved;
+    eum_error_save(&saved);
+    eum_status marked = eum_strm_mark(ctx->transfer, &t->point);
+    if (marked != EUM_OK) {
+        t->point = (eum_point){0, 0};
+        status = eum_moves_quiesce(ctx, marked); /* the memory is the caller's again when we return */
+        if (status == EUM_OK)
+            eum_error_restore(&saved);
     }
-    eum_faults_copied(buf, bytes, src == NULL);
-    buf->last_movement = EUM_MOVEMENT_COPY;
-    buf->last_bytes = bytes;
-    buf->references++;
-    eum_ctx_unlock(ctx);
-    status = eum_point_wait(ctx, point, -1);
-    pthread_mutex_lock(&ctx->lock);
-    buf->references--;
-    if (status == EUM_OK && src != NULL)
-        status = define(buf, offset, bytes);
     return status;
 }
 
-static eum_status transfer(eum_range range, const void *src, void *dst, bool *out_done)
+/* Lock held, given back in between. The range is leased to us. */
+static eum_status staged(device_transfer *t)
+{
+    eum_ctx *ctx = t->buf->ctx;
+    const size_t chunk = chunk_of(t->bytes), chunks = (t->bytes + chunk - 1) / chunk;
+    eum_block ring[RING] = {{0}};
+    eum_point points[RING] = {{0, 0}};
+    eum_status status = EUM_OK;
+    eum_locations nowhere;
+    for (size_t i = 0; i < RING && i < chunks && status == EUM_OK; i++)
+        status = eum_buf_allocate(t->buf, EUM_MEMORY_PINNED, chunk, &ring[i], &nowhere);
+    /* Turn i fills or empties the slot that chunk i - RING used, and then gives it chunk i. */
+    for (size_t i = 0; i < chunks + (t->src == NULL ? RING : 0) && status == EUM_OK; i++) {
+        const size_t slot = i % RING, at = i * chunk, bytes = i >= chunks ? 0 : t->bytes - at < chunk ? t->bytes - at : chunk;
+        eum_ctx_unlock(ctx);
+        if (i >= RING && i - RING < chunks)
+            status = eum_point_wait(ctx, points[slot], -1);
+        if (status == EUM_OK && t->src != NULL)
+            copy_bytes(ctx, ring[slot].host, t->src + at, bytes);
+        if (status == EUM_OK && t->src == NULL && i >= RING && i - RING < chunks) {
+            const size_t before = at - RING * chunk;
+            copy_bytes(ctx, t->dst + before, ring[slot].host, t->bytes - before < chunk ? t->bytes - before : chunk);
+        }
+        pthread_mutex_lock(&ctx->lock);
+        if (status == EUM_OK && bytes > 0) {
+            status = enqueue(t, at, bytes, ring[slot].host);
+            points[slot] = t->point;
+        }
+    }
+    /* The ring is in use until its copies have passed. */
+    eum_error saved;
+    eum_error_save(&saved);
+    eum_ctx_unlock(ctx);
+    eum_status passed = eum_point_wait(ctx, t->point, -1);
+    pthread_mutex_lock(&ctx->lock);
+    for (size_t i = 0; i < RING; i++)
+        if (ring[i].bytes != 0)
+            eum_buf_release(t->buf, &ring[i]);
+    if (status == EUM_OK && passed != EUM_OK)
+        return passed;
+    eum_error_restore(&saved);
+    return status;
+}
+
+static void account(device_transfer *t)
+{
+    eum_buf *buf = t->buf;
+    eum_stats *stats = &buf->ctx->stats;
+    if (t->src != NULL) {
+        stats->bytes_to_device += t->bytes;
+        stats->moves_to_device++;
+        buf->bytes_to_device += t->bytes;
+    } else {
+        stats->bytes_to_host += t->bytes;
+        stats->moves_to_host++;
+        buf->bytes_to_host += t->bytes;
+    }
+    eum_faults_copied(buf, t->bytes, t->src == NULL);
+    buf->last_movement = EUM_MOVEMENT_COPY;
+    buf->last_bytes = t->bytes;
+}
+
+/* The copies, between what orders them and what records them. Lock held on entry and exit. */
+static eum_status run_copies(device_transfer *t, path how)
+{
+    eum_buf *buf = t->buf;
+    uint64_t lease;
+    if (how == STRAIGHT)
+        return enqueue(t, 0, t->bytes, t->src != NULL ? (void *)(uintptr_t)t->src : t->dst);
+    eum_status status = eum_buf_lease(buf, t->offset, t->bytes, t->move.use.access, &lease);
+    if (status != EUM_OK)
+        return status;
+    status = staged(t);
+    eum_buf_end_lease(buf, lease);
+    return status;
+}
+
+/* Lock held on entry and exit. If it had to be released before the first copy, nothing was copied and *out_again says so: others may have mapped
+ * the bytes, or moved them. */
+static eum_status move_device(device_transfer *t, path how, bool *out_again)
+{
+    eum_buf *buf = t->buf;
+    eum_ctx *ctx = buf->ctx;
+    /* Managed bytes are on the device, and edges of pages stay there; of a mirrored buffer's no stale ones are copied first. */
+    bool keeps = t->src != NULL && buf->backing != EUM_BACKING_MIRRORED;
+    eum_access access = t->src == NULL ? EUM_ACCESS_READ : keeps ? EUM_ACCESS_READ_WRITE : EUM_ACCESS_OVERWRITE;
+    eum_move_init(&t->move, buf, t->offset, t->bytes, access, ctx->device->caps.index);
+    t->move.use.role = EUM_ROLE_AUTO; /* the bytes are on the device, and the copy leaves them there */
+    eum_status status = eum_moves_make_room(&t->move, 1, out_again);
+    bool waits = how == STAGED || eum_copies_wait(ctx);
+    if (status == EUM_OK && !*out_again && waits && eum_move_must_drain(&t->move, ctx->transfer, &t->point)) {
+        *out_again = true;
+        eum_ctx_unlock(ctx);
+        status = eum_point_wait(ctx, t->point, -1);
+        pthread_mutex_lock(&ctx->lock);
+    }
+    if (*out_again || status != EUM_OK)
+        return status;
+    if (t->move.over_link) /* no room for a device copy: the host side will do */
+        return EUM_ERROR_OUT_OF_DEVICE_MEMORY;
+    status = eum_moves_run(&t->move, 1, ctx->transfer);
+    if (status == EUM_OK)
+        status = run_copies(t, how);
+    if (status != EUM_OK)
+        return status;
+    t->move.defines_later = true;
+    eum_moves_commit(&t->move, 1, t->point, true);
+    account(t);
+    eum_ctx_unlock(ctx);
+    status = eum_point_wait(ctx, t->point, -1);
+    pthread_mutex_lock(&ctx->lock);
+    if (status == EUM_OK && t->src != NULL)
+        status = define(buf, t->offset, t->bytes);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------ the host side ---- */
+
+static eum_status by_cpu(eum_range range, const void *src, void *dst)
+{
+    void *address;
+    uint64_t lease;
+    eum_status status = eum_buf_hold(range, src != NULL ? EUM_ACCESS_OVERWRITE : EUM_ACCESS_READ, &address, &lease);
+    if (status != EUM_OK)
+        return status;
+    if (src != NULL)
+        copy_bytes(range.buf->ctx, address, src, range.bytes);
+    else if (dst != NULL)
+        copy_bytes(range.buf->ctx, dst, address, range.bytes);
+    eum_buf_let_go(range.buf, lease);
+    return EUM_OK;
+}
+
+/* A hint: what it cannot do now happens when the bytes are used. */
+static void start_moving(eum_range range, eum_location where)
+{
+    eum_error saved;
+    eum_error_save(&saved);
+    if (eum_buf_prefetch(range, where, range.buf->ctx->transfer) != EUM_OK)
+        eum_error_restore(&saved);
+}
+
+static eum_status chunked(eum_range range, const char *src, char *dst)
+{
+    eum_ctx *ctx = range.buf->ctx;
+    const size_t chunk = chunk_of(range.bytes);
+    eum_status status = EUM_OK;
+    for (size_t at = 0; dst != NULL && at < range.bytes; at += chunk)
+        start_moving((eum_range){range.buf, range.offset + at, range.bytes - at < chunk ? range.bytes - at : chunk}, EUM_LOCATION_HOST);
+    for (size_t at = 0; at < range.bytes && status == EUM_OK; at += chunk) {
+        eum_range part = {range.buf, range.offset + at, range.bytes - at < chunk ? range.bytes - at : chunk};
+        status = by_cpu(part, src != NULL ? src + at : NULL, dst != NULL ? dst + at : NULL);
+        if (status == EUM_OK && src != NULL)
+            start_moving(part, ctx->device->caps.index);
+    }
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------------ transfer --- */
+
+/* Does what goes between the caller's memory and the device; *out_left: what is left to do on the host side, or STRAIGHT if nothing is. */
+static eum_status try_device(eum_range range, const void *src, void *dst, path *out_left)
 {
     eum_buf *buf = range.buf;
     eum_access access = src != NULL ? EUM_ACCESS_OVERWRITE : EUM_ACCESS_READ;
     eum_status status = eum_buf_enter(buf, src != NULL ? "eum_buffer_write" : "eum_buffer_read");
     if (status != EUM_OK)
         return status;
+    buf->references++;
     bool again;
     do {
         again = false;
-        *out_done = range.bytes == 0;
+        *out_left = BY_CPU;
         status = eum_buf_check_access(buf, range.offset, range.bytes, access);
-        if (status != EUM_OK || range.bytes == 0 || !only_on_device(buf, range.offset, range.bytes))
+        if (status != EUM_OK || range.bytes == 0)
             break;
-        /* Read-mostly copies that are to be written collapse at once: the map path below knows how to wait for that. */
-        bool collapses = src != NULL && eum_extents_any_flag(&buf->extents, range.offset, range.offset + range.bytes,
-                                                             EUM_EXTENT_READ_MOSTLY | EUM_EXTENT_STUCK, NULL);
-        if (collapses && buf->backing == EUM_BACKING_MANAGED)
+        path how = choose_path(buf, range.offset, range.bytes, src != NULL ? src : dst, src != NULL);
+        *out_left = how;
+        if (how == BY_CPU || how == CHUNKED)
             break;
-        *out_done = true;
-        status = copy_device(buf, range.offset, range.bytes, src, dst, &again);
+        *out_left = STRAIGHT;
+        device_transfer t = {.buf = buf, .offset = range.offset, .bytes = range.bytes, .src = src, .dst = dst};
+        eum_error before;
+        eum_error_save(&before);
+        status = move_device(&t, how, &again);
+        eum_move_end(&t.move);
+        bool no_room = status == EUM_ERROR_OVER_BUDGET || status == EUM_ERROR_OUT_OF_DEVICE_MEMORY;
+        if (no_room && buf->backing == EUM_BACKING_MIRRORED && src != NULL) {
+            eum_error_restore(&before);
+            *out_left = BY_CPU;
+            status = EUM_OK;
+        }
     } while (status == EUM_OK && again);
-    if (status == EUM_OK && dst != NULL && *out_done && range.bytes > 0 &&
+    if (status == EUM_OK && dst != NULL && *out_left == STRAIGHT && range.bytes > 0 &&
         eum_extents_any_flag(&buf->extents, range.offset, range.offset + range.bytes, EUM_EXTENT_UNDEFINED, NULL))
         status = eum_fail(EUM_ERROR_UNDEFINED_DATA,
                           "a job that was to write this range failed while the read waited for it; write it again");
+    if (status == EUM_OK && src != NULL && *out_left != BY_CPU)
+        eum_buf_used_by_host(buf, range.bytes, true); /* BY_CPU counts for itself */
+    buf->references--;
     eum_ctx_unlock(buf->ctx);
     return status;
 }
 
 eum_status eum_buf_write(eum_range range, const void *src)
 {
-    bool done = false;
-    void *address;
-    uint64_t lease;
-    eum_status status = transfer(range, src, NULL, &done);
-    if (status != EUM_OK || done)
+    path left;
+    eum_status status = try_device(range, src, NULL, &left);
+    if (status != EUM_OK || left == STRAIGHT)
         return status;
-    status = eum_buf_hold(range, EUM_ACCESS_OVERWRITE, &address, &lease);
-    if (status != EUM_OK)
-        return status;
-    memcpy(address, src, range.bytes);
-    eum_buf_let_go(range.buf, lease);
-    return EUM_OK;
+    return left == CHUNKED ? chunked(range, src, NULL) : by_cpu(range, src, NULL);
 }
 
 eum_status eum_buf_read(eum_range range, void *dst)
 {
-    bool done = false;
-    void *address;
-    uint64_t lease;
-    eum_status status = transfer(range, NULL, dst, &done);
-    if (status != EUM_OK || done)
+    path left;
+    eum_status status = try_device(range, NULL, dst, &left);
+    if (status != EUM_OK || left == STRAIGHT)
         return status;
-    status = eum_buf_hold(range, EUM_ACCESS_READ, &address, &lease);
-    if (status != EUM_OK)
-        return status;
-    memcpy(dst, address, range.bytes);
-    eum_buf_let_go(range.buf, lease);
-    return EUM_OK;
-}
-
-/* ------------------------------------------------------------------------------------------ prefetch and advice ---- */
-
-static eum_status check_location(const eum_ctx *ctx, eum_location where)
-{
-    if (where == EUM_LOCATION_HOST || (ctx->device->caps.kind != EUM_DEVICE_HOST && where == ctx->device->caps.index))
-        return EUM_OK;
-    if (ctx->device->caps.kind == EUM_DEVICE_HOST)
-        return eum_fail(EUM_ERROR_INVALID_ARGUMENT, "location %" PRId32 ": this context has no device; use EUM_LOCATION_HOST",
-                        where);
-    return eum_fail(EUM_ERROR_INVALID_ARGUMENT,
-                    "location %" PRId32 " is neither the host (%d) nor the context's device (%" PRId32 ")", where,
-                    EUM_LOCATION_HOST, ctx->device->caps.index);
-}
-
-eum_status eum_buf_prefetch(eum_range range, eum_location where, eum_strm *stream)
-{
-    eum_buf *buf = range.buf;
-    eum_ctx *ctx = buf->ctx;
-    eum_status status = check_location(ctx, where);
-    if (status == EUM_OK && stream != NULL && stream->ctx != ctx)
-        status = eum_fail(EUM_ERROR_WRONG_CONTEXT, "the buffer and the stream belong to two contexts");
-    if (status == EUM_OK)
-        status = eum_ctx_check_device(ctx, "eum_buffer_prefetch");
-    if (status == EUM_OK)
-        status = eum_buf_enter(buf, "eum_buffer_prefetch");
-    if (status != EUM_OK)
-        return status;
-    if (stream == NULL)
-        stream = ctx->default_stream;
-    status = eum_buf_check_mapped(buf, range.offset, range.bytes, EUM_ACCESS_READ); /* undefined bytes may move */
-    bool movable = buf->backing == EUM_BACKING_MIRRORED || buf->backing == EUM_BACKING_MANAGED;
-    if (status == EUM_OK && range.bytes > 0 && movable) {
-        eum_move move;
-        eum_point point;
-        eum_move_init(&move, buf, range.offset, range.bytes, EUM_ACCESS_READ, where);
-        if (eum_moves_must_wait(&move, 1, stream, &point)) { /* a hint does not wait */
-            eum_ctx_unlock(ctx);
-            return EUM_OK;
-        }
-        for (bool waited = true; status == EUM_OK && waited;)
-            status = eum_moves_make_room(&move, 1, &waited);
-        if (status == EUM_OK)
-            status = eum_moves_run(&move, 1, stream);
-        eum_move_end(&move);
-    }
-    eum_ctx_unlock(ctx);
-    return status;
-}
-
-static void hint(eum_hint *out, eum_status reason, const char *sentence)
-{
-    if (out == NULL)
-        return;
-    memset(out, 0, sizeof *out);
-    out->struct_size = sizeof *out;
-    out->applied = reason == EUM_OK;
-    out->reason = reason;
-    snprintf(out->sentence, sizeof out->sentence, "%.255s", sentence);
-}
-
-/* What the driver now does by itself, the extents must know. */
-static void record_advice(eum_buf *buf, eum_range range, eum_advice advice, eum_location where)
-{
-    eum_extent_change change = EUM_EXTENT_CHANGE_NONE;
-    if (advice == EUM_ADVICE_PREFERRED_LOCATION || advice == EUM_ADVICE_UNSET_PREFERRED_LOCATION) {
-        buf->preferred = true;
-        buf->has_preference = advice == EUM_ADVICE_PREFERRED_LOCATION;
-        buf->prefers = where;
-    }
-    eum_use use = eum_buf_use(buf, range.offset, range.bytes, EUM_ACCESS_READ, EUM_LOCATION_HOST);
-    uint64_t begin, end;
-    eum_use_footprint(&use, &begin, &end);
-    switch (advice) {
-    case EUM_ADVICE_READ_MOSTLY:
-        change.flags_set = EUM_EXTENT_READ_MOSTLY;
-        break;
-    case EUM_ADVICE_UNSET_READ_MOSTLY:
-        change.valid_keep = 0;
-        change.flags_clear = EUM_EXTENT_READ_MOSTLY;
-        change.flags_set = EUM_EXTENT_ASTRAY | EUM_EXTENT_STUCK;
-        break;
-    case EUM_ADVICE_ACCESSED_BY:
-        if (where != EUM_LOCATION_HOST)
-            change.accessed_by_add = eum_at(where);
-        break;
-    case EUM_ADVICE_UNSET_ACCESSED_BY:
-        change.accessed_by_keep = ~eum_at(where);
-        break;
-    default:
-        return;
-    }
-    for (size_t i = eum_extents_find(&buf->extents, begin); i < buf->extents.count && buf->extents.items[i].begin < end; i++) {
-        eum_extent *e = &buf->extents.items[i];
-        bool collapses = advice == EUM_ADVICE_UNSET_READ_MOSTLY;
-        if (collapses && (e->flags & EUM_EXTENT_READ_MOSTLY) == 0)
-            continue; /* nothing was duplicated here, so nothing collapses */
-        uint64_t from = e->begin > begin ? e->begin : begin, to = e->end < end ? e->end : end;
-        eum_extents_change(&buf->extents, from, to, &change);
-        i = eum_extents_find(&buf->extents, to - 1);
-    }
-}
-
-eum_status eum_buf_advise(eum_range range, eum_advice advice, eum_location where, eum_hint *out)
-{
-    eum_buf *buf = range.buf;
-    eum_ctx *ctx = buf->ctx;
-    eum_status status = check_location(ctx, where);
-    if (status == EUM_OK)
-        status = eum_ctx_check_device(ctx, "eum_buffer_advise");
-    if (status == EUM_OK)
-        status = eum_buf_enter(buf, "eum_buffer_advise");
-    if (status != EUM_OK)
-        return status;
-    if (range.bytes == 0) {
-        eum_ctx_unlock(ctx);
-        hint(out, EUM_OK, "nothing to advise on: the view is empty");
-        return EUM_OK;
-    }
-    if (buf->backing != EUM_BACKING_MANAGED || !ctx->device->caps.concurrent_managed) {
-        eum_ctx_unlock(ctx);
-        hint(out, EUM_ERROR_NOT_SUPPORTED,
-             "only managed memory on a device with concurrent access takes advice; this buffer does not need it");
-        return EUM_OK;
-    }
-    /* Advice acts at once, not in stream order, so nothing may be in flight on the buffer. */
-    for (size_t i = 0; i < buf->hazards.count && status == EUM_OK;) {
-        eum_point point = buf->hazards.items[i].point;
-        if (eum_point_passed(ctx, point)) {
-            i++;
-            continue;
-        }
-        eum_ctx_unlock(ctx);
-        status = eum_check_may_wait("eum_buffer_advise");
-        if (status == EUM_OK)
-            status = eum_point_wait(ctx, point, -1);
-        pthread_mutex_lock(&ctx->lock);
-        i = 0;
-    }
-    if (status == EUM_OK && !eum_extents_reserve(&buf->extents, buf->extents.count + 2))
-        status = eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory to record the advice; free some host memory");
-    if (status != EUM_OK) {
-        eum_ctx_unlock(ctx);
-        return status;
-    }
-    eum_error saved;
-    eum_error_save(&saved);
-    eum_status applied = ctx->device->ops->advise(ctx->device, &buf->memory, range.offset, range.bytes, advice, where);
-    if (applied == EUM_OK) {
-        ctx->stats.hints_applied++;
-        record_advice(buf, range, advice, where);
-        hint(out, EUM_OK, "applied");
-    } else {
-        ctx->stats.hints_not_applied++;
-        eum_error detail;
-        eum_error_save(&detail);
-        hint(out, applied, detail.sentence);
-        eum_error_restore(&saved);
-    }
-    eum_ctx_unlock(ctx);
-    return EUM_OK;
+    return left == CHUNKED ? chunked(range, NULL, dst) : by_cpu(range, NULL, dst);
 }

@@ -4,7 +4,7 @@
 
 static eum_stay_question stay_question(const eum_buf *buf, uint64_t bytes)
 {
-    return (eum_stay_question){&buf->ctx->device->caps.costs, bytes, buf->backing == EUM_BACKING_MIRRORED};
+    return (eum_stay_question){&buf->ctx->device->caps.costs, bytes, buf->backing == EUM_BACKING_MIRRORED, bytes};
 }
 
 /* Larger results are written to the device copy, and copied once, when the CPU reads them: the copy engine is faster on the link than stores of
@@ -56,6 +56,8 @@ static void weigh(eum_move *move)
             return;
     }
     eum_stay_question question = stay_question(buf, end - begin - eum_extents_bytes_at(&buf->extents, begin, end, device));
+    if (mirrored) /* the kernel gets one address: the device copy's, or the host side's */
+        question.over_link = end - begin;
     move->answer = eum_stay_choose(&buf->stay, &question);
     move->weighed = question.bytes > 0;
     if (!move->answer.stays)
@@ -76,6 +78,15 @@ void eum_move_was_weighed(const eum_move *move)
     eum_stay_question whole = stay_question(buf, buf->bytes);
     if (move->answer.stays)
         eum_stay_used(&buf->stay, &move->answer, &whole);
+}
+
+bool eum_buf_expects_reuse(const eum_buf *buf, size_t bytes)
+{
+    if (buf->role == EUM_ROLE_TARGETS)
+        return true;
+    bool learns = buf->role == EUM_ROLE_AUTO || buf->role == EUM_ROLE_QUERY;
+    uint64_t last = buf->stay.used_ns != 0 ? buf->stay.used_ns : buf->stay.last_ns; /* these bytes end a time, or begin it once more */
+    return learns && last > eum_cost_copy(&buf->ctx->device->caps.costs, bytes);
 }
 
 void eum_buf_used_by_host(eum_buf *buf, size_t bytes, bool writes)

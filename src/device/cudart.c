@@ -41,6 +41,7 @@ static const struct eum_device_ops cuda_ops = {
     .release = cuda_release,
     .adopt = cuda_adopt,
     .unadopt = cuda_unadopt,
+    .is_pinned = cuda_is_pinned,
     .give_up = cuda_give_up,
     .stream_create = cuda_stream_create,
     .stream_wrap = cuda_stream_wrap,

@@ -1,5 +1,5 @@
 /* cudart: what the files of the CUDA device share: cudart.c (opening, the table), cudart_call.c (how a call is made and how it fails),
- * cudart_memory.c, cudart_stream.c, cudart_queue.c, cudart_count.c. Only these include CUDA's headers.
+ * cudart_memory.c, cudart_pinned.c, cudart_stream.c, cudart_queue.c, cudart_count.c. Only these include CUDA's headers.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #ifndef EUM_DEVICE_CUDART_H
 #define EUM_DEVICE_CUDART_H
@@ -85,11 +85,17 @@ eum_status cuda_alloc(eum_device *device, eum_memory kind, size_t bytes, eum_blo
 void cuda_release(eum_device *device, eum_block *block);
 eum_status cuda_adopt(eum_device *device, eum_memory kind, void *address, size_t bytes, bool reg, eum_block *out);
 void cuda_unadopt(eum_device *device, eum_block *block);
+bool cuda_is_pinned(eum_device *device, const void *address, size_t bytes);
 void cuda_give_up(eum_device *device, eum_block *block, eum_release_fn *out_release, void **out_user);
 eum_status cuda_advise(eum_device *device, const eum_block *block, size_t offset, size_t bytes, eum_advice advice,
                        eum_location where);
 /* The whole pages around [offset, offset + bytes) of a managed block. */
 void cuda_pages(const eum_device *device, const eum_block *block, size_t offset, size_t bytes, char **out_begin, size_t *out_bytes);
+
+/* Pinned memory (cudart_pinned.c), mapped for every device: fills in the block's addresses. free: by the host address, also after the device was
+ * closed. Inside enter and leave. */
+cudaError_t cuda_pinned_alloc(size_t bytes, eum_block *block);
+cudaError_t cuda_pinned_free(void *address);
 
 /* ---- streams (cudart_stream.c) and what they carry (cudart_queue.c) ---- */
 

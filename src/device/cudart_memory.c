@@ -45,17 +45,6 @@ static size_t rounded(const eum_device *device, size_t bytes)
     return (bytes + unit - 1) / unit * unit;
 }
 
-static cudaError_t alloc_pinned(size_t bytes, eum_block *block)
-{
-    cudaError_t error = cudaHostAlloc(&block->host, bytes, cudaHostAllocPortable | cudaHostAllocMapped);
-    if (error != cudaSuccess)
-        return error;
-    error = cudaHostGetDevicePointer(&block->device, block->host, 0);
-    if (error != cudaSuccess)
-        (void)cudaFreeHost(block->host);
-    return error;
-}
-
 eum_status cuda_alloc(eum_device *base, eum_memory kind, size_t bytes, eum_block *out)
 {
     cuda_device *device = cuda_of(base);
@@ -73,7 +62,7 @@ eum_status cuda_alloc(eum_device *base, eum_memory kind, size_t bytes, eum_block
     size_t size = rounded(base, bytes);
     cudaError_t error;
     if (kind == EUM_MEMORY_PINNED) {
-        error = alloc_pinned(size, &block);
+        error = cuda_pinned_alloc(bytes, &block);
     } else if (kind == EUM_MEMORY_MANAGED) {
         error = cudaMallocManaged(&block.device, size, cudaMemAttachGlobal);
         block.host = block.device;
@@ -101,7 +90,7 @@ static cudaError_t free_block(const cuda_primary *primary, bool pinned, void *ad
     cudaError_t error = cuda_enter_primary(primary, &scope);
     if (error != cudaSuccess)
         return error;
-    error = pinned ? cudaFreeHost(address) : cudaFree(address);
+    error = pinned ? cuda_pinned_free(address) : cudaFree(address);
     if (error != cudaSuccess)
         (void)cudaGetLastError();
     cuda_leave(&scope);
@@ -215,6 +204,21 @@ eum_status cuda_adopt(eum_device *base, eum_memory kind, void *address, size_t b
     if (status == EUM_OK)
         *out = block;
     return status;
+}
+
+bool cuda_is_pinned(eum_device *base, const void *address, size_t bytes)
+{
+    cuda_scope scope;
+    struct cudaPointerAttributes first, last;
+    if (cuda_enter_primary(cuda_of(base)->primary, &scope) != cudaSuccess)
+        return false;
+    cudaError_t error = cudaPointerGetAttributes(&first, address);
+    if (error == cudaSuccess)
+        error = cudaPointerGetAttributes(&last, (const char *)address + (bytes - 1));
+    if (error != cudaSuccess)
+        (void)cudaGetLastError();
+    cuda_leave(&scope);
+    return error == cudaSuccess && first.type == cudaMemoryTypeHost && last.type == cudaMemoryTypeHost;
 }
 
 void cuda_unadopt(eum_device *base, eum_block *block)

@@ -85,6 +85,10 @@ struct eum_device_ops {
     eum_status (*adopt)(eum_device *device, eum_memory kind, void *address, size_t bytes, bool reg, eum_block *out);
     void (*unadopt)(eum_device *device, eum_block *block);
 
+    /* Is all of this memory of the caller's pinned, so that a copy from or to it neither waits nor goes through other memory? NULL: no memory
+     * is, as far as the device knows. */
+    bool (*is_pinned)(eum_device *device, const void *address, size_t bytes);
+
     /* How to free a block of alloc after it left us (eum_buffer_into_raw): works on any thread, also after close (the implementation keeps
      * what it needs alive). The block is the caller's afterwards. */
     void (*give_up)(eum_device *device, eum_block *block, eum_release_fn *out_release, void **out_user);

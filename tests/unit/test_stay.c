@@ -48,7 +48,7 @@ START_TEST(what_is_paid_between_two_rewrites_is_at_most_twice_the_cheaper_choice
         for (int run = 0; run < 300; run++) {
             bool by_copies = run % 2 == 1;
             const uint64_t bytes = (uint64_t)4 << (next_random(&random) % 28);
-            const eum_stay_question whole = {&costs, bytes, by_copies};
+            const eum_stay_question whole = {&costs, bytes, by_copies, bytes};
             const uint64_t moving = by_copies ? eum_cost_copy(&costs, bytes) : eum_cost_prefetch(&costs, bytes);
             eum_stay stay = {0};
             for (int epoch = 0; epoch < 20; epoch++) {
@@ -96,7 +96,7 @@ static uint64_t pay_for(eum_stay *stay, const eum_stay_question *whole, uint64_t
 START_TEST(what_was_reused_moves_at_once_the_next_time)
 {
     eum_costs costs = eum_costs_default(9);
-    const eum_stay_question whole = {&costs, 3072000, true};
+    const eum_stay_question whole = {&costs, 3072000, true, 3072000};
     const uint64_t move = eum_cost_copy(&costs, whole.bytes), in_place = eum_cost_in_place(&costs, whole.bytes);
     for (uint64_t uses = 2; uses <= 256; uses *= 2) {
         eum_stay stay = {0};
@@ -116,7 +116,7 @@ START_TEST(whatever_was_learned_at_most_twice_the_cheaper_choice_and_a_fixed_cos
         eum_costs costs = eum_costs_default(major);
         for (int run = 0; run < 300; run++) {
             const uint64_t bytes = (uint64_t)4 << (next_random(&random) % 28);
-            const eum_stay_question whole = {&costs, bytes, run % 2 == 1};
+            const eum_stay_question whole = {&costs, bytes, run % 2 == 1, bytes};
             const uint64_t move = run % 2 == 1 ? eum_cost_copy(&costs, bytes) : eum_cost_prefetch(&costs, bytes);
             eum_stay stay = {0};
             for (int epoch = 0; epoch < 30; epoch++) {
@@ -132,10 +132,19 @@ START_TEST(whatever_was_learned_at_most_twice_the_cheaper_choice_and_a_fixed_cos
 }
 END_TEST
 
+START_TEST(a_row_that_changed_moves_rather_than_that_all_of_a_mirrored_buffer_is_used_in_place)
+{
+    eum_costs costs = eum_costs_default(9);
+    eum_stay stay = {0};
+    ck_assert(!eum_stay_choose(&stay, &(eum_stay_question){&costs, 3072, true, (uint64_t)1 << 30}).stays);
+    ck_assert(eum_stay_choose(&stay, &(eum_stay_question){&costs, 3072, true, 3072}).stays);
+}
+END_TEST
+
 START_TEST(a_look_of_the_cpu_at_a_few_bytes_does_not_begin_the_count_anew)
 {
     eum_costs costs = eum_costs_default(9);
-    const eum_stay_question whole = {&costs, (uint64_t)1 << 30, false}, row = {&costs, 3072, false};
+    const eum_stay_question whole = {&costs, (uint64_t)1 << 30, false, (uint64_t)1 << 30}, row = {&costs, 3072, false, 3072};
     eum_stay stay = {0};
     int in_place = 0;
     for (int use = 0; use < 10; use++) {
@@ -148,7 +157,7 @@ START_TEST(a_look_of_the_cpu_at_a_few_bytes_does_not_begin_the_count_anew)
     }
     ck_assert_int_eq(in_place, 1);
     ck_assert(
-        !eum_stay_choose(&(eum_stay){0}, &(eum_stay_question){&costs, 0, false}).stays); /* nothing to move, nothing to weigh */
+        !eum_stay_choose(&(eum_stay){0}, &(eum_stay_question){&costs, 0, false, 0}).stays); /* nothing to move, nothing to weigh */
 }
 END_TEST
 
@@ -333,6 +342,7 @@ Suite *stay_suite(void)
     tcase_add_test(tests, what_is_paid_between_two_rewrites_is_at_most_twice_the_cheaper_choice_and_a_fixed_cost);
     tcase_add_test(tests, what_was_reused_moves_at_once_the_next_time);
     tcase_add_test(tests, whatever_was_learned_at_most_twice_the_cheaper_choice_and_a_fixed_cost_is_paid);
+    tcase_add_test(tests, a_row_that_changed_moves_rather_than_that_all_of_a_mirrored_buffer_is_used_in_place);
     tcase_add_test(tests, a_look_of_the_cpu_at_a_few_bytes_does_not_begin_the_count_anew);
     if (runs_cpu_kernels()) {
         tcase_add_loop_test(tests, auto_pays_at_most_twice_what_the_better_fixed_choice_pays, 0, SETUPS);
