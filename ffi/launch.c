@@ -15,6 +15,7 @@ typedef struct pinned_arguments {
     eum_access accesses[MAX_ARGUMENTS];
     const eum_buffer *buffers[MAX_ARGUMENTS];
     size_t count;
+    uint64_t once; /* bit i: EUM_ARGUMENT_ONCE of argument i */
 } pinned_arguments;
 
 static eum_status check_arguments(const eum_argument *arguments, size_t count)
@@ -51,7 +52,7 @@ static eum_status take_argument(const eum_argument *argument, size_t position, c
     snprintf(what, sizeof what, "argument %zu", position);
     eum_status status = eum_check_access(argument->access);
     if (status == EUM_OK)
-        status = eum_check_zero("reserved", argument->reserved);
+        status = eum_check_flags("flags", argument->flags, EUM_ARGUMENT_ONCE);
     if (status != EUM_OK)
         return eum_fail_about(what, status);
     status = eum_pin_view(what, argument->view, out);
@@ -73,6 +74,7 @@ static void unpin_arguments(pinned_arguments *pinned)
 static eum_status pin_arguments(const eum_argument *arguments, size_t count, const eum_strm *stream, pinned_arguments *out)
 {
     eum_status status = EUM_OK;
+    out->once = 0;
     for (out->count = 0; status == EUM_OK && out->count < count;) {
         size_t i = out->count;
         eum_argument argument = arguments[i]; /* read once: what is unpinned is what was pinned */
@@ -80,6 +82,7 @@ static eum_status pin_arguments(const eum_argument *arguments, size_t count, con
         if (status != EUM_OK)
             break;
         out->accesses[i] = argument.access;
+        out->once |= (uint64_t)((argument.flags & EUM_ARGUMENT_ONCE) != 0) << i;
         out->buffers[i] = argument.view.buffer;
         out->count++;
     }
@@ -104,7 +107,7 @@ eum_status eum_launch(eum_stream *stream, const eum_launch_config *config, eum_j
     status = pin_arguments(full.arguments, full.argument_count, on->stream, &pinned);
     if (status == EUM_OK) {
         eum_launch_request request = {full.gpu,    full.cpu,          pinned.ranges, pinned.accesses, pinned.count,
-                                      full.params, full.params_bytes, full.user,     false,           false};
+                                      full.params, full.params_bytes, full.user,     pinned.once,     false};
         status = eum_engine_launch(on->stream, &request, &job);
         if (status == EUM_OK && out != NULL)
             *out = (eum_job){on->context, job.stream, job.sequence};

@@ -131,7 +131,8 @@ typedef int32_t eum_backing;
 
 /* What the buffer is used for. AUTO is always right; the others save the library from finding out. Under the built-in kernels
  * AUTO uses bytes over the link, where the host has them, until that has cost as much as moving them; then it moves them. Your
- * own kernels may read bytes more than once, or use atomics, which do not go over every link: under them AUTO moves at once. */
+ * own kernels may read bytes more than once, or use atomics, which do not go over every link: under them AUTO moves at once, unless
+ * the argument says otherwise (EUM_ARGUMENT_ONCE). */
 typedef int32_t eum_role;
 #define EUM_ROLE_AUTO 0
 #define EUM_ROLE_QUERY 1   /* written rarely, read on every side */
@@ -372,8 +373,11 @@ EUM_API eum_status eum_job_wait(eum_job job, int64_t timeout_ns);
 typedef struct eum_argument {
     eum_view view;
     eum_access access;
-    int32_t reserved; /* 0 */
+    uint32_t flags; /* EUM_ARGUMENT_* */
 } eum_argument;
+/* The kernel reads or writes each byte of the view about once, and without atomics: the library may then let it use bytes over the link that the
+ * host has, where that costs less than moving them (EUM_ROLE_AUTO). Without it a kernel is taken to come back to its bytes. */
+#define EUM_ARGUMENT_ONCE 1u
 
 /* What a kernel callback is told. Everything is borrowed for the call. */
 typedef struct eum_kernel_call {

@@ -83,7 +83,7 @@ typedef struct eum_launch_request {
     const void *params;
     size_t params_bytes;
     void *user;
-    bool streams;  /* the kernel reads or writes each byte of its arguments once, without atomics */
+    uint64_t once; /* bit i: the kernel reads or writes each byte of argument i once, without atomics */
     bool anywhere; /* the CPU kernel is the library's own: a thread that waits for it may run it */
 } eum_launch_request;
 eum_status eum_engine_launch(eum_strm *stream, const eum_launch_request *request, eum_job *out);

@@ -218,7 +218,7 @@ eum_status eum_launch_settle(eum_strm *stream, const eum_launch_request *request
         for (size_t i = 0; i < request->count; i++)
             eum_move_init(&moves[i], request->ranges[i].buf, request->ranges[i].offset, request->ranges[i].bytes,
                           request->accesses[i], location_of(ctx));
-        eum_moves_weigh(moves, request->count, request->streams);
+        eum_moves_weigh(moves, request->count, request->once);
         eum_moves_share_pages(moves, request->count);
         eum_status status = check_state(stream, request);
         bool waited = false;

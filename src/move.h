@@ -25,9 +25,9 @@ typedef struct eum_move {
  * submit what uses the bytes; commit (or, if that failed, commit with submitted = false); end each. */
 void eum_move_init(eum_move *move, eum_buf *buf, size_t offset, size_t bytes, eum_access access, eum_location where);
 void eum_move_end(eum_move *move);
-/* Which uses are made in place: those whose role says so, and, if the kernel `streams` (is known to read or write each byte once, without
- * atomics), those with EUM_ROLE_AUTO while that costs less than moving. All uses of one launch; before share_pages and make_room. */
-void eum_moves_weigh(eum_move *moves, size_t count, bool streams);
+/* Which uses are made in place: those whose role says so, and, where the kernel reads or writes each byte once, without atomics (bit i of `once`),
+ * those with EUM_ROLE_AUTO while that costs less than moving. All uses of one launch; before share_pages and make_room. */
+void eum_moves_weigh(eum_move *moves, size_t count, uint64_t once);
 /* At commit: what was weighed was done. */
 void eum_move_was_weighed(const eum_move *move);
 /* The uses of one launch, after all are initialized: where one must leave pages on the host because of a map, all that have a part in these

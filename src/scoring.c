@@ -13,6 +13,9 @@
 
 enum { QUERIES, TARGETS, SCORES, INDICES, OPERANDS = INDICES + 3 }; /* then, as there are: indices, numbers, scratch */
 
+/* Each byte of these is used once; every block reads the queries. */
+#define ONCE ((uint64_t)1 << TARGETS | (uint64_t)1 << SCORES | (uint64_t)1 << INDICES)
+
 /* Queries that are scored in one pass over the targets, which are then read once. */
 #define STREAMED_QUERIES 8
 
@@ -139,7 +142,7 @@ static eum_status launch(eum_strm *stream, const eum_scoring_request *request, c
                                  .count = all->count,
                                  .params = params,
                                  .params_bytes = sizeof *params,
-                                 .streams = request->query_count <= STREAMED_QUERIES && request->numbers == NULL,
+                                 .once = request->query_count <= STREAMED_QUERIES && request->numbers == NULL ? ONCE : 0,
                                  .anywhere = true};
     if (!params->inline_numbers)
         return eum_engine_launch(stream, &launch, out);

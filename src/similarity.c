@@ -75,7 +75,7 @@ static eum_status launch_cosine(eum_strm *stream, const cosine_operands *operand
                                         .count = 3,
                                         .params = &params,
                                         .params_bytes = sizeof params,
-                                        .streams = true,
+                                        .once = 6, /* targets and scores; every block reads the query */
                                         .anywhere = true};
     return eum_engine_launch(stream, &request, out);
 }

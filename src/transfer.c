@@ -12,17 +12,20 @@
 
 /* Below this a second thread costs more than it saves; one copies 256 KiB in about 10 us. */
 #define PIECE_BYTES ((uint64_t)256 << 10)
-/* H100, four threads: chunks of 1 MiB move 3 MB in 154 us, of 256 KiB in 216; from 64 MiB on 4 MiB are best. */
+/* H100, four threads that are awake: chunks of 1 MiB move 3 MB in 154 us, of 256 KiB in 216. Threads that have to be woken cost some 50 us a chunk
+ * there, so there are few chunks where much is moved. */
 #define CHUNK_BYTES ((size_t)1 << 20)
-#define LARGE_CHUNK_BYTES ((size_t)4 << 20)
-#define LARGE_BYTES ((size_t)64 << 20)
+#define LARGEST_CHUNK_BYTES ((size_t)16 << 20)
+#define CHUNKS 4
 #define RING 4
+#define STAGE_BYTES ((size_t)4 << 20) /* of a ring: pinned memory that is held only for a while */
 /* Less goes in one piece: the fixed cost of a copy is that of some 300 KiB on the link. */
 #define DIRECT_BYTES ((size_t)64 << 10)
 
-static size_t chunk_of(size_t bytes)
+static size_t chunk_of(size_t bytes, size_t most)
 {
-    return bytes >= LARGE_BYTES ? LARGE_CHUNK_BYTES : CHUNK_BYTES;
+    size_t chunk = (bytes / CHUNKS + CHUNK_BYTES - 1) / CHUNK_BYTES * CHUNK_BYTES;
+    return chunk < CHUNK_BYTES ? CHUNK_BYTES : chunk > most ? most : chunk;
 }
 
 /* ------------------------------------------------------------------------------------------------- by the CPU ------ */
@@ -153,7 +156,7 @@ static eum_status enqueue(device_transfer *t, size_t at, size_t bytes, void *hos
 static eum_status staged(device_transfer *t)
 {
     eum_ctx *ctx = t->buf->ctx;
-    const size_t chunk = chunk_of(t->bytes), chunks = (t->bytes + chunk - 1) / chunk;
+    const size_t chunk = chunk_of(t->bytes, STAGE_BYTES), chunks = (t->bytes + chunk - 1) / chunk;
     eum_block ring[RING] = {{0}};
     eum_point points[RING] = {{0, 0}};
     eum_status status = EUM_OK;
@@ -294,7 +297,7 @@ static void start_moving(eum_range range, eum_location where)
 static eum_status chunked(eum_range range, const char *src, char *dst)
 {
     eum_ctx *ctx = range.buf->ctx;
-    const size_t chunk = chunk_of(range.bytes);
+    const size_t chunk = chunk_of(range.bytes, LARGEST_CHUNK_BYTES);
     eum_status status = EUM_OK;
     for (size_t at = 0; dst != NULL && at < range.bytes; at += chunk)
         start_moving((eum_range){range.buf, range.offset + at, range.bytes - at < chunk ? range.bytes - at : chunk}, EUM_LOCATION_HOST);

@@ -106,14 +106,14 @@ static void leave_shared(eum_move *moves, size_t count)
                 moves[i].use.stay = moves[k].use.stay = moves[i].weighed = moves[k].weighed = false;
 }
 
-void eum_moves_weigh(eum_move *moves, size_t count, bool streams)
+void eum_moves_weigh(eum_move *moves, size_t count, uint64_t once)
 {
     for (size_t i = 0; i < count; i++)
         if (in_place_by_role(&moves[i]))
             use_host_side(&moves[i]);
-    if (!streams)
-        return;
-    for (size_t i = 0; i < count; i++)
-        weigh(&moves[i]);
-    leave_shared(moves, count);
+    for (size_t i = 0; i < count && once != 0; i++)
+        if ((once >> i & 1) != 0)
+            weigh(&moves[i]);
+    if (once != 0)
+        leave_shared(moves, count);
 }

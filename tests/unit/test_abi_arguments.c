@@ -170,9 +170,9 @@ START_TEST(unknown_flags_and_reserved_fields_are_named)
            "eum_wrap_config.flags is 0x4");
     EXPECT(stream_with(0, 1), EUM_ERROR_INVALID_ARGUMENT, "eum_stream_config.flags is 0x1");
     EXPECT(stream_with(3, 0), EUM_ERROR_INVALID_ARGUMENT, "eum_stream_config.device is 3");
-    EXPECT(launch_with(stream, whole(buffer), EUM_ACCESS_READ, 5), EUM_ERROR_INVALID_ARGUMENT, "argument 0: reserved is 5");
-    EXPECT(acquire_with(stream, whole(buffer), EUM_ACCESS_READ, 5), EUM_ERROR_INVALID_ARGUMENT, "argument 0: reserved is 5");
-    EXPECT(release_with(stream, whole(buffer), EUM_ACCESS_READ, 5), EUM_ERROR_INVALID_ARGUMENT, "argument 0: reserved is 5");
+    EXPECT(launch_with(stream, whole(buffer), EUM_ACCESS_READ, 5), EUM_ERROR_INVALID_ARGUMENT, "argument 0: flags is 0x5");
+    EXPECT(acquire_with(stream, whole(buffer), EUM_ACCESS_READ, 5), EUM_ERROR_INVALID_ARGUMENT, "argument 0: flags is 0x5");
+    EXPECT(release_with(stream, whole(buffer), EUM_ACCESS_READ, 5), EUM_ERROR_INVALID_ARGUMENT, "argument 0: flags is 0x5");
     untouched("calls with unknown flags");
 }
 END_TEST

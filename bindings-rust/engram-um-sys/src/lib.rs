@@ -350,11 +350,13 @@ default!(eum_stream_config);
 pub struct eum_argument {
     pub view: eum_view,
     pub access: eum_access,
-    pub reserved: i32,
+    pub flags: u32,
 }
 
+pub const EUM_ARGUMENT_ONCE: u32 = 1;
+
 impl eum_argument {
-    pub const INIT: Self = Self { view: eum_view::INIT, access: 0, reserved: 0 };
+    pub const INIT: Self = Self { view: eum_view::INIT, access: 0, flags: 0 };
 }
 
 default!(eum_argument);

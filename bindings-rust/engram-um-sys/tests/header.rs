@@ -93,7 +93,7 @@ fn structs() -> Vec<Struct> {
         eum_hint by eum_hint_init { struct_size, applied, reason, sentence }
         eum_job { context, stream, sequence }
         eum_stream_config by eum_stream_config_init { struct_size, device, flags }
-        eum_argument { view, access, reserved }
+        eum_argument { view, access, flags }
         eum_kernel_call {
             struct_size, count, addresses, bytes, params, params_bytes, user, stream, device, reserved
         }
@@ -162,7 +162,7 @@ fn constants() -> BTreeMap<&'static str, i64> {
         EUM_LOCATION_HOST EUM_OWNED EUM_BORROWED
         EUM_MEMORY_HOST EUM_MEMORY_PINNED EUM_MEMORY_MANAGED EUM_MEMORY_DEVICE EUM_MEMORY_KINDS
         EUM_LOG_OFF EUM_LOG_ERROR EUM_LOG_WARN EUM_LOG_INFO EUM_LOG_DEBUG
-        EUM_CONTEXT_OVERSUBSCRIBE EUM_WHOLE_SIZE EUM_POOL_OFF EUM_BUFFER_ZEROED EUM_WRAP_READ_ONLY EUM_WRAP_REGISTER
+        EUM_CONTEXT_OVERSUBSCRIBE EUM_ARGUMENT_ONCE EUM_WHOLE_SIZE EUM_POOL_OFF EUM_BUFFER_ZEROED EUM_WRAP_READ_ONLY EUM_WRAP_REGISTER
         EUM_ADVICE_READ_MOSTLY EUM_ADVICE_UNSET_READ_MOSTLY EUM_ADVICE_PREFERRED_LOCATION
         EUM_ADVICE_UNSET_PREFERRED_LOCATION EUM_ADVICE_ACCESSED_BY EUM_ADVICE_UNSET_ACCESSED_BY
         EUM_DEVICE_HOST EUM_DEVICE_CUDA EUM_DEVICE_SIM

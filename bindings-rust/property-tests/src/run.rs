@@ -631,7 +631,7 @@ impl Machine {
         for (access, used) in params.access.iter_mut().zip(uses) {
             *access = used.access;
         }
-        let argument = |used: &Use| sys::eum_argument { view: self.view(*used), access: used.access, reserved: 0 };
+        let argument = |used: &Use| sys::eum_argument { view: self.view(*used), access: used.access, flags: 0 };
         let arguments = uses.iter().map(argument).collect::<Vec<_>>();
         let config = sys::eum_launch_config {
             cpu: Some(kernel::callback),
