@@ -45,11 +45,9 @@ static eum_status check_config(const eum_launch_config *config)
     return EUM_OK;
 }
 
-/* Checks one argument and pins its buffer. On failure nothing is pinned. */
-static eum_status take_argument(const eum_argument *argument, size_t position, const eum_strm *stream, eum_range *out)
+/* Checks one argument and pins its buffer. On failure nothing is pinned, and the sentence says `what`. */
+static eum_status take_argument(const char *what, const eum_argument *argument, const eum_strm *stream, eum_range *out)
 {
-    char what[32];
-    snprintf(what, sizeof what, "argument %zu", position);
     eum_status status = eum_check_access(argument->access);
     if (status == EUM_OK)
         status = eum_check_flags("flags", argument->flags, EUM_ARGUMENT_ONCE);
@@ -78,7 +76,12 @@ static eum_status pin_arguments(const eum_argument *arguments, size_t count, con
     for (out->count = 0; status == EUM_OK && out->count < count;) {
         size_t i = out->count;
         eum_argument argument = arguments[i]; /* read once: what is unpinned is what was pinned */
-        status = take_argument(&argument, i, stream, &out->ranges[i]);
+        status = take_argument("an argument", &argument, stream, &out->ranges[i]);
+        if (status != EUM_OK) { /* its number is only written where somebody reads it: that takes longer than all the checks */
+            char what[32];
+            snprintf(what, sizeof what, "argument %zu", i);
+            status = take_argument(what, &argument, stream, &out->ranges[i]);
+        }
         if (status != EUM_OK)
             break;
         out->accesses[i] = argument.access;

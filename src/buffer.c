@@ -139,7 +139,7 @@ eum_status eum_buf_reserve_lease(eum_buf *buf)
 {
     if (buf->lease_count < buf->lease_capacity)
         return EUM_OK;
-    size_t capacity = buf->lease_capacity * 2 + 2;
+    size_t capacity = buf->lease_capacity * 2 + 1;
     eum_lease *leases = realloc(buf->leases, capacity * sizeof *leases);
     if (leases == NULL)
         return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory for a map; free some host memory");
@@ -152,7 +152,11 @@ void eum_buf_remove_lease(eum_buf *buf, size_t index)
 {
     for (size_t i = index + 1; i < buf->lease_count; i++)
         buf->leases[i - 1] = buf->leases[i];
-    buf->lease_count--;
+    if (--buf->lease_count > 0)
+        return;
+    free(buf->leases); /* most buffers are not mapped most of the time */
+    buf->leases = NULL;
+    buf->lease_capacity = 0;
 }
 
 eum_status eum_buf_lease(eum_buf *buf, size_t offset, size_t bytes, eum_access access, uint64_t *out_id)

@@ -31,7 +31,7 @@ struct eum_buf {
     bool preferred;       /* managed: some pages may have been given a preferred location, because of the role or by the user */
     bool has_preference;  /* the newest such advice gave one, */
     eum_location prefers; /* this */
-    uint32_t acquired;   /* leases of code that works outside eum_launch */
+    uint32_t acquired;    /* leases of code that works outside eum_launch */
     uint32_t references; /* launches in flight, waiters */
     eum_release_fn release;
     void *release_user;

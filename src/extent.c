@@ -27,7 +27,20 @@ void eum_extents_free(eum_extents *set)
 
 bool eum_extents_reserve(eum_extents *set, size_t changes)
 {
-    size_t need = set->count + 2 * changes; /* a change splits at most two extents */
+    return eum_extents_reserve_boundaries(set, 2 * changes);
+}
+
+size_t eum_extents_splits(const eum_extents *set, uint64_t offset)
+{
+    if (set->count == 0 || offset >= set->items[set->count - 1].end)
+        return 0;
+    return set->items[eum_extents_find(set, offset)].begin != offset;
+}
+
+/* Merging in between does not matter: each boundary that goes leaves room for it to come back. */
+bool eum_extents_reserve_boundaries(eum_extents *set, size_t boundaries)
+{
+    size_t need = set->count + boundaries;
     if (need <= set->capacity)
         return true;
     size_t capacity = need + need / 2;

@@ -45,6 +45,10 @@ void eum_extents_free(eum_extents *set);
 
 /* Makes room so that `changes` calls of eum_extents_change cannot fail. false: no memory, nothing changed. */
 bool eum_extents_reserve(eum_extents *set, size_t changes);
+/* The same for changes whose ends are known: `boundaries` is how many of them are none yet. */
+bool eum_extents_reserve_boundaries(eum_extents *set, size_t boundaries);
+/* 1 if a change that begins or ends at `offset` has to split an extent. */
+size_t eum_extents_splits(const eum_extents *set, uint64_t offset);
 
 /* Index of the extent that contains `offset` (< bytes). */
 size_t eum_extents_find(const eum_extents *set, uint64_t offset);

@@ -124,7 +124,8 @@ eum_status eum_buf_bring(eum_buf *buf, size_t offset, size_t bytes, eum_access a
                           "a job that was to write this range failed while the map waited for it; write it again");
     if (status == EUM_OK && access != EUM_ACCESS_READ) { /* the CPU has the bytes now: its writes are the newest */
         eum_extent_change change = eum_use_change(&move.use, ++buf->version);
-        if (eum_extents_reserve(&buf->extents, 1))
+        size_t splits = eum_extents_splits(&buf->extents, offset) + eum_extents_splits(&buf->extents, offset + bytes);
+        if (eum_extents_reserve_boundaries(&buf->extents, splits))
             eum_extents_change(&buf->extents, offset, offset + bytes, &change);
         else
             status = eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory to map a buffer; free some host memory");

@@ -387,7 +387,6 @@ static void advise_role(eum_buf *buf, const eum_use *use)
 
 /* ---------------------------------------------------------------------------------------------------------- run ---- */
 
-/* Plans, and makes room for all that is recorded later: `more` changes of the extents besides those of the plan. */
 /* Discards are only made where nothing is in flight, and on devices that keep them in order. */
 static bool busy(const eum_move *move, const eum_strm *stream)
 {
@@ -402,14 +401,32 @@ static bool busy(const eum_move *move, const eum_strm *stream)
     return open.found;
 }
 
-static eum_status reserve(eum_move *move, size_t count, size_t more, const eum_strm *stream)
+/* The changes of the extents that all uses of one buffer may still make. */
+static size_t boundaries(const eum_move *moves, size_t count, const eum_buf *buf)
 {
+    const eum_extents *set = &buf->extents;
+    size_t sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        const eum_move *move = &moves[i];
+        if (move->buf != buf)
+            continue;
+        sum += eum_extents_splits(set, move->use.begin) + eum_extents_splits(set, move->use.end);
+        for (size_t k = 0; k < move->plan.count; k++)
+            sum += eum_extents_splits(set, move->plan.steps[k].begin) + eum_extents_splits(set, move->plan.steps[k].end);
+    }
+    return sum;
+}
+
+/* Plans use `i` of a launch, and makes room for all that is recorded later. */
+static eum_status reserve(eum_move *moves, size_t count, size_t i, const eum_strm *stream)
+{
+    eum_move *move = &moves[i];
     eum_buf *buf = move->buf;
     move->use.duplicate = duplicates(move);
     move->use.busy = move->use.can_discard && move->use.access == EUM_ACCESS_OVERWRITE && busy(move, stream);
     eum_plan_free(&move->plan);
     eum_plan_use(&move->plan, &buf->extents, &move->use);
-    if (move->plan.no_memory || !eum_extents_reserve(&buf->extents, move->plan.count + more) ||
+    if (move->plan.no_memory || !eum_extents_reserve_boundaries(&buf->extents, boundaries(moves, count, buf)) ||
         !eum_hazards_reserve(&buf->hazards, 2 * count))
         return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory to plan the movement of a buffer; free some host memory");
     return EUM_OK;
@@ -458,13 +475,14 @@ static eum_status run_advice(eum_move *move, eum_strm *stream)
     return status;
 }
 
-static eum_status run_one(eum_move *move, size_t count, size_t more, eum_strm *stream)
+static eum_status run_one(eum_move *moves, size_t count, size_t i, eum_strm *stream)
 {
+    eum_move *move = &moves[i];
     eum_buf *buf = move->buf;
     const eum_use *use = &move->use;
     if (use->begin == use->end)
         return EUM_OK;
-    eum_status status = reserve(move, count, more, stream);
+    eum_status status = reserve(moves, count, i, stream);
     if (status == EUM_OK)
         status = run_advice(move, stream);
     if (status != EUM_OK)
@@ -476,8 +494,8 @@ static eum_status run_one(eum_move *move, size_t count, size_t more, eum_strm *s
     advise_role(buf, use);
     buf->last_bytes = 0;
     buf->last_movement = movement_of(move);
-    for (size_t i = 0; i < move->plan.count && status == EUM_OK; i++) {
-        eum_step *step = &move->plan.steps[i];
+    for (size_t k = 0; k < move->plan.count && status == EUM_OK; k++) {
+        eum_step *step = &move->plan.steps[k];
         if (is_advice(step) || step->kind == EUM_STEP_DISCARD || step->after_discard)
             continue;
         move->started = true;
@@ -545,11 +563,8 @@ static eum_status record(eum_move *moves, size_t count, eum_strm *stream)
 eum_status eum_moves_run(eum_move *moves, size_t count, eum_strm *stream)
 {
     eum_status status = EUM_OK;
-    size_t changes = count; /* steps that were planned and may come later, and the uses themselves */
-    for (size_t i = 0; i < count && status == EUM_OK; i++) {
-        status = run_one(&moves[i], count, changes, stream);
-        changes += moves[i].plan.count;
-    }
+    for (size_t i = 0; i < count && status == EUM_OK; i++)
+        status = run_one(moves, count, i, stream);
     for (size_t i = 0; i < count && status == EUM_OK; i++)
         status = run_discards(&moves[i], stream);
     eum_error saved;
@@ -572,7 +587,7 @@ bool eum_moves_idle(eum_move *moves, size_t count)
     for (size_t i = 0; i < count; i++) {
         if (moves[i].use.begin == moves[i].use.end)
             continue;
-        if (reserve(&moves[i], count, count, NULL) != EUM_OK || moves[i].plan.count > 0)
+        if (reserve(moves, count, i, NULL) != EUM_OK || moves[i].plan.count > 0)
             return false;
         first_open open = {.ctx = moves[i].buf->ctx};
         visit_conflicts(&moves[i], 0, note_conflict, &open);

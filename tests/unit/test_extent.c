@@ -290,10 +290,33 @@ START_TEST(over_the_cap_random_changes_only_ever_forget_copies)
 }
 END_TEST
 
+START_TEST(changes_at_boundaries_that_are_there_need_no_room)
+{
+    eum_extents set;
+    eum_extent_change change = EUM_EXTENT_CHANGE_NONE;
+    change.valid_add = EUM_AT_HOST;
+    eum_extents_init(&set, 100, 0, 0);
+    ck_assert_uint_eq(eum_extents_splits(&set, 0) + eum_extents_splits(&set, 100), 0);
+    ck_assert(eum_extents_reserve_boundaries(&set, 0));
+    eum_extents_change(&set, 0, 100, &change); /* all of it */
+    ck_assert_ptr_eq(set.items, &set.one);
+    ck_assert_uint_eq(eum_extents_splits(&set, 40), 1);
+    ck_assert(eum_extents_reserve_boundaries(&set, 2));
+    change.valid_keep = 0;
+    change.valid_add = eum_at(0);
+    eum_extents_change(&set, 40, 60, &change);
+    ck_assert_uint_eq(set.count, 3);
+    ck_assert_uint_eq(eum_extents_splits(&set, 40) + eum_extents_splits(&set, 60), 0);
+    ck_assert_uint_eq(eum_extents_splits(&set, 59), 1);
+    eum_extents_free(&set);
+}
+END_TEST
+
 Suite *extent_suite(void)
 {
     Suite *suite = suite_create("extent");
     TCase *tests = tcase_create("extent");
+    tcase_add_test(tests, changes_at_boundaries_that_are_there_need_no_room);
     tcase_add_test(tests, a_new_set_is_one_extent_that_covers_everything);
     tcase_add_test(tests, an_empty_buffer_has_no_extents_and_every_question_has_an_answer);
     tcase_add_test(tests, every_single_change_of_a_small_set_does_what_the_byte_model_does);
