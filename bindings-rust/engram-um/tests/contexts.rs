@@ -23,9 +23,12 @@ fn there_is_always_a_context_and_it_says_why_it_is_where_it_is() {
 
 #[test]
 fn simulated_devices_are_what_their_name_says() {
-    for (device, managed) in [("sim:maxwell", Backing::Mirrored), ("sim:pascal", Backing::Managed)] {
+    for (device, concurrent) in [("sim:maxwell", false), ("sim:pascal", true)] {
         let info = Context::builder().device(device).build().unwrap().info().unwrap();
-        assert_eq!((info.device_kind, info.backing), (DeviceKind::Sim, managed), "{info:?}");
+        assert_eq!(info.concurrent_managed, concurrent, "{info:?}");
+        assert_eq!((info.device_kind, info.backing), (DeviceKind::Sim, Backing::Mirrored), "{info:?}");
+        let managed = Context::builder().device(device).backing(Backing::Managed).build().unwrap().info().unwrap();
+        assert_eq!(managed.backing, Backing::Managed, "{managed:?}");
     }
 }
 
