@@ -15,7 +15,7 @@ bool eum_hazards_reserve(eum_hazards *set, size_t more)
 {
     if (set->count + more <= set->capacity)
         return true;
-    size_t capacity = (set->count + more) * 2;
+    size_t need = set->count + more, capacity = need > 4 ? need * 2 : need; /* most buffers have few */
     eum_hazard *items = realloc(set->items, capacity * sizeof *items);
     if (items == NULL)
         return false;

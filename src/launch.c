@@ -11,6 +11,8 @@ static char nothing[64];
 
 /* ------------------------------------------------------------------------------------------------------ record ----- */
 
+_Static_assert(_Alignof(max_align_t) >= 16, "malloc aligns to 16");
+
 static size_t align16(size_t bytes)
 {
     return (bytes + 15) & ~(size_t)15;
@@ -26,7 +28,7 @@ static eum_launch_record *record_create(eum_strm *stream, const eum_launch_reque
            accesses = align16(n * sizeof(eum_access));
     size_t addresses = align16(n * sizeof(void *)), bytes = align16(n * sizeof(size_t));
     size_t total = head + ranges + accesses + addresses + bytes + align16(request->params_bytes);
-    eum_launch_record *record = aligned_alloc(16, align16(total));
+    eum_launch_record *record = malloc(total); /* aligned to 16, as params are to be */
     if (record == NULL)
         return NULL;
     memset(record, 0, head);

@@ -417,16 +417,22 @@ static size_t boundaries(const eum_move *moves, size_t count, const eum_buf *buf
     return sum;
 }
 
-/* Plans use `i` of a launch, and makes room for all that is recorded later. */
+/* Plans use `i` of a launch. */
+static bool plan_use(eum_move *move, const eum_strm *stream)
+{
+    move->use.duplicate = duplicates(move);
+    move->use.busy = move->use.can_discard && move->use.access == EUM_ACCESS_OVERWRITE && busy(move, stream);
+    eum_plan_free(&move->plan);
+    eum_plan_use(&move->plan, &move->buf->extents, &move->use);
+    return !move->plan.no_memory;
+}
+
+/* The same, and makes room for all that is recorded later. */
 static eum_status reserve(eum_move *moves, size_t count, size_t i, const eum_strm *stream)
 {
     eum_move *move = &moves[i];
     eum_buf *buf = move->buf;
-    move->use.duplicate = duplicates(move);
-    move->use.busy = move->use.can_discard && move->use.access == EUM_ACCESS_OVERWRITE && busy(move, stream);
-    eum_plan_free(&move->plan);
-    eum_plan_use(&move->plan, &buf->extents, &move->use);
-    if (move->plan.no_memory || !eum_extents_reserve_boundaries(&buf->extents, boundaries(moves, count, buf)) ||
+    if (!plan_use(move, stream) || !eum_extents_reserve_boundaries(&buf->extents, boundaries(moves, count, buf)) ||
         !eum_hazards_reserve(&buf->hazards, 2 * count))
         return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory to plan the movement of a buffer; free some host memory");
     return EUM_OK;
@@ -587,7 +593,7 @@ bool eum_moves_idle(eum_move *moves, size_t count)
     for (size_t i = 0; i < count; i++) {
         if (moves[i].use.begin == moves[i].use.end)
             continue;
-        if (reserve(moves, count, i, NULL) != EUM_OK || moves[i].plan.count > 0)
+        if (!plan_use(&moves[i], NULL) || moves[i].plan.count > 0)
             return false;
         first_open open = {.ctx = moves[i].buf->ctx};
         visit_conflicts(&moves[i], 0, note_conflict, &open);

@@ -12,9 +12,9 @@
 
 /* Below this a second thread costs more than it saves; one copies 256 KiB in about 10 us. */
 #define PIECE_BYTES ((uint64_t)256 << 10)
-/* H100, four threads that are awake: chunks of 1 MiB move 3 MB in 154 us, of 256 KiB in 216. Threads that have to be woken cost some 50 us a chunk
- * there, so there are few chunks where much is moved. */
-#define CHUNK_BYTES ((size_t)1 << 20)
+/* Threads that have to be woken cost some 30 us a chunk (H100's host, a virtual machine), as much as 1.5 MB on the link: so there are few chunks, and
+ * only where much is moved. */
+#define CHUNK_BYTES ((size_t)4 << 20)
 #define LARGEST_CHUNK_BYTES ((size_t)16 << 20)
 #define CHUNKS 4
 #define RING 4
