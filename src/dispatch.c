@@ -10,10 +10,13 @@
 
 /* Measured on two cores of an Intel Xeon with AVX-512, one thread, 100 and 768 elements: 13 GB/s from memory and 28 to 87 GB/s from the caches,
  * where rows that were just written are; 15 to 35 and 36 to 54 G multiply-adds a second. AVX2 on the same: 11 to 21 and 18 to 39; the scalar
- * kernels, which work in float64: 1.2 to 1.9 and 3 to 9 GB/s. NEON was not measured. */
+ * kernels, which work in float64: 1.2 to 1.9 and 3 to 9 GB/s. NEON was not measured, nor how much more than two threads read together: 160 GB/s
+ * is what a server's memory gives. */
 eum_cpu_costs eum_cpu_costs_of(eum_cpu_isa isa)
 {
-    eum_cpu_costs costs = {.call_ns = 1500, .threads_ns = 3000, .thread_mbps = 20000, .few_mhz = 20000, .many_mhz = 45000};
+    eum_cpu_costs costs = {.call_ns = 1500, .threads_ns = 3000, .thread_mbps = 20000, .most_mbps = 160000};
+    costs.few_mhz = 20000;
+    costs.many_mhz = 45000;
     if (isa == EUM_CPU_AVX2) {
         costs.few_mhz = 14000;
         costs.many_mhz = 30000;
@@ -51,13 +54,13 @@ static uint64_t macs(const eum_executor_question *q)
 
 static uint64_t cpu_ns(const eum_executor_question *q)
 {
-    uint64_t bytes = target_bytes(q), reading = eum_cost_at(bytes, q->cpu.thread_mbps);
-    uint64_t computing = eum_cost_at(macs(q), q->queries > FEW_QUERIES ? q->cpu.many_mhz : q->cpu.few_mhz);
-    uint64_t work = reading > computing ? reading : computing, pieces = times(bytes, 1 + q->queries / FEW_QUERIES) / GRAIN_BYTES;
-    uint64_t threads = pieces < q->threads ? pieces : q->threads;
+    uint64_t bytes = target_bytes(q), pieces = times(bytes, 1 + q->queries / FEW_QUERIES) / GRAIN_BYTES;
+    uint64_t threads = pieces < 1 ? 1 : pieces < q->threads ? pieces : q->threads;
+    uint64_t rate = times(threads, q->cpu.thread_mbps), reading = eum_cost_at(bytes, rate < q->cpu.most_mbps ? rate : q->cpu.most_mbps);
+    uint64_t computing = eum_cost_at(macs(q), q->queries > FEW_QUERIES ? q->cpu.many_mhz : q->cpu.few_mhz) / threads;
     uint64_t made_the_hosts = q->missing_results == 0 ? 0 : eum_cost_prefetch(q->costs, q->missing_results);
-    uint64_t rest = plus(q->cpu.call_ns, made_the_hosts);
-    return threads > 1 ? plus(plus(rest, q->cpu.threads_ns), work / threads) : plus(rest, work);
+    uint64_t beside = plus(q->cpu.call_ns, threads > 1 ? q->cpu.threads_ns : 0);
+    return plus(plus(beside, made_the_hosts), reading > computing ? reading : computing);
 }
 
 static uint64_t move_ns(const eum_executor_question *q, uint64_t bytes)
