@@ -560,8 +560,7 @@ typedef struct eum_topk_config {
     eum_executor executor;
     int32_t reserved; /* 0 */
 } eum_topk_config;
-#define EUM_TOPK_CONFIG_INIT                                                                                                       \
-    {sizeof(eum_topk_config), 1, 1, {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, 1, 0, 0, 1, 0, 0, 0, 0}
+#define EUM_TOPK_CONFIG_INIT {sizeof(eum_topk_config), 1, 1, {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, 1, 0, 0, 1, 0, 0, 0, 0}
 EUM_API void eum_topk_config_init(eum_topk_config *config);
 
 /* The k nearest rows of each query, the nearest first: the largest cosines or dot products, the smallest distances. Of equal scores the lower
@@ -589,8 +588,7 @@ typedef struct eum_similarity_rows_config {
     eum_executor executor;
     int32_t reserved; /* 0 */
 } eum_similarity_rows_config;
-#define EUM_SIMILARITY_ROWS_CONFIG_INIT                                                                                            \
-    {sizeof(eum_similarity_rows_config), 1, 1, {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, 1, 0, 0, NULL, 0, 0, 0, 0, 0}
+#define EUM_SIMILARITY_ROWS_CONFIG_INIT {sizeof(eum_similarity_rows_config), 1, 1, {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, 1, 0, 0, NULL, 0, 0, 0, 0, 0}
 EUM_API void eum_similarity_rows_config_init(eum_similarity_rows_config *config);
 
 /* scores[q * number_count + i] = the metric of query q and row numbers[i]. The numbers are plain host memory, checked and copied before
