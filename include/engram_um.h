@@ -450,8 +450,9 @@ EUM_API eum_status eum_stream_on_done(eum_stream *stream, eum_done_fn fn, void *
 /* Where a similarity operation runs. The scores of the two agree within the documented accuracy.
  *   EUM_EXECUTOR_AUTO    What is predicted to be done sooner: from rows x dim x queries, where the bytes are, the costs of the device, and the
  *                        worker threads that are free. The CPU is chosen only if that needs no wait: the inputs are valid on the host and
- *                        no job in flight conflicts (so never from inside a callback). Targets that the CPU scores again and again move to
- *                        the device once that has cost as much as moving them.
+ *                        no job in flight conflicts. Never from inside a callback, and never for a stream that wraps one of CUDA's: it may
+ *                        be capturing, or have work of the caller's own. Targets that the CPU scores again and again move to the device
+ *                        once that has cost as much as moving them.
  *                        If the device cannot do it (no memory, the kernel does not start, another CUDA error; not a lost device), the CPU
  *                        does, after waiting for what it must; that is logged as a warning and counted. After three such failures in a row the
  *                        device rests: the next 64 operations that AUTO would have given it run on the CPU; then it is tried again.
@@ -467,7 +468,8 @@ typedef int32_t eum_executor;
 #define EUM_EXECUTORS 3 /* to index by */
 
 /* What all four operations have in common, beside the executor.
- *   Ordering   As launches: on the device in stream order, and after the jobs of any stream that conflict.
+ *   Ordering   As launches: on the device in stream order, and on both after the jobs of any stream that conflict. What the CPU does is not
+ *              ordered after work on the stream that shares no bytes with it.
  *   Chunks     Operands that fit neither on the device nor in place (wrapped pageable memory without room for a device copy) pass through the
  *              device in pieces, through staging buffers of the library of at most 16 MiB each. The results are the same bits. The call waits
  *              then, and the job is done (from inside a callback it fails as a launch would). If the device fails midway, the results are

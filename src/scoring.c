@@ -107,9 +107,16 @@ static bool must_wait(eum_ctx *ctx, const eum_scoring_operands *all)
     return false;
 }
 
-/* Decides, and fills in the run. Errors: EUM_ERROR_IN_CALLBACK. */
-static eum_status decide(eum_ctx *ctx, const eum_scoring_request *request, eum_run *run, uint64_t *out_rent_ns)
+/* May AUTO give it to the CPU? A stream of the user's own may be capturing, or have work on it that the library does not know. */
+static bool cpu_may(const eum_strm *stream, const eum_scoring_operands *all)
 {
+    return cpu_reaches(all) && !stream->wrapped;
+}
+
+/* Decides, and fills in the run. Errors: EUM_ERROR_IN_CALLBACK. */
+static eum_status decide(eum_strm *stream, const eum_scoring_request *request, eum_run *run, uint64_t *out_rent_ns)
+{
+    eum_ctx *ctx = stream->ctx;
     eum_status status = eum_ctx_lock(ctx, "a similarity operation");
     if (status != EUM_OK)
         return status;
@@ -125,10 +132,10 @@ static eum_status decide(eum_ctx *ctx, const eum_scoring_request *request, eum_r
         eum_scoring_operands all = eum_scoring_operands_of(request);
         eum_error saved;
         eum_error_save(&saved);
-        if (answer.executor == EUM_EXECUTOR_CPU && (!cpu_reaches(&all) || must_wait(ctx, &all)))
+        if (answer.executor == EUM_EXECUTOR_CPU && (!cpu_may(stream, &all) || must_wait(ctx, &all)))
             run->executor = EUM_EXECUTOR_DEVICE;
         eum_error_restore(&saved);
-        if (run->executor == EUM_EXECUTOR_DEVICE && cpu_reaches(&all) && eum_operations_resting(&ctx->operations)) {
+        if (run->executor == EUM_EXECUTOR_DEVICE && cpu_may(stream, &all) && eum_operations_resting(&ctx->operations)) {
             run->executor = EUM_EXECUTOR_CPU;
             run->fallback = true;
         }
@@ -205,7 +212,7 @@ static eum_status fall_back(eum_strm *stream, const eum_scoring_request *request
     pthread_mutex_lock(&ctx->lock);
     bool rests = eum_operations_device(&ctx->operations, true);
     eum_ctx_unlock(ctx);
-    if (!cpu_reaches(&all))
+    if (!cpu_may(stream, &all))
         return failed;
     eum_log_write(&ctx->log, EUM_LOG_WARN, "a similarity operation failed on the device (%s: %s): the CPU does it%s",
                   eum_status_name(failed), first.sentence, rests ? ", and the next ones too, while the device rests" : "");
@@ -238,7 +245,7 @@ eum_status eum_engine_scoring(eum_strm *stream, const eum_scoring_request *reque
     uint64_t rent_ns = 0;
     eum_status status = EUM_OK;
     if (request->query_count > 0 && (request->rows > 0 || request->indices.buf != NULL)) {
-        status = decide(ctx, request, &run, &rent_ns);
+        status = decide(stream, request, &run, &rent_ns);
         bool launches = run.executor == EUM_EXECUTOR_DEVICE || ctx->device->caps.kind == EUM_DEVICE_HOST;
         eum_error before;
         eum_error_save(&before);

@@ -29,6 +29,7 @@ eum_status eum_strm_open(eum_ctx *ctx, bool internal, void *const *native, eum_s
     }
     stream->ctx = ctx;
     stream->serial = ++ctx->next_serial;
+    stream->wrapped = native != NULL;
     stream->internal = internal;
     ctx->streams[ctx->stream_count++] = stream;
     *out = stream;

@@ -244,6 +244,13 @@ START_TEST(cosine_operands_must_fit_their_shape)
         expect_words("eum_cosine", eum_cosine(stream, &config, &out.job), wrong[i].status, wrong[i].words);
         untouched("eum_cosine");
     }
+    eum_cosine_config config = cosine_of(q, t, s, 3, 2);
+    config.executor = 3;
+    EXPECT(eum_cosine(stream, &config, &out.job), EUM_ERROR_INVALID_ENUM, "executor is 3");
+    config.executor = EUM_EXECUTOR_CPU;
+    config.reserved = 1;
+    EXPECT(eum_cosine(stream, &config, &out.job), EUM_ERROR_INVALID_ARGUMENT, "reserved is 1");
+    untouched("eum_cosine");
 }
 END_TEST
 
