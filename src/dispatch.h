@@ -17,7 +17,8 @@
 typedef struct eum_cpu_costs {
     uint64_t call_ns;           /* beside the work: holding the operands, preparing the query */
     uint64_t threads_ns;        /* handing work to other threads, and waiting for them */
-    uint64_t thread_mbps;       /* one thread reading rows, MB/s */
+    uint64_t cached_mbps[2];    /* one thread reading rows, MB/s: of the first MiB, of what lies within the first 32 MiB */
+    uint64_t thread_mbps;       /* of the rest */
     uint64_t most_mbps;         /* all threads together */
     uint64_t few_mhz, many_mhz; /* millions of multiply-adds a second of one thread: for up to 8 queries, and for more */
 } eum_cpu_costs;
