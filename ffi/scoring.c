@@ -1,4 +1,4 @@
-/* scoring: eum_cosine, eum_similarity, eum_topk and eum_similarity_rows in the C ABI: shapes, strides and alignment of their operands.
+/* scoring: the similarity operations in the C ABI: shapes, strides and alignment of their operands.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include "arguments.h"
 #include "objects.h"
@@ -130,7 +130,8 @@ static eum_status run(eum_stream *stream, call *c, eum_job *out)
         return status;
     const size_t elements[OPERANDS] = {sizeof(float), element_bytes(c->element), sizeof(float), sizeof(int64_t)};
     while (status == EUM_OK && pinned < c->operands) {
-        status = take_operand(name_of(c, pinned), c->views[pinned], c->needed[pinned], elements[pinned], on->stream, &ranges[pinned]);
+        status =
+            take_operand(name_of(c, pinned), c->views[pinned], c->needed[pinned], elements[pinned], on->stream, &ranges[pinned]);
         if (status == EUM_OK)
             pinned++;
     }

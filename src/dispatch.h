@@ -37,15 +37,15 @@ typedef struct eum_executor_question {
     uint64_t queries, rows, dim;
     uint64_t element_bytes;
     uint64_t missing_targets, missing_queries; /* bytes that the device lacks */
-    uint64_t results;         /* bytes that the host will want back */
-    uint64_t missing_results; /* bytes whose pages must be made the host's before it writes them */
-    uint64_t spent_ns;        /* of the targets' eum_stay */
+    uint64_t results;                          /* bytes that the host will want back */
+    uint64_t missing_results;                  /* bytes whose pages must be made the host's before it writes them */
+    uint64_t spent_ns;                         /* of the targets' eum_stay */
 } eum_executor_question;
 
 typedef struct eum_executor_answer {
     eum_executor executor;      /* CPU or DEVICE */
     uint64_t cpu_ns, device_ns; /* predicted, of this call */
-    uint64_t rent_ns;           /* what the CPU takes longer than the device on resident targets, if they could move there; else 0 */
+    uint64_t rent_ns; /* what the CPU takes longer than the device on resident targets, if they could move there; else 0 */
 } eum_executor_answer;
 
 eum_executor_answer eum_choose_executor(const eum_executor_question *question);

@@ -16,13 +16,14 @@
 /* What a stage has at least: staging buffers are pinned, so without room on the device kernels use them in place. */
 #define LEAST_BYTES ((uint64_t)256 << 10)
 #define STAGES 2
-#define PARTS 8 /* of the room that is left: two stages of targets with two each, their results with one each, the queries one, one spare */
+#define PARTS                                                                                                                      \
+    8 /* of the room that is left: two stages of targets with two each, their results with one each, the queries one, one spare */
 #define ALIGNMENT 256
 #define BLOCK_QUERIES 64 /* that are not given up for more rows in a chunk */
 
 typedef struct shape {
-    uint64_t queries; /* of a block */
-    uint64_t rows;    /* of a chunk */
+    uint64_t queries;                                        /* of a block */
+    uint64_t rows;                                           /* of a chunk */
     size_t query_bytes, query_stride, row_bytes, row_stride; /* of what is staged */
 } shape;
 
@@ -304,7 +305,8 @@ static eum_status write_scores(passage *p, const stage *st)
 {
     const eum_scoring_request *request = p->request;
     if (st->rows == request->rows)
-        return write_results(p, request->scores, p->first_query * request->rows, p->queries * request->rows, sizeof(float), p->scores);
+        return write_results(p, request->scores, p->first_query * request->rows, p->queries * request->rows, sizeof(float),
+                             p->scores);
     eum_status status = EUM_OK;
     for (uint64_t q = 0; q < p->queries && status == EUM_OK; q++)
         status = write_results(p, request->scores, (p->first_query + q) * request->rows + st->first, st->rows, sizeof(float),

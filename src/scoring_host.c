@@ -19,8 +19,9 @@ static eum_status check(eum_ctx *ctx, const eum_scoring_operands *all)
             return status;
         status = eum_buf_check_mapped(buf, all->ranges[i].offset, all->ranges[i].bytes, all->accesses[i]);
         if (status == EUM_OK && buf->backing == EUM_BACKING_DEVICE)
-            status = eum_fail(EUM_ERROR_NO_HOST_ACCESS,
-                              "an operand wraps device memory, which the CPU cannot reach; use EUM_EXECUTOR_DEVICE or EUM_EXECUTOR_AUTO");
+            status = eum_fail(
+                EUM_ERROR_NO_HOST_ACCESS,
+                "an operand wraps device memory, which the CPU cannot reach; use EUM_EXECUTOR_DEVICE or EUM_EXECUTOR_AUTO");
         eum_ctx_unlock(ctx);
     }
     return status;

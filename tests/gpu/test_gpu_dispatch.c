@@ -61,7 +61,8 @@ END_TEST
 START_TEST(chunks_give_the_bits_of_one_launch_on_a_device)
 {
     for (uint32_t seed = 0; seed < 12; seed++) {
-        problem p = {.operation = (eum_operation)(1 + seed % 4), .metric = 1, .element = 1, .queries = 1, .seed = seed, .real = true};
+        problem p = {
+            .operation = (eum_operation)(1 + seed % 4), .metric = 1, .element = 1, .queries = 1, .seed = seed, .real = true};
         p.dim = 1 + word_at(seed, 1) % 300;
         p.k = 1 + word_at(seed, 2) % 60;
         p.numbers = p.operation == EUM_OPERATION_ROWS ? 3000 : 0;

@@ -16,7 +16,8 @@ typedef struct problem {
     size_t offset;                           /* elements in front of the targets */
     eum_role role;                           /* of the targets */
     uint32_t seed;
-    bool real; /* values whose sums are rounded, so that their order shows; else small whole numbers, so that many scores are equal */
+    bool
+        real; /* values whose sums are rounded, so that their order shows; else small whole numbers, so that many scores are equal */
 } problem;
 
 /* The arrays of a problem. `scores` and `indices` are poisoned before each answer. */
@@ -165,8 +166,8 @@ static inline void end_operands(operands *o)
         (c).executor = executor;                                                                                                   \
     } while (0)
 
-static inline eum_status start_problem(eum_stream *stream, const problem *p, const arrays *a, const operands *o, eum_executor executor,
-                                       eum_job *job)
+static inline eum_status start_problem(eum_stream *stream, const problem *p, const arrays *a, const operands *o,
+                                       eum_executor executor, eum_job *job)
 {
     size_t offset = p->offset * element_size(p->element);
     eum_view targets = {o->targets, offset, EUM_WHOLE_SIZE};

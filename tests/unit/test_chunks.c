@@ -52,10 +52,12 @@ static void expect_equal_with_and_without_room(int device, const problem *p)
 START_TEST(targets_that_do_not_fit_give_the_same_scores)
 {
     for (eum_metric metric = EUM_METRIC_COSINE; metric <= EUM_METRIC_L2_SQUARED; metric++) {
-        problem one = {.operation = EUM_OPERATION_COSINE, .metric = 1, .element = 1, .queries = 1, .rows = 5000, .dim = 77, .seed = 3};
+        problem one = {
+            .operation = EUM_OPERATION_COSINE, .metric = 1, .element = 1, .queries = 1, .rows = 5000, .dim = 77, .seed = 3};
         if (metric == EUM_METRIC_COSINE)
             expect_equal_with_and_without_room(_i, &one);
-        problem few = {.operation = EUM_OPERATION_SIMILARITY, .metric = metric, .element = 1, .queries = 5, .rows = 4000, .dim = 100};
+        problem few = {
+            .operation = EUM_OPERATION_SIMILARITY, .metric = metric, .element = 1, .queries = 5, .rows = 4000, .dim = 100};
         few.query_gap = 3;
         few.row_gap = 28;
         few.offset = 5;
@@ -111,9 +113,10 @@ START_TEST(queries_and_scores_that_do_not_fit_pass_in_blocks)
     p.operation = EUM_OPERATION_TOPK;
     p.k = 30;
     expect_equal_with_and_without_room(_i, &p);
-    p = (problem){.operation = EUM_OPERATION_SIMILARITY, .metric = 1, .element = 1, .queries = 19, .rows = 20000, .dim = 3, .real = true};
+    p = (problem){
+        .operation = EUM_OPERATION_SIMILARITY, .metric = 1, .element = 1, .queries = 19, .rows = 20000, .dim = 3, .real = true};
     expect_equal_with_and_without_room(_i, &p); /* 1.5 MB of scores alone; blocks of more than eight queries stay more */
-    p.query_gap = 5000; /* far apart, but not many bytes */
+    p.query_gap = 5000;                         /* far apart, but not many bytes */
     expect_equal_with_and_without_room(_i, &p);
 }
 END_TEST
@@ -141,7 +144,8 @@ END_TEST
 
 /* ----------------------------------------------------------------------------------------- what is still refused ---- */
 
-static const problem too_large = {.operation = EUM_OPERATION_SIMILARITY, .metric = 1, .element = 1, .queries = 2, .rows = 5000, .dim = 80};
+static const problem too_large = {
+    .operation = EUM_OPERATION_SIMILARITY, .metric = 1, .element = 1, .queries = 2, .rows = 5000, .dim = 80};
 
 START_TEST(a_kernel_of_the_users_own_is_refused_with_the_numbers)
 {
