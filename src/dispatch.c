@@ -100,13 +100,15 @@ eum_executor_answer eum_choose_executor(const eum_executor_question *q)
     eum_executor_answer answer = {.executor = EUM_EXECUTOR_DEVICE, .cpu_ns = cpu_ns(q)};
     uint64_t kernel = eum_cost_kernel(q->costs, target_bytes(q), macs(q));
     uint64_t resident = plus(kernel, plus(reach_ns(q, q->missing_queries), reach_ns(q, q->results)));
-    uint64_t once = move_ns(q, q->missing_targets), far = eum_cost_in_place(q->costs, q->missing_targets);
-    bool stays = q->mapped || (q->in_place && !q->no_copy && plus(q->spent_ns, far) <= once);
+    uint64_t once = move_ns(q, q->missing_targets), far = eum_cost_in_place(q->costs, q->over_link);
+    bool stays = q->mapped || (q->in_place && !q->no_copy && plus(q->spent_ns, far) <= once && q->expected_ns <= once);
     answer.device_ns = plus(resident, stays ? far : once);
     if (q->missing_targets > 0 && !q->mapped && !q->no_copy && answer.cpu_ns > resident)
         answer.rent_ns = answer.cpu_ns - resident;
     bool sooner = answer.cpu_ns <= answer.device_ns;
-    bool may_rent = plus(q->spent_ns, answer.rent_ns) <= once && (!q->reused || answer.rent_ns <= once / REUSES);
+    uint64_t use = eum_cost_in_place(q->costs, target_bytes(q)), uses = use == 0 ? 0 : q->expected_ns / use; /* as the last time */
+    uint64_t calls = q->reused && uses < REUSES ? REUSES : uses;
+    bool may_rent = plus(q->spent_ns, answer.rent_ns) <= once && times(answer.rent_ns, calls) <= once;
     if (q->asked != EUM_EXECUTOR_AUTO)
         answer.executor = q->asked;
     else if (sooner && (answer.rent_ns == 0 || may_rent))

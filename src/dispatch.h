@@ -39,7 +39,8 @@ typedef struct eum_executor_question {
     uint64_t missing_targets, missing_queries; /* bytes that the device lacks */
     uint64_t results;                          /* bytes that the host will want back */
     uint64_t missing_results;                  /* bytes whose pages must be made the host's before it writes them */
-    uint64_t spent_ns;                         /* of the targets' eum_stay */
+    uint64_t over_link;                        /* bytes of the targets that would be used over the link; mirrored: all of them */
+    uint64_t spent_ns, expected_ns; /* of the targets' eum_stay: on uses that did not move them, and what is still expected */
 } eum_executor_question;
 
 typedef struct eum_executor_answer {

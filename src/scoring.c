@@ -38,11 +38,14 @@ static void ask_targets(const eum_ctx *ctx, const eum_scoring_request *request, 
     question->no_copy = too_large && !reachable;
     question->mapped = buf->backing == EUM_BACKING_MAPPED || buf->backing == EUM_BACKING_HOST || (too_large && reachable) ||
                        (buf->role == EUM_ROLE_STREAM && reachable);
-    question->in_place = buf->role == EUM_ROLE_AUTO && eum_scoring_streams(request) && reachable;
+    bool weighed = buf->role == EUM_ROLE_AUTO || (buf->role == EUM_ROLE_QUERY && buf->backing == EUM_BACKING_MIRRORED);
+    question->in_place = weighed && eum_scoring_streams(request) && reachable;
     question->by_copies = buf->backing == EUM_BACKING_MIRRORED;
     question->reused = buf->role == EUM_ROLE_TARGETS;
     question->missing_targets = missing(ctx, &request->targets);
+    question->over_link = question->by_copies ? request->targets.bytes : question->missing_targets;
     question->spent_ns = buf->stay.spent_ns;
+    question->expected_ns = buf->stay.last_ns > buf->stay.used_ns ? buf->stay.last_ns - buf->stay.used_ns : 0;
 }
 
 static eum_executor_answer ask(const eum_ctx *ctx, const eum_scoring_request *request)

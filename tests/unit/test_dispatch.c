@@ -22,6 +22,7 @@ static eum_executor_question cold(uint64_t rows)
                                    .dim = 768,
                                    .element_bytes = 4,
                                    .missing_targets = rows * 768 * 4,
+                                   .over_link = rows * 768 * 4,
                                    .missing_queries = 768 * 4,
                                    .results = rows * 4};
 }
@@ -54,7 +55,7 @@ START_TEST(resident_targets_go_to_the_device_from_fewer_rows_on)
         for (uint64_t rows = 1; from[resident] == 0; rows++) {
             eum_executor_question question = cold(rows);
             question.in_place = false;
-            question.missing_targets = resident ? 0 : question.missing_targets;
+            question.missing_targets = question.over_link = resident ? 0 : question.missing_targets;
             from[resident] = choice(question) == EUM_EXECUTOR_DEVICE ? rows : 0;
         }
     }
@@ -86,6 +87,7 @@ START_TEST(what_the_prediction_depends_on)
     question = cold(2000);
     question.element_bytes = 2;
     question.missing_targets /= 2;
+    question.over_link /= 2;
     ck_assert_uint_lt(eum_choose_executor(&question).device_ns, base.device_ns);
     question = cold(2000);
     question.in_place = false; /* it must move */
@@ -117,11 +119,27 @@ START_TEST(targets_that_never_find_room_are_weighed_with_a_passage_each_time)
 }
 END_TEST
 
+START_TEST(targets_that_were_used_often_between_the_last_rewrites_move_at_once)
+{
+    eum_executor_question question = cold(1300);
+    question.by_copies = true;
+    question.threads = 16; /* sooner this once */
+    ck_assert_int_eq(choice(question), EUM_EXECUTOR_CPU);
+    question.expected_ns = 100 * eum_cost_in_place(&costs, question.missing_targets);
+    ck_assert_int_eq(choice(question), EUM_EXECUTOR_DEVICE);
+    question.expected_ns = 0;
+    question.reused = true; /* said, and not seen */
+    ck_assert_int_eq(choice(question), EUM_EXECUTOR_DEVICE);
+}
+END_TEST
+
 START_TEST(the_largest_shapes_do_not_overflow)
 {
     eum_executor_question question = cold(1);
     question.rows = question.dim = question.queries = UINT64_MAX;
     question.missing_targets = question.missing_queries = question.results = question.missing_results = UINT64_MAX >> 2;
+    question.over_link = UINT64_MAX >> 2;
+    question.expected_ns = UINT64_MAX;
     question.spent_ns = UINT64_MAX;
     for (int in_place = 0; in_place < 2; in_place++) {
         question.in_place = in_place != 0;
@@ -141,12 +159,12 @@ static void check_bound(eum_executor_question question, uint64_t uses)
     const uint64_t resident = eum_choose_executor(&there).device_ns, cpu = eum_choose_executor(&question).cpu_ns;
     const uint64_t far = resident + eum_cost_in_place(question.costs, bytes);
     const uint64_t move = question.by_copies ? eum_cost_copy(question.costs, bytes) : eum_cost_prefetch(question.costs, bytes);
-    const eum_stay_question stay = {question.costs, bytes, question.by_copies};
+    const eum_stay_question stay = {question.costs, bytes, question.by_copies, bytes};
     eum_stay spent = {0};
     uint64_t paid = 0;
     bool on_device = false;
     for (uint64_t use = 1; use <= uses; use++) {
-        question.missing_targets = on_device ? 0 : bytes;
+        question.missing_targets = question.over_link = on_device ? 0 : bytes;
         question.spent_ns = spent.spent_ns;
         eum_executor_answer answer = eum_choose_executor(&question);
         if (answer.executor == EUM_EXECUTOR_CPU) {
@@ -195,6 +213,7 @@ Suite *dispatch_suite(void)
     tcase_add_test(choosing, it_can_be_forced);
     tcase_add_test(choosing, what_the_prediction_depends_on);
     tcase_add_test(choosing, targets_that_never_find_room_are_weighed_with_a_passage_each_time);
+    tcase_add_test(choosing, targets_that_were_used_often_between_the_last_rewrites_move_at_once);
     tcase_add_test(choosing, the_largest_shapes_do_not_overflow);
     tcase_add_test(choosing, whatever_comes_at_most_twice_the_best_fixed_choice_is_paid);
     suite_add_tcase(suite, choosing);
