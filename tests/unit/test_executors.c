@@ -8,10 +8,12 @@ typedef struct setup {
     const char *device;
     eum_backing backing;
 } setup;
-static const setup setups[] = {{"sim:maxwell", EUM_BACKING_AUTO},  {"sim:pascal", EUM_BACKING_AUTO},
-                               {"sim:turing", EUM_BACKING_AUTO},   {"sim:ampere", EUM_BACKING_AUTO},
-                               {"sim:hopper", EUM_BACKING_AUTO},   {"sim:pascal", EUM_BACKING_MIRRORED},
-                               {"sim:hopper", EUM_BACKING_MAPPED}, {"sim:hopper", EUM_BACKING_MIRRORED}};
+static const setup setups[] = {
+    {"sim:maxwell", EUM_BACKING_AUTO},    {"sim:pascal", EUM_BACKING_AUTO},    {"sim:turing", EUM_BACKING_AUTO},
+    {"sim:ampere", EUM_BACKING_AUTO},     {"sim:hopper", EUM_BACKING_AUTO},    {"sim:pascal", EUM_BACKING_MANAGED},
+    {"sim:hopper", EUM_BACKING_MAPPED},   {"sim:hopper", EUM_BACKING_MANAGED}, {"sim:ampere", EUM_BACKING_MANAGED},
+    {"sim:pascal", EUM_BACKING_MIRRORED},
+};
 #define SETUPS ((int)(sizeof setups / sizeof *setups))
 
 static const problem few_rows = {
