@@ -44,6 +44,7 @@ typedef struct pair {
 static void score_by_library(const pair *p)
 {
     eum_cosine_config config = EUM_COSINE_CONFIG_INIT;
+    config.executor = EUM_EXECUTOR_DEVICE; /* this is about movement */
     config.query = whole(p->query);
     config.targets = whole(p->targets);
     config.scores = whole(p->scores);

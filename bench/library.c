@@ -99,6 +99,7 @@ static void library_close(void *set)
 static void cosine(const library_set *s)
 {
     eum_cosine_config config = EUM_COSINE_CONFIG_INIT;
+    config.executor = EUM_EXECUTOR_DEVICE; /* this is about movement */
     config.query = whole(s->query);
     config.targets = whole(s->targets);
     config.scores = whole(s->results);

@@ -1,5 +1,6 @@
 /* observe: what the C ABI tells about contexts and buffers.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "arguments.h"
 #include "objects.h"
 #include "structs.h"
 
@@ -31,6 +32,25 @@ eum_status eum_context_stats(const eum_context *context, eum_stats *out)
     if (status != EUM_OK)
         return status;
     status = eum_ctx_stats(object->ctx, &full);
+    if (status == EUM_OK)
+        eum_struct_give(&full, out, size);
+    eum_handle_unpin(context);
+    return status;
+}
+
+eum_status eum_context_operation_stats(const eum_context *context, eum_operation operation, eum_operation_stats *out)
+{
+    eum_operation_stats full;
+    size_t size = 0;
+    eum_context_object *object = NULL;
+    eum_status status = eum_struct_expect(&eum_operation_stats_type, out, &size, &full);
+    if (status == EUM_OK)
+        status = eum_check_enum("operation", operation, EUM_OPERATION_COSINE, EUM_OPERATION_ROWS, "EUM_OPERATION_*");
+    if (status == EUM_OK)
+        status = eum_pin_context(context, &object);
+    if (status != EUM_OK)
+        return status;
+    status = eum_ctx_operation_stats(object->ctx, operation, &full);
     if (status == EUM_OK)
         eum_struct_give(&full, out, size);
     eum_handle_unpin(context);

@@ -1,4 +1,4 @@
-/* scoring: eum_similarity, eum_topk and eum_similarity_rows in the C ABI: shapes, strides and alignment of their operands.
+/* scoring: the similarity operations in the C ABI: shapes, strides and alignment of their operands.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include "arguments.h"
 #include "objects.h"
@@ -6,8 +6,11 @@
 
 enum { QUERIES, TARGETS, SCORES, INDICES, OPERANDS };
 
-/* What the three configurations have in common; strides of 0 replaced by measure(). */
+/* What the configurations have in common; strides of 0 replaced by measure(). */
 typedef struct call {
+    eum_operation operation;
+    eum_executor executor;
+    int32_t reserved;
     eum_metric metric;
     eum_element element;
     eum_view views[OPERANDS];
@@ -59,9 +62,19 @@ static eum_status measure_results(const char *what, uint64_t queries, uint64_t e
     return EUM_OK;
 }
 
+static const char *name_of(const call *c, size_t operand)
+{
+    static const char *const names[OPERANDS] = {"queries", "targets", "scores", "indices"};
+    return operand == QUERIES && c->operation == EUM_OPERATION_COSINE ? "query" : names[operand];
+}
+
 static eum_status measure(call *c)
 {
     eum_status status = eum_check_enum("metric", c->metric, EUM_METRIC_COSINE, EUM_METRIC_L2_SQUARED, "EUM_METRIC_*");
+    if (status == EUM_OK)
+        status = eum_check_enum("executor", c->executor, EUM_EXECUTOR_AUTO, EUM_EXECUTOR_DEVICE, "EUM_EXECUTOR_*");
+    if (status == EUM_OK)
+        status = eum_check_zero("reserved", c->reserved);
     if (status == EUM_OK)
         status = eum_check_enum("element", c->element, EUM_ELEMENT_FLOAT32, EUM_ELEMENT_BFLOAT16, "EUM_ELEMENT_*");
     if (status == EUM_OK && c->dim == 0)
@@ -69,7 +82,7 @@ static eum_status measure(call *c)
     if (status == EUM_OK && c->operands == OPERANDS && (c->k == 0 || c->k > EUM_TOPK_MOST))
         status = eum_fail(EUM_ERROR_INVALID_ARGUMENT, "k is %llu; it is 1 to %d", (unsigned long long)c->k, EUM_TOPK_MOST);
     if (status == EUM_OK)
-        status = measure_matrix("queries", c->query_count, c->dim, sizeof(float), &c->query_stride, &c->needed[QUERIES]);
+        status = measure_matrix(name_of(c, QUERIES), c->query_count, c->dim, sizeof(float), &c->query_stride, &c->needed[QUERIES]);
     if (status == EUM_OK)
         status = measure_matrix("targets", c->rows, c->dim, element_bytes(c->element), &c->row_stride, &c->needed[TARGETS]);
     if (status == EUM_OK)
@@ -106,7 +119,6 @@ static eum_status take_operand(const char *what, eum_view view, size_t needed, s
 
 static eum_status run(eum_stream *stream, call *c, eum_job *out)
 {
-    static const char *const names[OPERANDS] = {"queries", "targets", "scores", "indices"};
     eum_stream_object *on = NULL;
     eum_range ranges[OPERANDS] = {{NULL, 0, 0}};
     size_t pinned = 0;
@@ -118,12 +130,15 @@ static eum_status run(eum_stream *stream, call *c, eum_job *out)
         return status;
     const size_t elements[OPERANDS] = {sizeof(float), element_bytes(c->element), sizeof(float), sizeof(int64_t)};
     while (status == EUM_OK && pinned < c->operands) {
-        status = take_operand(names[pinned], c->views[pinned], c->needed[pinned], elements[pinned], on->stream, &ranges[pinned]);
+        status =
+            take_operand(name_of(c, pinned), c->views[pinned], c->needed[pinned], elements[pinned], on->stream, &ranges[pinned]);
         if (status == EUM_OK)
             pinned++;
     }
     if (status == EUM_OK) {
-        eum_scoring_request request = {.metric = c->metric,
+        eum_scoring_request request = {.operation = c->operation,
+                                       .executor = c->executor,
+                                       .metric = c->metric,
                                        .element = c->element,
                                        .queries = ranges[QUERIES],
                                        .targets = ranges[TARGETS],
@@ -146,13 +161,37 @@ static eum_status run(eum_stream *stream, call *c, eum_job *out)
     return status;
 }
 
+eum_status eum_cosine(eum_stream *stream, const eum_cosine_config *config, eum_job *out)
+{
+    eum_cosine_config full;
+    eum_status status = eum_struct_take(&eum_cosine_config_type, config, &full);
+    if (status != EUM_OK)
+        return status;
+    call c = {.operation = EUM_OPERATION_COSINE,
+              .executor = full.executor,
+              .reserved = full.reserved,
+              .metric = EUM_METRIC_COSINE,
+              .element = EUM_ELEMENT_FLOAT32,
+              .views = {full.query, full.targets, full.scores},
+              .operands = INDICES,
+              .query_count = 1,
+              .rows = full.rows,
+              .dim = full.dim,
+              .row_stride = full.row_stride,
+              .results = full.rows};
+    return run(stream, &c, out);
+}
+
 eum_status eum_similarity(eum_stream *stream, const eum_similarity_config *config, eum_job *out)
 {
     eum_similarity_config full;
     eum_status status = eum_struct_take(&eum_similarity_config_type, config, &full);
     if (status != EUM_OK)
         return status;
-    call c = {.metric = full.metric,
+    call c = {.operation = EUM_OPERATION_SIMILARITY,
+              .executor = full.executor,
+              .reserved = full.reserved,
+              .metric = full.metric,
               .element = full.element,
               .views = {full.queries, full.targets, full.scores},
               .operands = INDICES,
@@ -171,7 +210,10 @@ eum_status eum_topk(eum_stream *stream, const eum_topk_config *config, eum_job *
     eum_status status = eum_struct_take(&eum_topk_config_type, config, &full);
     if (status != EUM_OK)
         return status;
-    call c = {.metric = full.metric,
+    call c = {.operation = EUM_OPERATION_TOPK,
+              .executor = full.executor,
+              .reserved = full.reserved,
+              .metric = full.metric,
               .element = full.element,
               .views = {full.queries, full.targets, full.scores, full.indices},
               .operands = OPERANDS,
@@ -207,7 +249,10 @@ eum_status eum_similarity_rows(eum_stream *stream, const eum_similarity_rows_con
         status = check_numbers(full.numbers, full.number_count, full.rows);
     if (status != EUM_OK)
         return status;
-    call c = {.metric = full.metric,
+    call c = {.operation = EUM_OPERATION_ROWS,
+              .executor = full.executor,
+              .reserved = full.reserved,
+              .metric = full.metric,
               .element = full.element,
               .views = {full.queries, full.targets, full.scores},
               .operands = INDICES,

@@ -447,6 +447,37 @@ EUM_API eum_status eum_stream_on_done(eum_stream *stream, eum_done_fn fn, void *
 
 /* ------------------------------------------------------------------------------------------------ similarity ------- */
 
+/* Where a similarity operation runs. The scores of the two agree within the documented accuracy.
+ *   EUM_EXECUTOR_AUTO    What is predicted to be done sooner: from rows x dim x queries, where the bytes are, the costs of the device, and the
+ *                        worker threads that are free. The CPU is chosen only if that needs no wait: the inputs are valid on the host and
+ *                        no job in flight conflicts. Never from inside a callback, and never for a stream that wraps one of CUDA's: it may
+ *                        be capturing, or have work of the caller's own. Targets that the CPU scores again and again move to the device
+ *                        once that has cost as much as moving them.
+ *                        If the device cannot do it (no memory, the kernel does not start, another CUDA error; not a lost device), the CPU
+ *                        does, after waiting for what it must; that is logged as a warning and counted. After three such failures in a row the
+ *                        device rests: the next 64 operations that AUTO would have given it run on the CPU; then it is tried again.
+ *   EUM_EXECUTOR_CPU     On the calling thread and the worker threads, before the call returns: waits for the jobs that conflict and brings
+ *                        the bytes, as a map does. The job is done. Errors: as eum_buffer_map of the operands (EUM_ERROR_NO_HOST_ACCESS
+ *                        for device memory, EUM_ERROR_IN_CALLBACK).
+ *   EUM_EXECUTOR_DEVICE  As a launch on the context's device; on a failure there the call fails.
+ * A context on the host has no other device: all three are a launch there, which runs on the CPU without waiting. */
+typedef int32_t eum_executor;
+#define EUM_EXECUTOR_AUTO 0
+#define EUM_EXECUTOR_CPU 1
+#define EUM_EXECUTOR_DEVICE 2
+#define EUM_EXECUTORS 3 /* to index by */
+
+/* What all four operations have in common, beside the executor.
+ *   Ordering   As launches: on the device in stream order, and on both after the jobs of any stream that conflict. What the CPU does is not
+ *              ordered after work on the stream that shares no bytes with it.
+ *   Chunks     Operands that fit neither on the device nor in place (wrapped pageable memory without room for a device copy) pass through the
+ *              device in pieces, through staging buffers of the library of at most 16 MiB each. The results are the same bits. The call waits
+ *              then, and the job is done (from inside a callback it fails as a launch would). If the device fails midway, the results are
+ *              undefined until they are written again (EUM_ERROR_UNDEFINED_DATA).
+ *   Appending  Targets may be a view of a larger buffer that is filled as rows come: reserve capacity, write new rows behind the old ones,
+ *              and pass a view and `rows` that cover them. What is on the device stays there; only the new rows (managed memory: their
+ *              pages) move. docs/residency.md has an example. */
+
 typedef struct eum_cosine_config {
     size_t struct_size;
     eum_view query;    /* dim float32 */
@@ -455,14 +486,16 @@ typedef struct eum_cosine_config {
     uint64_t rows;     /* 0 is legal */
     uint64_t dim;      /* 1 or more */
     size_t row_stride; /* bytes from one row to the next, a multiple of 4, at least dim * 4; 0: dim * 4 */
+    eum_executor executor;
+    int32_t reserved; /* 0 */
 } eum_cosine_config;
-#define EUM_COSINE_CONFIG_INIT {sizeof(eum_cosine_config), {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, 0, 0, 0}
+#define EUM_COSINE_CONFIG_INIT {sizeof(eum_cosine_config), {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, 0, 0, 0, 0, 0}
 EUM_API void eum_cosine_config_init(eum_cosine_config *config);
 
 /* scores[r] = cosine(query, targets[r]), in [-1, 1]. A zero vector scores 0; a non-finite row scores NaN, that row alone; a
  * non-finite query makes every score NaN. |error| <= 1e-6 + 1e-5 * |exact|.
  * Errors: as eum_launch, and EUM_ERROR_BUFFER_TOO_SHORT, EUM_ERROR_MISALIGNED, EUM_ERROR_INVALID_ARGUMENT (dim 0, stride
- *   shorter than a row), EUM_ERROR_SIZE_OVERFLOW. */
+ *   shorter than a row), EUM_ERROR_SIZE_OVERFLOW, EUM_ERROR_INVALID_ENUM (executor), errors of the executor. */
 EUM_API eum_status eum_cosine(eum_stream *stream, const eum_cosine_config *config, eum_job *out);
 
 /* How two vectors are compared. */
@@ -500,14 +533,15 @@ typedef struct eum_similarity_config {
     uint64_t dim;         /* 1 or more */
     size_t query_stride;  /* bytes from one query to the next, a multiple of 4, at least dim * 4; 0: dim * 4 */
     size_t row_stride;    /* bytes from one row to the next, a multiple of the element's size, at least dim elements; 0: dim elements */
+    eum_executor executor;
+    int32_t reserved; /* 0 */
 } eum_similarity_config;
-#define EUM_SIMILARITY_CONFIG_INIT {sizeof(eum_similarity_config), 1, 1, {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, 1, 0, 0, 0, 0}
+#define EUM_SIMILARITY_CONFIG_INIT {sizeof(eum_similarity_config), 1, 1, {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, 1, 0, 0, 0, 0, 0, 0}
 EUM_API void eum_similarity_config_init(eum_similarity_config *config);
 
 /* scores[q * rows + r] = the metric of query q and row r.
- * Errors: as eum_cosine; EUM_ERROR_INVALID_ENUM (metric, element), EUM_ERROR_OVER_BUDGET and EUM_ERROR_OUT_OF_DEVICE_MEMORY also where the
- *   targets do not fit on the device (unlike eum_cosine, which passes them through in chunks). The job fails (EUM_ERROR_JOB_FAILED, code
- *   12) where the CPU kernels have no memory for their copies of the queries, some MB at most unless a query is longer than that. */
+ * Errors: as eum_cosine; EUM_ERROR_INVALID_ENUM (metric, element). Where the CPU kernels have no memory for their copies of the queries, some
+ *   MB at most unless a query is longer than that, the job fails (EUM_ERROR_JOB_FAILED, code 12; EUM_EXECUTOR_CPU: the call does). */
 EUM_API eum_status eum_similarity(eum_stream *stream, const eum_similarity_config *config, eum_job *out);
 
 #define EUM_TOPK_MOST 1024
@@ -525,8 +559,10 @@ typedef struct eum_topk_config {
     uint64_t k;           /* 1 to EUM_TOPK_MOST */
     size_t query_stride;
     size_t row_stride;
+    eum_executor executor;
+    int32_t reserved; /* 0 */
 } eum_topk_config;
-#define EUM_TOPK_CONFIG_INIT {sizeof(eum_topk_config), 1, 1, {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, 1, 0, 0, 1, 0, 0}
+#define EUM_TOPK_CONFIG_INIT {sizeof(eum_topk_config), 1, 1, {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, 1, 0, 0, 1, 0, 0, 0, 0}
 EUM_API void eum_topk_config_init(eum_topk_config *config);
 
 /* The k nearest rows of each query, the nearest first: the largest cosines or dot products, the smallest distances. Of equal scores the lower
@@ -551,8 +587,10 @@ typedef struct eum_similarity_rows_config {
     uint64_t number_count;  /* 0 is legal */
     size_t query_stride;
     size_t row_stride;
+    eum_executor executor;
+    int32_t reserved; /* 0 */
 } eum_similarity_rows_config;
-#define EUM_SIMILARITY_ROWS_CONFIG_INIT {sizeof(eum_similarity_rows_config), 1, 1, {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, 1, 0, 0, NULL, 0, 0, 0}
+#define EUM_SIMILARITY_ROWS_CONFIG_INIT {sizeof(eum_similarity_rows_config), 1, 1, {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, 1, 0, 0, NULL, 0, 0, 0, 0, 0}
 EUM_API void eum_similarity_rows_config_init(eum_similarity_rows_config *config);
 
 /* scores[q * number_count + i] = the metric of query q and row numbers[i]. The numbers are plain host memory, checked and copied before
@@ -624,6 +662,32 @@ typedef struct eum_stats {
 } eum_stats;
 EUM_API void eum_stats_init(eum_stats *stats);
 EUM_API eum_status eum_context_stats(const eum_context *context, eum_stats *out);
+
+typedef int32_t eum_operation;
+#define EUM_OPERATION_COSINE 1
+#define EUM_OPERATION_SIMILARITY 2
+#define EUM_OPERATION_TOPK 3
+#define EUM_OPERATION_ROWS 4 /* eum_similarity_rows */
+
+/* Where the similarity operations of a context ran, and how long they took. Arrays are indexed by executor, 0 unused; on a context whose device
+ * is the host everything is EUM_EXECUTOR_CPU. Calls with nothing to score are not counted. */
+typedef struct eum_operation_stats {
+    size_t struct_size;
+    uint64_t runs[EUM_EXECUTORS];         /* that were started */
+    uint64_t timed[EUM_EXECUTORS];        /* of them: those whose end was seen. Runs that return when they are done always; of jobs those that
+                                             somebody waited for (eum_job_wait, a map of the results) before they were done */
+    uint64_t predicted_ns[EUM_EXECUTORS]; /* sum over the timed ones */
+    uint64_t actual_ns[EUM_EXECUTORS];    /* the same, from the call to the end of the job */
+    uint64_t chunked;                     /* of the runs on the device: those in chunks */
+    uint64_t fallbacks;                   /* of the runs on the CPU: those after a failure of the device, or while it rested */
+    eum_executor last_executor;           /* of the newest run; 0: none yet */
+    uint32_t rest;                        /* operations (of all kinds) that the device rests for yet; 0: it does not rest */
+    uint64_t last_predicted_ns[EUM_EXECUTORS]; /* what was predicted of each for the newest run; 0: the device was not weighed (host) */
+    uint64_t last_actual_ns;                   /* of the newest timed run */
+} eum_operation_stats;
+EUM_API void eum_operation_stats_init(eum_operation_stats *stats);
+/* Errors: EUM_ERROR_INVALID_ENUM (operation). */
+EUM_API eum_status eum_context_operation_stats(const eum_context *context, eum_operation operation, eum_operation_stats *out);
 
 /* Gives the memory that ended buffers have left for new ones back to the device and the system, the oldest first, until at most
  * `keep` bytes are left. The library does so by itself before it says that memory or the budget does not suffice.

@@ -80,6 +80,8 @@ void eum_buf_touch_mirror(eum_buf *buf);
 eum_status eum_buf_bring(eum_buf *buf, size_t offset, size_t bytes, eum_access access);
 /* A map of the library's own: as eum_buf_map, but ended by its number, so that nobody else's unmap ends it, nor it somebody else's map. */
 eum_status eum_buf_hold(eum_range range, eum_access access, void **out, uint64_t *out_id);
+/* The same for a kernel that the CPU runs instead of the device: it says nothing about where the bytes are wanted. */
+eum_status eum_buf_hold_for_kernel(eum_range range, eum_access access, void **out, uint64_t *out_id);
 void eum_buf_let_go(eum_buf *buf, uint64_t id);
 /* Makes room for one more lease. Errors: EUM_ERROR_OUT_OF_MEMORY. */
 eum_status eum_buf_reserve_lease(eum_buf *buf);

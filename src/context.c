@@ -318,6 +318,18 @@ eum_status eum_ctx_stats(eum_ctx *ctx, eum_stats *out)
     return EUM_OK;
 }
 
+eum_status eum_ctx_operation_stats(eum_ctx *ctx, eum_operation operation, eum_operation_stats *out)
+{
+    eum_status status = eum_ctx_lock(ctx, "eum_context_operation_stats");
+    if (status != EUM_OK)
+        return status;
+    *out = ctx->operations.stats[operation - 1];
+    out->struct_size = sizeof *out;
+    out->rest = ctx->operations.rest;
+    eum_ctx_unlock(ctx);
+    return EUM_OK;
+}
+
 eum_strm *eum_ctx_default_stream(eum_ctx *ctx)
 {
     return ctx->default_stream;

@@ -15,6 +15,7 @@
 #include "faults.h"
 #include "hazard.h"
 #include "kernels/kernels.h"
+#include "operations.h"
 #include "placement.h"
 #include "pool.h"
 
@@ -58,6 +59,7 @@ struct eum_ctx {
     size_t failure_count, failure_next;
     eum_stats stats;
     eum_windows windows;
+    eum_operations operations;
 };
 
 /* Locks. Errors: EUM_ERROR_IN_CALLBACK when called from a GPU callback, which runs in the middle of a launch. */

@@ -31,6 +31,7 @@ void eum_ctx_end(eum_ctx *ctx);
 eum_status eum_ctx_info(eum_ctx *ctx, eum_info *out);
 eum_status eum_ctx_trim(eum_ctx *ctx, uint64_t keep);
 eum_status eum_ctx_stats(eum_ctx *ctx, eum_stats *out);
+eum_status eum_ctx_operation_stats(eum_ctx *ctx, eum_operation operation, eum_operation_stats *out);
 eum_strm *eum_ctx_default_stream(eum_ctx *ctx);
 /* Waits (unless timeout is 0). stream and sequence as in eum_job; 0, 0 is done. */
 eum_status eum_ctx_job_wait(eum_ctx *ctx, uint64_t stream, uint64_t sequence, int64_t timeout_ns);
@@ -93,12 +94,10 @@ eum_status eum_engine_acquire(eum_strm *stream, const eum_range *ranges, const e
                               void **out_addresses);
 eum_status eum_engine_release(eum_strm *stream, const eum_range *ranges, const eum_access *accesses, size_t count, eum_job *out);
 
-/* Cosine over checked operands: rows, dim and row_stride as in eum_cosine_config, row_stride not 0, shapes fit. */
-eum_status eum_engine_cosine(eum_strm *stream, eum_range query, eum_range targets, eum_range scores, uint64_t rows, uint64_t dim,
-                             size_t row_stride, eum_job *out);
-
-/* Many queries, any metric: all scores, the best rows, or the scores of a list of rows. Shapes fit; strides are not 0. */
+/* The similarity operations: all scores, the best rows, or the scores of a list of rows. Shapes fit; strides are not 0. */
 typedef struct eum_scoring_request {
+    eum_operation operation; /* EUM_OPERATION_COSINE: one float32 query by cosine */
+    eum_executor executor;
     eum_metric metric;
     eum_element element;
     eum_range queries, targets, scores;
@@ -107,6 +106,7 @@ typedef struct eum_scoring_request {
     uint64_t query_count, rows, dim, k;
     size_t query_stride, row_stride;
 } eum_scoring_request;
+/* May wait: src/scoring.h says when. */
 eum_status eum_engine_scoring(eum_strm *stream, const eum_scoring_request *request, eum_job *out);
 
 #endif

@@ -141,7 +141,9 @@ static void hand_over(eum_buf *buf, uint64_t id)
             buf->leases[i].held = false;
 }
 
-static eum_status map(eum_range range, eum_access access, bool hand, void **out, uint64_t *out_id)
+typedef enum map_for { MAP_FOR_USER, MAP_FOR_LIBRARY, MAP_FOR_KERNEL } map_for;
+
+static eum_status map(eum_range range, eum_access access, map_for whom, void **out, uint64_t *out_id)
 {
     eum_buf *buf = range.buf;
     eum_ctx *ctx = buf->ctx;
@@ -172,11 +174,11 @@ static eum_status map(eum_range range, eum_access access, bool hand, void **out,
         ctx->device->ops->host_access(ctx->device, &buf->memory, range.offset, range.bytes, access != EUM_ACCESS_READ);
     buf->references--;
     buf->maps++;
-    if (status == EUM_OK)
+    if (status == EUM_OK && whom != MAP_FOR_KERNEL)
         eum_buf_used_by_host(buf, range.bytes, access != EUM_ACCESS_READ);
     if (status != EUM_OK)
         (void)remove_lease(buf, *out_id, NULL);
-    else if (hand)
+    else if (whom == MAP_FOR_USER)
         hand_over(buf, *out_id);
     eum_ctx_unlock(ctx);
     if (status == EUM_OK)
@@ -187,12 +189,17 @@ static eum_status map(eum_range range, eum_access access, bool hand, void **out,
 eum_status eum_buf_map(eum_range range, eum_access access, void **out)
 {
     uint64_t id = 0;
-    return map(range, access, true, out, &id);
+    return map(range, access, MAP_FOR_USER, out, &id);
 }
 
 eum_status eum_buf_hold(eum_range range, eum_access access, void **out, uint64_t *out_id)
 {
-    return map(range, access, false, out, out_id);
+    return map(range, access, MAP_FOR_LIBRARY, out, out_id);
+}
+
+eum_status eum_buf_hold_for_kernel(eum_range range, eum_access access, void **out, uint64_t *out_id)
+{
+    return map(range, access, MAP_FOR_KERNEL, out, out_id);
 }
 
 void eum_buf_let_go(eum_buf *buf, uint64_t id)

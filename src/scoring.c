@@ -1,202 +1,278 @@
-/* scoring: many queries against many rows as launches.
- * SPDX-License-Identifier: MIT OR Apache-2.0
- *
- * The row numbers of a call travel with the launch: inside its params where CPU kernels run, in a buffer of the library where the GPU must
- * read them. The same goes for the scratch memory of the GPU's selection: a buffer that ends when the job has passed. */
-#include "kernels/scoring.h"
+/* scoring: a similarity operation, from the request to a job or to results: where it runs, what happens if that fails, what is counted.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "scoring.h"
 
-#include <stdlib.h>
+#include <inttypes.h>
 #include <string.h>
 
-#include "buffer.h"
-#include "stream.h"
+#include "dispatch.h"
+#include "move.h"
+#include "threads.h"
 
-enum { QUERIES, TARGETS, SCORES, INDICES, OPERANDS = INDICES + 3 }; /* then, as there are: indices, numbers, scratch */
+/* ------------------------------------------------------------------------------------------------------- where ----- */
 
-/* Each byte of these is used once; every block reads the queries. */
-#define ONCE ((uint64_t)1 << TARGETS | (uint64_t)1 << SCORES | (uint64_t)1 << INDICES)
-
-/* Queries that are scored in one pass over the targets, which are then read once. */
-#define STREAMED_QUERIES 8
-
-typedef struct scoring_params {
-    eum_metric metric;
-    eum_element element;
-    uint64_t query_count, rows, dim, k;
-    size_t query_stride, row_stride;
-    eum_workers *workers;
-    eum_cpu_isa isa;
-    int indices, numbers, scratch; /* which argument, -1: none */
-    bool inline_numbers;           /* they follow these params */
-} scoring_params;
-
-static const int64_t *numbers_after(const scoring_params *params)
+static uint64_t missing(const eum_ctx *ctx, const eum_range *range)
 {
-    return (const int64_t *)(const void *)(params + 1);
+    if (range->buf->backing == EUM_BACKING_DEVICE)
+        return 0;
+    uint64_t begin = range->offset, end = begin + range->bytes;
+    return range->bytes - eum_extents_bytes_at(&range->buf->extents, begin, end, eum_at(ctx->device->caps.index));
 }
 
-static eum_scoring_args args_of(const eum_kernel_call *call)
+/* Bytes of a result whose pages the host must be given before it writes them. */
+static uint64_t elsewhere(const eum_ctx *ctx, const eum_range *range)
 {
-    const scoring_params *params = call->params;
-    return (eum_scoring_args){.metric = params->metric,
-                              .element = params->element,
-                              .queries = call->addresses[QUERIES],
-                              .targets = call->addresses[TARGETS],
-                              .scores = call->addresses[SCORES],
-                              .indices = params->indices < 0 ? NULL : call->addresses[params->indices],
-                              .numbers = params->inline_numbers ? numbers_after(params)
-                                         : params->numbers < 0  ? NULL
-                                                                : call->addresses[params->numbers],
-                              .query_count = params->query_count,
-                              .rows = params->rows,
-                              .dim = params->dim,
-                              .query_stride = params->query_stride,
-                              .row_stride = params->row_stride,
-                              .k = params->k};
+    if (range->buf == NULL || range->buf->backing != EUM_BACKING_MANAGED || !ctx->device->caps.concurrent_managed)
+        return 0;
+    return range->bytes - eum_extents_bytes_at(&range->buf->extents, range->offset, range->offset + range->bytes, EUM_AT_HOST);
 }
 
-static void loop(void *pool, uint64_t items, uint64_t grain, eum_loop_fn body, void *arg)
+/* What is known of the targets: how kernels reach them. */
+static void ask_targets(const eum_ctx *ctx, const eum_scoring_request *request, eum_executor_question *question)
 {
-    eum_workers_run(pool, items, grain, body, arg);
+    const eum_buf *buf = request->targets.buf;
+    uint64_t limit, used;
+    eum_budget_read(ctx->budget, &limit, &used);
+    bool reachable = buf->backing != EUM_BACKING_MIRRORED || buf->memory.device != NULL;
+    bool too_large = buf->backing == EUM_BACKING_MIRRORED && buf->mirror.bytes == 0 && buf->bytes > limit;
+    question->no_copy = too_large && !reachable;
+    question->mapped = buf->backing == EUM_BACKING_MAPPED || buf->backing == EUM_BACKING_HOST || (too_large && reachable) ||
+                       (buf->role == EUM_ROLE_STREAM && reachable);
+    bool weighed = buf->role == EUM_ROLE_AUTO || (buf->role == EUM_ROLE_QUERY && buf->backing == EUM_BACKING_MIRRORED);
+    question->in_place = weighed && eum_scoring_streams(request) && reachable;
+    question->by_copies = buf->backing == EUM_BACKING_MIRRORED;
+    question->reused = buf->role == EUM_ROLE_TARGETS;
+    question->missing_targets = missing(ctx, &request->targets);
+    question->over_link = question->by_copies ? request->targets.bytes : question->missing_targets;
+    question->spent_ns = buf->stay.spent_ns;
+    question->expected_ns = buf->stay.last_ns > buf->stay.used_ns ? buf->stay.last_ns - buf->stay.used_ns : 0;
 }
 
-static int32_t scoring_cpu(const eum_kernel_call *call)
+static eum_executor_answer ask(const eum_ctx *ctx, const eum_scoring_request *request)
 {
-    const scoring_params *params = call->params;
-    eum_scoring_args args = args_of(call);
-    return eum_scoring_cpu(&args, params->isa, loop, params->workers, eum_workers_count(params->workers));
+    eum_executor_question question = {.asked = request->executor,
+                                      .threads = eum_workers_free(ctx->workers),
+                                      .costs = &ctx->device->caps.costs,
+                                      .cpu = eum_cpu_costs_of(ctx->isa),
+                                      .queries = request->query_count,
+                                      .rows = request->rows,
+                                      .dim = request->dim,
+                                      .element_bytes = request->element == EUM_ELEMENT_FLOAT32 ? 4 : 2,
+                                      .missing_queries = missing(ctx, &request->queries),
+                                      .results = request->scores.bytes + request->indices.bytes,
+                                      .missing_results = elsewhere(ctx, &request->scores) + elsewhere(ctx, &request->indices)};
+    ask_targets(ctx, request, &question);
+    return eum_choose_executor(&question);
 }
 
-#if EUM_HAVE_CUDA
-static int32_t scoring_gpu(const eum_kernel_call *call)
+static bool cpu_reaches(const eum_scoring_operands *all)
 {
-    const scoring_params *params = call->params;
-    eum_scoring_args args = args_of(call);
-    return eum_scoring_cuda(&args, params->scratch < 0 ? NULL : call->addresses[params->scratch], call->stream);
+    for (size_t i = 0; i < all->count; i++)
+        if (all->ranges[i].buf->backing == EUM_BACKING_DEVICE)
+            return false;
+    return eum_callback_depth == 0;
 }
 
-static size_t scratch_bytes(const eum_scoring_request *request)
-{
-    static int64_t some;
-    eum_scoring_args args = {.query_count = request->query_count, .rows = request->rows, .dim = request->dim, .k = request->k};
-    args.indices = request->indices.buf != NULL ? &some : NULL;
-    return eum_scoring_cuda_scratch(&args);
-}
-#else
-#define scoring_gpu NULL
-static size_t scratch_bytes(const eum_scoring_request *request)
-{
-    (void)request;
-    return 0;
-}
-#endif
+typedef struct any_open {
+    eum_ctx *ctx;
+    bool found;
+} any_open;
 
-/* ------------------------------------------------------------------------------------------------------- launch ---- */
-
-typedef struct operands {
-    eum_range ranges[OPERANDS];
-    eum_access accesses[OPERANDS];
-    size_t count;
-    eum_buf *owned[2]; /* end after the launch */
-} operands;
-
-static int add(operands *all, eum_range range, eum_access access)
+static void note_open(void *arg, eum_point point)
 {
-    all->ranges[all->count] = range;
-    all->accesses[all->count] = access;
-    return (int)all->count++;
+    any_open *open = arg;
+    open->found |= !eum_point_passed(open->ctx, point);
 }
 
-/* A buffer of the library's own for the GPU, with `bytes` bytes of `content` if that is not NULL. */
-static eum_status add_own(eum_ctx *ctx, operands *all, eum_buf **slot, size_t bytes, const void *content, eum_access access,
-                          int *which)
+/* Is the read ready, or is nothing in flight on the pages that will be written? */
+static bool ready(eum_ctx *ctx, const eum_range *range, eum_access access)
 {
-    eum_buffer_config config = EUM_BUFFER_CONFIG_INIT;
-    eum_status status = eum_buf_create(ctx, bytes, &config, slot);
-    if (status == EUM_OK && content != NULL)
-        status = eum_buf_write((eum_range){*slot, 0, bytes}, content);
-    if (status == EUM_OK)
-        *which = add(all, (eum_range){*slot, 0, bytes}, access);
+    eum_move move;
+    eum_move_init(&move, range->buf, range->offset, range->bytes, access, EUM_LOCATION_HOST);
+    any_open open = {.ctx = ctx};
+    if (access != EUM_ACCESS_READ) {
+        uint64_t begin, end;
+        eum_use_footprint(&move.use, &begin, &end);
+        eum_hazards_conflicts(&range->buf->hazards, begin, end, EUM_HAZARD_MOVE, 0, note_open, &open);
+    }
+    bool idle = access != EUM_ACCESS_READ ? !open.found : eum_moves_idle(&move, 1);
+    eum_move_end(&move);
+    return idle;
+}
+
+/* Would the CPU have to wait for an operand, beyond having the pages of results brought? */
+static bool must_wait(eum_ctx *ctx, const eum_scoring_operands *all)
+{
+    bool turns = !ctx->device->caps.concurrent_managed; /* a map of managed memory waits for the whole device */
+    for (size_t i = 0; i < all->count; i++)
+        if ((turns && all->ranges[i].buf->backing == EUM_BACKING_MANAGED) || !ready(ctx, &all->ranges[i], all->accesses[i]))
+            return true;
+    return false;
+}
+
+/* May AUTO give it to the CPU? A stream of the user's own may be capturing, or have work on it that the library does not know. */
+static bool cpu_may(const eum_strm *stream, const eum_scoring_operands *all)
+{
+    return cpu_reaches(all) && !stream->wrapped;
+}
+
+/* Decides, and fills in the run. Errors: EUM_ERROR_IN_CALLBACK. */
+static eum_status decide(eum_strm *stream, const eum_scoring_request *request, eum_run *run, uint64_t *out_rent_ns)
+{
+    eum_ctx *ctx = stream->ctx;
+    eum_status status = eum_ctx_lock(ctx, "a similarity operation");
+    if (status != EUM_OK)
+        return status;
+    eum_executor_answer answer = ask(ctx, request);
+    run->executor = answer.executor;
+    run->predicted_ns[EUM_EXECUTOR_CPU] = answer.cpu_ns;
+    run->predicted_ns[EUM_EXECUTOR_DEVICE] = answer.device_ns;
+    *out_rent_ns = answer.rent_ns;
+    if (ctx->device->caps.kind == EUM_DEVICE_HOST) {
+        run->executor = EUM_EXECUTOR_CPU;
+        run->predicted_ns[EUM_EXECUTOR_DEVICE] = 0;
+    } else if (request->executor == EUM_EXECUTOR_AUTO) {
+        eum_scoring_operands all = eum_scoring_operands_of(request);
+        eum_error saved;
+        eum_error_save(&saved);
+        if (answer.executor == EUM_EXECUTOR_CPU && (!cpu_may(stream, &all) || must_wait(ctx, &all)))
+            run->executor = EUM_EXECUTOR_DEVICE;
+        eum_error_restore(&saved);
+        if (run->executor == EUM_EXECUTOR_DEVICE && cpu_may(stream, &all) && eum_operations_resting(&ctx->operations)) {
+            run->executor = EUM_EXECUTOR_CPU;
+            run->fallback = true;
+        }
+    }
+    eum_ctx_unlock(ctx);
+    return EUM_OK;
+}
+
+/* --------------------------------------------------------------------------------------------------------- run ----- */
+
+/* Results that may have been written in part. Without memory to split extents, more is marked: never less. */
+static void leave_undefined(eum_ctx *ctx, const eum_scoring_request *request)
+{
+    const eum_range results[2] = {request->scores, request->indices};
+    eum_extent_change change = EUM_EXTENT_CHANGE_NONE;
+    change.flags_set = EUM_EXTENT_UNDEFINED;
+    pthread_mutex_lock(&ctx->lock);
+    for (int i = 0; i < 2; i++) {
+        eum_buf *buf = results[i].buf;
+        if (buf == NULL || results[i].bytes == 0)
+            continue;
+        bool room = eum_extents_reserve(&buf->extents, 1);
+        uint64_t begin = room ? results[i].offset : 0, end = room ? begin + results[i].bytes : eum_buf_extent_bytes(buf);
+        eum_extents_change(&buf->extents, begin, end, &change);
+    }
+    eum_ctx_unlock(ctx);
+}
+
+static eum_status finish(eum_ctx *ctx, const eum_scoring_request *request, eum_status status, bool begun)
+{
+    if (status == EUM_OK || !begun)
+        return status;
+    eum_error saved;
+    eum_error_save(&saved);
+    leave_undefined(ctx, request);
+    eum_error_restore(&saved);
     return status;
 }
 
-static eum_status add_gpu_operands(eum_ctx *ctx, const eum_scoring_request *request, operands *all, scoring_params *params)
+static eum_status run_on_host(eum_ctx *ctx, const eum_scoring_request *request)
 {
-    eum_status status = EUM_OK;
-    size_t scratch = scratch_bytes(request);
-    if (request->numbers != NULL)
-        status = add_own(ctx, all, &all->owned[0], (size_t)request->rows * sizeof *request->numbers, request->numbers,
-                         EUM_ACCESS_READ, &params->numbers);
-    if (status == EUM_OK && scratch > 0)
-        status = add_own(ctx, all, &all->owned[1], scratch, NULL, EUM_ACCESS_OVERWRITE, &params->scratch);
-    return status;
+    bool begun = false;
+    eum_status status = eum_scoring_on_host(ctx, request, &begun);
+    return finish(ctx, request, status, begun);
 }
 
-static eum_status launch(eum_strm *stream, const eum_scoring_request *request, const operands *all, const scoring_params *params,
-                         eum_job *out)
+static eum_status run_on_device(eum_strm *stream, const eum_scoring_request *request, eum_run *run, eum_job *job)
 {
-    eum_launch_request launch = {.gpu = scoring_gpu,
-                                 .cpu = scoring_cpu,
-                                 .ranges = all->ranges,
-                                 .accesses = all->accesses,
-                                 .count = all->count,
-                                 .params = params,
-                                 .params_bytes = sizeof *params,
-                                 .once = request->query_count <= STREAMED_QUERIES && request->numbers == NULL ? ONCE : 0,
-                                 .anywhere = true};
-    if (!params->inline_numbers)
-        return eum_engine_launch(stream, &launch, out);
-    size_t bytes = (size_t)request->rows * sizeof *request->numbers;
-    char *extended = malloc(sizeof *params + bytes);
-    if (extended == NULL)
-        return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory for a copy of %llu row numbers; pass fewer at once",
-                        (unsigned long long)request->rows);
-    memcpy(extended, params, sizeof *params);
-    memcpy(extended + sizeof *params, request->numbers, bytes);
-    launch.params = extended;
-    launch.params_bytes = sizeof *params + bytes;
-    eum_status status = eum_engine_launch(stream, &launch, out);
-    free(extended);
-    return status;
+    eum_error before;
+    eum_error_save(&before);
+    eum_status status = eum_scoring_launch(stream, request, job);
+    if (status == EUM_OK || !eum_scoring_may_chunk(request, status))
+        return status;
+    eum_error_restore(&before);
+    bool begun = false;
+    status = eum_scoring_in_chunks(stream, request, &begun);
+    run->chunked = status == EUM_OK;
+    return finish(stream->ctx, request, status, begun);
+}
+
+/* The device could not, and the CPU may be able to: the inputs are as they were. */
+static bool repeatable(eum_status status)
+{
+    return status == EUM_ERROR_LAUNCH_FAILED || status == EUM_ERROR_OUT_OF_DEVICE_MEMORY || status == EUM_ERROR_OVER_BUDGET ||
+           status == EUM_ERROR_CUDA;
+}
+
+static eum_status fall_back(eum_strm *stream, const eum_scoring_request *request, eum_status failed, eum_run *run)
+{
+    eum_ctx *ctx = stream->ctx;
+    eum_scoring_operands all = eum_scoring_operands_of(request);
+    eum_error first;
+    eum_error_save(&first);
+    pthread_mutex_lock(&ctx->lock);
+    bool rests = eum_operations_device(&ctx->operations, true);
+    eum_ctx_unlock(ctx);
+    if (!cpu_may(stream, &all))
+        return failed;
+    eum_log_write(&ctx->log, EUM_LOG_WARN, "a similarity operation failed on the device (%s: %s): the CPU does it%s",
+                  eum_status_name(failed), first.sentence, rests ? ", and the next ones too, while the device rests" : "");
+    if (run_on_host(ctx, request) != EUM_OK) {
+        eum_error_restore(&first);
+        return failed;
+    }
+    run->executor = EUM_EXECUTOR_CPU;
+    run->fallback = true;
+    return EUM_OK;
+}
+
+/* What the CPU took longer than the device would is counted with the targets, as uses over the link are. Lock held. */
+static void pay_rent(eum_ctx *ctx, const eum_scoring_request *request, uint64_t rent_ns)
+{
+    eum_buf *buf = request->targets.buf;
+    eum_stay_question whole = {.costs = &ctx->device->caps.costs,
+                               .bytes = buf->bytes,
+                               .by_copies = buf->backing == EUM_BACKING_MIRRORED,
+                               .over_link = buf->bytes};
+    eum_stay_answer rent = {.stays = true, .in_place_ns = rent_ns};
+    eum_stay_used(&buf->stay, &rent, &whole);
 }
 
 eum_status eum_engine_scoring(eum_strm *stream, const eum_scoring_request *request, eum_job *out)
 {
     eum_ctx *ctx = stream->ctx;
-    if (request->query_count == 0 || (request->rows == 0 && request->indices.buf == NULL)) {
-        if (out != NULL)
-            out->stream = out->sequence = 0;
-        return EUM_OK;
+    eum_job job = {NULL, 0, 0};
+    eum_run run = {.operation = request->operation, .start_ns = eum_now_ns()};
+    uint64_t rent_ns = 0;
+    eum_status status = EUM_OK;
+    if (request->query_count > 0 && (request->rows > 0 || request->indices.buf != NULL)) {
+        status = decide(stream, request, &run, &rent_ns);
+        bool launches = run.executor == EUM_EXECUTOR_DEVICE || ctx->device->caps.kind == EUM_DEVICE_HOST;
+        eum_error before;
+        eum_error_save(&before);
+        if (status == EUM_OK)
+            status = launches ? run_on_device(stream, request, &run, &job) : run_on_host(ctx, request);
+        bool automatic = launches && request->executor == EUM_EXECUTOR_AUTO && ctx->device->caps.kind != EUM_DEVICE_HOST;
+        if (automatic && repeatable(status)) {
+            status = fall_back(stream, request, status, &run);
+            automatic = false;
+        }
+        if (status != EUM_OK)
+            return status;
+        eum_error_restore(&before);
+        pthread_mutex_lock(&ctx->lock);
+        eum_operations_started(&ctx->operations, &run, (eum_point){job.stream, job.sequence}, eum_now_ns());
+        if (automatic)
+            (void)eum_operations_device(&ctx->operations, false);
+        if (!launches)
+            pay_rent(ctx, request, rent_ns);
+        eum_ctx_unlock(ctx);
     }
-    bool cuda = ctx->device->caps.kind == EUM_DEVICE_CUDA;
-    operands all = {.count = 0, .owned = {NULL, NULL}};
-    scoring_params params = {.metric = request->metric,
-                             .element = request->element,
-                             .query_count = request->query_count,
-                             .rows = request->rows,
-                             .dim = request->dim,
-                             .k = request->k,
-                             .query_stride = request->query_stride,
-                             .row_stride = request->row_stride,
-                             .workers = ctx->workers,
-                             .isa = ctx->isa,
-                             .indices = -1,
-                             .numbers = -1,
-                             .scratch = -1,
-                             .inline_numbers = request->numbers != NULL && !cuda};
-    (void)add(&all, request->queries, EUM_ACCESS_READ);
-    (void)add(&all, request->targets, EUM_ACCESS_READ);
-    (void)add(&all, request->scores, EUM_ACCESS_OVERWRITE);
-    if (request->indices.buf != NULL)
-        params.indices = add(&all, request->indices, EUM_ACCESS_OVERWRITE);
-    eum_status status = cuda ? add_gpu_operands(ctx, request, &all, &params) : EUM_OK;
-    if (status == EUM_OK)
-        status = launch(stream, request, &all, &params, out);
-    eum_error saved;
-    eum_error_save(&saved);
-    for (int i = 0; i < 2; i++)
-        if (all.owned[i] != NULL)
-            eum_buf_end(all.owned[i]); /* freed when the job has passed */
-    eum_error_restore(&saved);
+    if (status == EUM_OK && out != NULL) {
+        out->stream = job.stream;
+        out->sequence = job.sequence;
+    }
     return status;
 }

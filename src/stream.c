@@ -5,6 +5,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "threads.h"
+
 eum_status eum_strm_open(eum_ctx *ctx, bool internal, void *const *native, eum_strm **out)
 {
     if (ctx->stream_count == ctx->stream_capacity) {
@@ -27,6 +29,7 @@ eum_status eum_strm_open(eum_ctx *ctx, bool internal, void *const *native, eum_s
     }
     stream->ctx = ctx;
     stream->serial = ++ctx->next_serial;
+    stream->wrapped = native != NULL;
     stream->internal = internal;
     ctx->streams[ctx->stream_count++] = stream;
     *out = stream;
@@ -107,10 +110,15 @@ eum_status eum_point_wait(eum_ctx *ctx, eum_point point, int64_t timeout_ns)
         return EUM_OK;
     }
     stream->references++;
+    int watched = eum_operations_watched(&ctx->operations, point);
+    bool too_late = watched >= 0 && ctx->device->ops->passed(stream->device_stream, point.sequence);
     pthread_mutex_unlock(&ctx->lock);
     eum_status status = ctx->device->ops->wait(stream->device_stream, point.sequence, timeout_ns);
+    int64_t now = watched >= 0 && !too_late ? eum_now_ns() : -1;
     pthread_mutex_lock(&ctx->lock);
     stream->references--;
+    if (watched >= 0 && status == EUM_OK)
+        eum_operations_ended(&ctx->operations, watched, point, now);
     pthread_mutex_unlock(&ctx->lock);
     return status;
 }

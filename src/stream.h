@@ -12,6 +12,7 @@ struct eum_strm {
     uint64_t sequence;   /* of the newest mark */
     uint32_t references; /* waiters and launches in flight; under the context's lock */
     bool ended;          /* the handle is gone */
+    bool wrapped;        /* a CUDA stream of the user's own */
     bool internal;       /* the default and the transfer stream: hold no reference to the context */
 };
 

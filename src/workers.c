@@ -148,6 +148,11 @@ uint32_t eum_workers_count(const eum_workers *workers)
     return workers->count;
 }
 
+uint32_t eum_workers_free(const eum_workers *workers)
+{
+    return atomic_load(&workers->busy) ? 1 : workers->count;
+}
+
 /* As many as the loop can use; fewer if the system has no more. */
 static void start_threads(eum_workers *workers, uint32_t pieces)
 {

@@ -14,6 +14,8 @@ typedef struct eum_workers eum_workers;
 eum_status eum_workers_create(uint32_t count, eum_workers **out);
 void eum_workers_destroy(eum_workers *workers); /* no loop may be running; NULL is fine */
 uint32_t eum_workers_count(const eum_workers *workers);
+/* How many threads a loop would get that began now: all, or the caller alone because another loop has the pool. */
+uint32_t eum_workers_free(const eum_workers *workers);
 
 /* Calls body(arg, begin, end) over disjoint pieces of [0, items) on the pool and the calling thread, and returns when all are done.
  * Pieces are multiples of `grain` (>= 1) except the last; one piece runs on the caller alone. Never fails: if threads cannot be

@@ -325,14 +325,18 @@ static eum_view target_view(const search *s)
     return (eum_view){s->target_buffer, s->targets.layout.offset, vectors_span(&s->targets)};
 }
 
-/* All scores of one query. Where the vectors do not fit on the device only eum_cosine can go through them in pieces. */
+/* All scores of one query. */
 static eum_status score(const search *s, uint64_t query, eum_buffer *scores)
 {
     const vector_layout *layout = &s->targets.layout;
     if (s->options->metric == EUM_METRIC_COSINE && layout->element == EUM_ELEMENT_FLOAT32) {
-        const eum_cosine_config config = {
-            sizeof config, query_view(s, query, 1), target_view(s), {scores, 0, EUM_WHOLE_SIZE}, layout->rows,
-            layout->dim,   layout->stride};
+        eum_cosine_config config = EUM_COSINE_CONFIG_INIT;
+        config.query = query_view(s, query, 1);
+        config.targets = target_view(s);
+        config.scores = (eum_view){scores, 0, EUM_WHOLE_SIZE};
+        config.rows = layout->rows;
+        config.dim = layout->dim;
+        config.row_stride = layout->stride;
         return eum_cosine(s->stream, &config, NULL);
     }
     eum_similarity_config config = EUM_SIMILARITY_CONFIG_INIT;
@@ -347,7 +351,7 @@ static eum_status score(const search *s, uint64_t query, eum_buffer *scores)
     return eum_similarity(s->stream, &config, NULL);
 }
 
-/* One query, by all its scores: more results than eum_topk gives, or vectors that do not fit on the device. */
+/* One query, by all its scores: more results than eum_topk gives. */
 static bool answer_alone(search *s, uint64_t query, tool_error *error)
 {
     const uint64_t rows = s->targets.layout.rows, skip = s->options->skip_self ? s->options->query_row : TOPK_SKIP_NONE;
@@ -406,12 +410,6 @@ static bool answer_block(search *s, uint64_t query, uint64_t count, tool_error *
     config.query_stride = s->options->query_file == NULL ? 0 : s->queries.layout.stride;
     config.row_stride = layout->stride;
     const eum_status status = eum_topk(s->stream, &config, NULL);
-    if (status == EUM_ERROR_OVER_BUDGET || status == EUM_ERROR_OUT_OF_DEVICE_MEMORY) {
-        bool done = true;
-        for (uint64_t q = 0; q < count && done; q++)
-            done = answer_alone(s, query + q, error);
-        return done;
-    }
     if (status != EUM_OK || eum_buffer_map(indices, EUM_ACCESS_READ, &mapped_indices) != EUM_OK ||
         eum_buffer_map(scores, EUM_ACCESS_READ, &mapped_scores) != EUM_OK)
         return tool_fail_library(error, "the search failed");

@@ -15,7 +15,7 @@ class Job(c.Structure):
 class ContextConfig(c.Structure):
     _fields_ = [("struct_size", c.c_size_t), ("device", c.c_char_p), ("backing", c.c_int32), ("worker_threads", c.c_uint32),
                 ("budget_bytes", c.c_uint64), ("flags", c.c_uint32), ("log_level", c.c_int32), ("log_fn", c.c_void_p),
-                ("log_user", c.c_void_p)]
+                ("log_user", c.c_void_p), ("pool_bytes", c.c_uint64)]
 
 
 class WrapConfig(c.Structure):
@@ -23,17 +23,17 @@ class WrapConfig(c.Structure):
                 ("ownership", c.c_int32), ("flags", c.c_uint32), ("role", c.c_int32), ("release", c.c_void_p), ("user", c.c_void_p)]
 
 
+TAIL = [("query_stride", c.c_size_t), ("row_stride", c.c_size_t), ("executor", c.c_int32), ("reserved", c.c_int32)]
 HEAD = [("struct_size", c.c_size_t), ("metric", c.c_int32), ("element", c.c_int32), ("queries", View), ("targets", View)]
 
 
 class SimilarityConfig(c.Structure):
-    _fields_ = HEAD + [("scores", View), ("query_count", c.c_uint64), ("rows", c.c_uint64), ("dim", c.c_uint64),
-                       ("query_stride", c.c_size_t), ("row_stride", c.c_size_t)]
+    _fields_ = HEAD + [("scores", View), ("query_count", c.c_uint64), ("rows", c.c_uint64), ("dim", c.c_uint64)] + TAIL
 
 
 class TopkConfig(c.Structure):
     _fields_ = HEAD + [("indices", View), ("scores", View), ("query_count", c.c_uint64), ("rows", c.c_uint64), ("dim", c.c_uint64),
-                       ("k", c.c_uint64), ("query_stride", c.c_size_t), ("row_stride", c.c_size_t)]
+                       ("k", c.c_uint64)] + TAIL
 
 
 METRICS = {"cosine": 1, "dot": 2, "l2": 3}

@@ -14,6 +14,8 @@ typedef struct eum_costs {
     uint64_t prefetch_ns; /* a prefetch, beside its units and its bytes */
     uint64_t unit_ns;     /* one transfer of a prefetch */
     uint64_t unit_bytes;
+    uint64_t launch_ns; /* a kernel without work: its start and the wait for it */
+    uint64_t macs_mhz;  /* multiply-adds of the similarity kernels, millions a second; 0: no limit */
 } eum_costs;
 
 /* The defaults for a compute capability; sources are in costs.c. */
@@ -23,5 +25,11 @@ eum_costs eum_costs_default(int32_t compute_major);
 uint64_t eum_cost_in_place(const eum_costs *costs, uint64_t bytes);
 uint64_t eum_cost_prefetch(const eum_costs *costs, uint64_t bytes);
 uint64_t eum_cost_copy(const eum_costs *costs, uint64_t bytes);
+/* A kernel that reads so many bytes of device memory and makes so many multiply-adds. */
+uint64_t eum_cost_kernel(const eum_costs *costs, uint64_t bytes, uint64_t macs);
+/* amount / rate in ns, where the rate is in millions a second; 0 where that is 0. Without overflow below 2^63. */
+uint64_t eum_cost_at(uint64_t amount, uint64_t rate);
+/* Multiply-adds a second that kernels without tensor cores reach, by compute capability. */
+uint64_t eum_macs_default(int32_t compute_major);
 
 #endif

@@ -147,6 +147,7 @@ static void cosine_through_the_abi(uint64_t rows, uint64_t dim, size_t stride, f
     OK(eum_buffer_unmap(query, q));
     OK(eum_buffer_unmap(targets, t));
     eum_cosine_config config = EUM_COSINE_CONFIG_INIT;
+    config.executor = EUM_EXECUTOR_DEVICE;
     config.query = whole(query);
     config.targets = whole(targets);
     config.scores = whole(scores);

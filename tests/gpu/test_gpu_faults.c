@@ -362,6 +362,7 @@ START_TEST(a_cycle_of_the_cosine_in_every_role_has_no_faults)
                 OK(eum_buffer_unmap(targets, t));
             }
             eum_cosine_config config = EUM_COSINE_CONFIG_INIT;
+            config.executor = EUM_EXECUTOR_DEVICE;
             config.query = whole(query);
             config.targets = whole(targets);
             config.scores = whole(scores);

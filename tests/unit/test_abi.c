@@ -45,6 +45,7 @@ START_TEST(init_macros_and_init_functions_give_the_same_bytes)
     SAME_BYTES(eum_faults, EUM_FAULTS_INIT);
     SAME_BYTES(eum_info, {.struct_size = sizeof(eum_info)});
     SAME_BYTES(eum_stats, {.struct_size = sizeof(eum_stats)});
+    SAME_BYTES(eum_operation_stats, {.struct_size = sizeof(eum_operation_stats)});
     SAME_BYTES(eum_decision, {.struct_size = sizeof(eum_decision)});
     SAME_BYTES(eum_buffer_info, {.struct_size = sizeof(eum_buffer_info)});
 }
@@ -61,12 +62,13 @@ START_TEST(the_first_version_of_every_struct_has_the_size_it_was_released_with)
     ck_assert_uint_eq(sizeof(eum_hint), 272);
     ck_assert_uint_eq(sizeof(eum_stream_config), 16);
     ck_assert_uint_eq(sizeof(eum_launch_config), 64);
-    ck_assert_uint_eq(sizeof(eum_cosine_config), 104);
-    ck_assert_uint_eq(sizeof(eum_similarity_config), 128);
-    ck_assert_uint_eq(sizeof(eum_topk_config), 160);
-    ck_assert_uint_eq(sizeof(eum_similarity_rows_config), 144);
+    ck_assert_uint_eq(sizeof(eum_cosine_config), 112);
+    ck_assert_uint_eq(sizeof(eum_similarity_config), 136);
+    ck_assert_uint_eq(sizeof(eum_topk_config), 168);
+    ck_assert_uint_eq(sizeof(eum_similarity_rows_config), 152);
     ck_assert_uint_eq(sizeof(eum_info), 776);
     ck_assert_uint_eq(sizeof(eum_stats), 264);
+    ck_assert_uint_eq(sizeof(eum_operation_stats), 160);
     ck_assert_uint_eq(sizeof(eum_decision), 104);
     ck_assert_uint_eq(sizeof(eum_buffer_info), 40);
     ck_assert_uint_eq(sizeof(eum_faults), 112);
@@ -90,6 +92,7 @@ CALL(size_similarity_config, void *s, eum_similarity(stream, s, &out.job))
 CALL(size_topk_config, void *s, eum_topk(stream, s, &out.job))
 CALL(size_similarity_rows_config, void *s, eum_similarity_rows(stream, s, &out.job))
 CALL(size_info, void *s, eum_context_info(context, s))
+CALL(size_operation_stats, void *s, eum_context_operation_stats(context, EUM_OPERATION_TOPK, s))
 CALL(size_stats, void *s, eum_context_stats(context, s))
 CALL(size_explain, void *s, eum_buffer_explain(buffer, s))
 CALL(size_text, void *s, eum_decision_text(s, out.text, sizeof out.text, &out.size))
@@ -116,6 +119,7 @@ static const struct {
     {"eum_similarity_rows_config", sizeof(eum_similarity_rows_config), size_similarity_rows_config},
     {"eum_info", sizeof(eum_info), size_info},
     {"eum_stats", sizeof(eum_stats), size_stats},
+    {"eum_operation_stats", sizeof(eum_operation_stats), size_operation_stats},
     {"eum_decision", sizeof(eum_decision), size_explain},
     {"eum_decision", sizeof(eum_decision), size_text},
     {"eum_buffer_info", sizeof(eum_buffer_info), size_buffer_info},

@@ -17,6 +17,11 @@ START_TEST(null_outputs_are_refused)
     EXPECT(eum_stream_wrap(context, NULL, NULL), EUM_ERROR_INVALID_ARGUMENT, "out is NULL");
     EXPECT(eum_context_info(context, NULL), EUM_ERROR_INVALID_ARGUMENT, "eum_info");
     EXPECT(eum_context_stats(context, NULL), EUM_ERROR_INVALID_ARGUMENT, "eum_stats");
+    EXPECT(eum_context_operation_stats(context, EUM_OPERATION_TOPK, NULL), EUM_ERROR_INVALID_ARGUMENT, "eum_operation_stats");
+    eum_operation_stats operations;
+    eum_operation_stats_init(&operations);
+    EXPECT(eum_context_operation_stats(context, 0, &operations), EUM_ERROR_INVALID_ENUM, "operation is 0");
+    EXPECT(eum_context_operation_stats(context, 5, &operations), EUM_ERROR_INVALID_ENUM, "operation is 5");
     EXPECT(eum_buffer_explain(buffer, NULL), EUM_ERROR_INVALID_ARGUMENT, "eum_decision");
     EXPECT(eum_buffer_get_info(buffer, NULL), EUM_ERROR_INVALID_ARGUMENT, "eum_buffer_info");
     EXPECT(eum_faults_end(context, NULL), EUM_ERROR_INVALID_ARGUMENT, "eum_faults");

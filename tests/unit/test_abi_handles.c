@@ -16,6 +16,7 @@ CALL(use_stream_create, void *h, eum_stream_create(h, NULL, &out.stream))
 CALL(use_stream_wrap, void *h, eum_stream_wrap(h, NULL, &out.stream))
 CALL(use_info, void *h, eum_context_info(h, &out.info))
 CALL(use_stats, void *h, eum_context_stats(h, &out.stats))
+CALL(use_operation_stats, void *h, eum_context_operation_stats(h, EUM_OPERATION_ROWS, &(eum_operation_stats){.struct_size = 160}))
 CALL(use_trim, void *h, eum_context_trim(h, 0))
 CALL(use_job_wait, void *h, eum_job_wait((eum_job){h, 1, 1}, 0))
 CALL(use_faults_begin, void *h, eum_faults_begin(h))
@@ -101,6 +102,7 @@ static const struct {
     {"eum_stream_wrap", CONTEXT, false, use_stream_wrap},
     {"eum_context_info", CONTEXT, false, use_info},
     {"eum_context_stats", CONTEXT, false, use_stats},
+    {"eum_context_operation_stats", CONTEXT, false, use_operation_stats},
     {"eum_context_trim", CONTEXT, false, use_trim},
     {"eum_job_wait", CONTEXT, false, use_job_wait},
     {"eum_faults_begin", CONTEXT, false, use_faults_begin},

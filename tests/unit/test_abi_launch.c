@@ -214,24 +214,17 @@ START_TEST(cosine_operands_must_fit_their_shape)
         const char *words;
     } wrong[] = {
         {3, 0, 0, q, t, s, EUM_ERROR_INVALID_ARGUMENT, "dim is 0"},
-        {3, UINT64_MAX / 4 + 1, 0, q, t, s, EUM_ERROR_SIZE_OVERFLOW, "dim is 4611686018427387904"},
-        {3, UINT64_MAX, 0, q, t, s, EUM_ERROR_SIZE_OVERFLOW, "dim is 18446744073709551615"},
-        {UINT64_MAX / 8 + 1, 2, 0, q, t, s, EUM_ERROR_SIZE_OVERFLOW, "rows is 2305843009213693952 with row_stride 8"},
-        {UINT64_MAX, 2, 0, q, t, s, EUM_ERROR_SIZE_OVERFLOW, "rows is 18446744073709551615"},
-        {3, 2, 10, q, t, s, EUM_ERROR_MISALIGNED, "row_stride is 10"},
-        {3, 2, 4, q, t, s, EUM_ERROR_INVALID_ARGUMENT, "row_stride is 4, shorter than a row of 2 floats (8 bytes)"},
-        {3, 2, SIZE_MAX - 3, q, t, s, EUM_ERROR_SIZE_OVERFLOW, "row_stride 18446744073709551612"},
-        {3, 2, 0, {buffer, 0, 7}, t, s, EUM_ERROR_BUFFER_TOO_SHORT, "query has 7 bytes, and the declared rows and dim need 8"},
-        {3, 2, 0, q, {buffer, 8, 23}, s, EUM_ERROR_BUFFER_TOO_SHORT, "targets has 23 bytes, and the declared rows and dim need 24"},
-        {3,
-         2,
-         12,
-         q,
-         {buffer, 8, 31},
-         s,
-         EUM_ERROR_BUFFER_TOO_SHORT,
-         "targets has 31 bytes, and the declared rows and dim need 32"},
-        {3, 2, 0, q, t, {buffer, 32, 11}, EUM_ERROR_BUFFER_TOO_SHORT, "scores has 11 bytes, and the declared rows and dim need 12"},
+        {3, UINT64_MAX / 4 + 1, 0, q, t, s, EUM_ERROR_SIZE_OVERFLOW, "query: 4611686018427387904 times 4"},
+        {3, UINT64_MAX, 0, q, t, s, EUM_ERROR_SIZE_OVERFLOW, "query: 18446744073709551615 times 4"},
+        {UINT64_MAX / 8 + 1, 2, 0, q, t, s, EUM_ERROR_SIZE_OVERFLOW, "targets: 2305843009213693952 times 8"},
+        {UINT64_MAX, 2, 0, q, t, s, EUM_ERROR_SIZE_OVERFLOW, "targets: 18446744073709551615 times 8"},
+        {3, 2, 10, q, t, s, EUM_ERROR_MISALIGNED, "stride of the targets is 10"},
+        {3, 2, 4, q, t, s, EUM_ERROR_INVALID_ARGUMENT, "stride of the targets is 4, shorter than 2 elements (8 bytes)"},
+        {3, 2, SIZE_MAX - 3, q, t, s, EUM_ERROR_SIZE_OVERFLOW, "targets: 3 times 18446744073709551612"},
+        {3, 2, 0, {buffer, 0, 7}, t, s, EUM_ERROR_BUFFER_TOO_SHORT, "query has 7 bytes, and the declared shape needs 8"},
+        {3, 2, 0, q, {buffer, 8, 23}, s, EUM_ERROR_BUFFER_TOO_SHORT, "targets has 23 bytes, and the declared shape needs 24"},
+        {3, 2, 12, q, {buffer, 8, 31}, s, EUM_ERROR_BUFFER_TOO_SHORT, "targets has 31 bytes, and the declared shape needs 32"},
+        {3, 2, 0, q, t, {buffer, 32, 11}, EUM_ERROR_BUFFER_TOO_SHORT, "scores has 11 bytes, and the declared shape needs 12"},
         {3, 2, 0, {buffer, 2, 8}, t, s, EUM_ERROR_MISALIGNED, "query has offset 2"},
         {3, 2, 0, q, {buffer, 9, 24}, s, EUM_ERROR_MISALIGNED, "targets has offset 9"},
         {3, 2, 0, q, t, {buffer, 35, 12}, EUM_ERROR_MISALIGNED, "scores has offset 35"},
@@ -244,6 +237,13 @@ START_TEST(cosine_operands_must_fit_their_shape)
         expect_words("eum_cosine", eum_cosine(stream, &config, &out.job), wrong[i].status, wrong[i].words);
         untouched("eum_cosine");
     }
+    eum_cosine_config config = cosine_of(q, t, s, 3, 2);
+    config.executor = 3;
+    EXPECT(eum_cosine(stream, &config, &out.job), EUM_ERROR_INVALID_ENUM, "executor is 3");
+    config.executor = EUM_EXECUTOR_CPU;
+    config.reserved = 1;
+    EXPECT(eum_cosine(stream, &config, &out.job), EUM_ERROR_INVALID_ARGUMENT, "reserved is 1");
+    untouched("eum_cosine");
 }
 END_TEST
 

@@ -59,6 +59,9 @@ START_TEST(operands_must_fit_their_shape)
     WRONG(metric = 4, EUM_ERROR_INVALID_ENUM, "EUM_METRIC_*");
     WRONG(element = 0, EUM_ERROR_INVALID_ENUM, "element is 0");
     WRONG(element = 4, EUM_ERROR_INVALID_ENUM, "EUM_ELEMENT_*");
+    WRONG(executor = 3, EUM_ERROR_INVALID_ENUM, "executor is 3, which is none of EUM_EXECUTOR_*");
+    WRONG(executor = -1, EUM_ERROR_INVALID_ENUM, "executor is -1");
+    WRONG(reserved = 1, EUM_ERROR_INVALID_ARGUMENT, "reserved is 1; it must be 0");
     WRONG(dim = 0, EUM_ERROR_INVALID_ARGUMENT, "dim is 0");
     WRONG(dim = UINT64_MAX / 4 + 1, EUM_ERROR_SIZE_OVERFLOW, "queries: 4611686018427387904 times 4");
     WRONG(query_count = UINT64_MAX / 8 + 1, EUM_ERROR_SIZE_OVERFLOW, "queries: 2305843009213693952 times 8");
@@ -95,6 +98,8 @@ START_TEST(k_is_from_1_to_1024)
     WRONG(indices.bytes = 15, EUM_ERROR_BUFFER_TOO_SHORT, "indices has 15 bytes, and the declared shape needs 16");
     WRONG(indices.offset = 28, EUM_ERROR_MISALIGNED, "indices has offset 28, which is not a multiple of 8");
     WRONG(metric = 7, EUM_ERROR_INVALID_ENUM, "metric is 7");
+    WRONG(executor = 7, EUM_ERROR_INVALID_ENUM, "executor is 7");
+    WRONG(reserved = -1, EUM_ERROR_INVALID_ARGUMENT, "reserved is -1");
     WRONG(query_count = UINT64_C(1) << 62, EUM_ERROR_SIZE_OVERFLOW, "queries: ");
 #undef WRONG
     EXPECT(eum_topk(stream, NULL, &out.job), EUM_ERROR_INVALID_ARGUMENT, "dim is 0");
@@ -114,6 +119,8 @@ START_TEST(the_first_row_number_out_of_range_is_named_and_nothing_is_written)
     REFUSES(eum_similarity_rows, listed(above, 4), (void)wrong, EUM_ERROR_OUT_OF_BOUNDS,
             "numbers[1] is 3, and the targets have 3 rows");
     REFUSES(eum_similarity_rows, listed(NULL, 4), (void)wrong, EUM_ERROR_INVALID_ARGUMENT, "numbers is NULL and number_count is 4");
+    REFUSES(eum_similarity_rows, listed(good, 4), wrong.executor = 4, EUM_ERROR_INVALID_ENUM, "executor is 4");
+    REFUSES(eum_similarity_rows, listed(good, 4), wrong.reserved = 4, EUM_ERROR_INVALID_ARGUMENT, "reserved is 4");
     REFUSES(eum_similarity_rows, listed(good, 4), wrong.scores.bytes = 15, EUM_ERROR_BUFFER_TOO_SHORT, "scores has 15 bytes");
     OK(eum_buffer_map((eum_view){buffer, 0, BYTES}, EUM_ACCESS_READ, (void **)&memory));
     ck_assert_int_eq(memcmp(memory, before, BYTES), 0);

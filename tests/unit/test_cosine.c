@@ -61,6 +61,7 @@ static void check_with_roles(eum_context *context, size_t rows, size_t dim, size
         cpu_fill(whole(scores), 99); /* poison */
         eum_cosine_config config = config_of(query, targets, scores, rows, dim);
         config.row_stride = stride == dim ? 0 : stride * 4;
+        config.executor = (eum_executor)(EUM_EXECUTOR_DEVICE - round); /* then the CPU, then whatever is better */
         eum_job job;
         OK(eum_cosine(default_stream(context), &config, &job));
         const float *s = map(whole(scores), EUM_ACCESS_READ), *q = map(whole(query), EUM_ACCESS_READ),
@@ -103,6 +104,7 @@ START_TEST(zero_and_non_finite_rows_have_their_scores)
     unmap(query, q);
     unmap(targets, t);
     eum_cosine_config config = config_of(query, targets, scores, 5, 4);
+    config.executor = EUM_EXECUTOR_DEVICE;
     OK(eum_cosine(default_stream(context), &config, NULL));
     const float *s = map(whole(scores), EUM_ACCESS_READ);
     ck_assert(fabsf(s[0] - 1) < 1e-6f && s[1] == 0 && isnan(s[2]) && isnan(s[3]) && fabsf(s[4] - 1) < 1e-6f);
@@ -184,6 +186,7 @@ static void *ask(void *arg)
             q[i] = value_at(100 * a->number + round, i);
         OK(eum_buffer_write(whole(query), q));
         eum_cosine_config config = config_of(query, a->targets, scores, ROWS, DIM);
+        config.executor = (eum_executor)((a->number + round) % EUM_EXECUTORS);
         OK(eum_cosine(stream, &config, NULL));
         OK(eum_buffer_read(whole(scores), s));
         const float *t = NULL;

@@ -68,9 +68,11 @@ static void close_set(set *s)
     close_context(s->context);
 }
 
+/* On the device, unless a test says otherwise. */
 static eum_similarity_config all_of(const set *s, eum_metric metric)
 {
     eum_similarity_config config = EUM_SIMILARITY_CONFIG_INIT;
+    config.executor = EUM_EXECUTOR_DEVICE;
     config.metric = metric;
     config.queries = whole(s->queries);
     config.targets = whole(s->targets);
@@ -84,6 +86,7 @@ static eum_similarity_config all_of(const set *s, eum_metric metric)
 static void start_best(const set *s, eum_metric metric, size_t rows, eum_job *job)
 {
     eum_topk_config config = EUM_TOPK_CONFIG_INIT;
+    config.executor = EUM_EXECUTOR_DEVICE;
     config.metric = metric;
     config.queries = whole(s->queries);
     config.targets = whole(s->targets);
@@ -103,6 +106,7 @@ START_TEST(scores_of_many_queries_agree_with_float64_again_and_again)
         eum_metric metric = (eum_metric)(1 + round % 3);
         fill_floats(whole(s.queries), QUERIES * DIM, 2 + round);
         eum_similarity_config config = all_of(&s, metric);
+        config.executor = (eum_executor)(EUM_EXECUTOR_DEVICE - round / 2); /* then the CPU, then whatever is better */
         eum_job job;
         OK(eum_similarity(default_stream(s.context), &config, &job));
         const float *scores = map(whole(s.scores), EUM_ACCESS_READ);
@@ -177,6 +181,7 @@ START_TEST(row_numbers_are_copied_before_the_call_returns)
     set s = open_set();
     fill_floats(whole(s.queries), QUERIES * DIM, 5);
     eum_similarity_rows_config config = EUM_SIMILARITY_ROWS_CONFIG_INIT;
+    config.executor = EUM_EXECUTOR_DEVICE;
     int64_t numbers[COUNT];
     for (size_t i = 0; i < COUNT; i++)
         numbers[i] = (int64_t)(word_at(6, i) % ROWS);

@@ -223,6 +223,7 @@ static uint64_t run_epoch(scorer *s, uint64_t seed, uint64_t uses)
         targets[i] = (float)((int64_t)(next_random(&seed) % 2001) - 1000);
     OK(eum_buffer_unmap(s->targets, address));
     eum_cosine_config config = EUM_COSINE_CONFIG_INIT;
+    config.executor = EUM_EXECUTOR_DEVICE; /* the virtual clock knows nothing of the CPU's kernels */
     config.query = whole(s->query);
     config.targets = whole(s->targets);
     config.scores = whole(s->scores);
@@ -283,6 +284,7 @@ START_TEST(explain_shows_what_was_weighed)
     ck_assert_msg(strstr(text, "Weighed") != NULL, "%s", text);
     for (int use = 0; use < 4; use++) { /* scored again and again: it moves */
         eum_cosine_config config = EUM_COSINE_CONFIG_INIT;
+        config.executor = EUM_EXECUTOR_DEVICE;
         eum_job job;
         config.query = whole(s.query);
         config.targets = whole(s.targets);
@@ -312,6 +314,7 @@ START_TEST(operands_that_share_pages_agree_on_where_they_are_used)
         floats[i] = (float)((int64_t)(next_random(&random) % 2001) - 1000);
     memcpy(floats + 768 * 7, floats, 768 * 4); /* row 6 is the query */
     eum_cosine_config config = EUM_COSINE_CONFIG_INIT;
+    config.executor = EUM_EXECUTOR_DEVICE;
     config.query = part(buffer, 0, 768 * 4);
     config.targets = part(buffer, 768 * 4, 768 * 4 * rows);
     config.scores = part(buffer, 768 * 4 * (1 + rows), rows * 4);

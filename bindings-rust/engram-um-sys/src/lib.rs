@@ -427,6 +427,12 @@ pub type eum_done_fn = Option<unsafe extern "C" fn(user: *mut c_void, status: eu
 
 // ----------------------------------------------------------------------------------------------- similarity ----------
 
+pub type eum_executor = i32;
+pub const EUM_EXECUTOR_AUTO: eum_executor = 0;
+pub const EUM_EXECUTOR_CPU: eum_executor = 1;
+pub const EUM_EXECUTOR_DEVICE: eum_executor = 2;
+pub const EUM_EXECUTORS: usize = 3;
+
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct eum_cosine_config {
@@ -437,6 +443,8 @@ pub struct eum_cosine_config {
     pub rows: u64,
     pub dim: u64,
     pub row_stride: usize,
+    pub executor: eum_executor,
+    pub reserved: i32,
 }
 
 impl eum_cosine_config {
@@ -448,6 +456,8 @@ impl eum_cosine_config {
         rows: 0,
         dim: 0,
         row_stride: 0,
+        executor: EUM_EXECUTOR_AUTO,
+        reserved: 0,
     };
 }
 
@@ -477,6 +487,8 @@ pub struct eum_similarity_config {
     pub dim: u64,
     pub query_stride: usize,
     pub row_stride: usize,
+    pub executor: eum_executor,
+    pub reserved: i32,
 }
 
 impl eum_similarity_config {
@@ -492,6 +504,8 @@ impl eum_similarity_config {
         dim: 0,
         query_stride: 0,
         row_stride: 0,
+        executor: EUM_EXECUTOR_AUTO,
+        reserved: 0,
     };
 }
 
@@ -515,6 +529,8 @@ pub struct eum_topk_config {
     pub k: u64,
     pub query_stride: usize,
     pub row_stride: usize,
+    pub executor: eum_executor,
+    pub reserved: i32,
 }
 
 impl eum_topk_config {
@@ -532,6 +548,8 @@ impl eum_topk_config {
         k: 1,
         query_stride: 0,
         row_stride: 0,
+        executor: EUM_EXECUTOR_AUTO,
+        reserved: 0,
     };
 }
 
@@ -553,6 +571,8 @@ pub struct eum_similarity_rows_config {
     pub number_count: u64,
     pub query_stride: usize,
     pub row_stride: usize,
+    pub executor: eum_executor,
+    pub reserved: i32,
 }
 
 impl eum_similarity_rows_config {
@@ -570,6 +590,8 @@ impl eum_similarity_rows_config {
         number_count: 0,
         query_stride: 0,
         row_stride: 0,
+        executor: EUM_EXECUTOR_AUTO,
+        reserved: 0,
     };
 }
 
@@ -705,6 +727,46 @@ impl eum_stats {
 }
 
 default!(eum_stats);
+
+pub type eum_operation = i32;
+pub const EUM_OPERATION_COSINE: eum_operation = 1;
+pub const EUM_OPERATION_SIMILARITY: eum_operation = 2;
+pub const EUM_OPERATION_TOPK: eum_operation = 3;
+pub const EUM_OPERATION_ROWS: eum_operation = 4;
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct eum_operation_stats {
+    pub struct_size: usize,
+    pub runs: [u64; EUM_EXECUTORS],
+    pub timed: [u64; EUM_EXECUTORS],
+    pub predicted_ns: [u64; EUM_EXECUTORS],
+    pub actual_ns: [u64; EUM_EXECUTORS],
+    pub chunked: u64,
+    pub fallbacks: u64,
+    pub last_executor: eum_executor,
+    pub rest: u32,
+    pub last_predicted_ns: [u64; EUM_EXECUTORS],
+    pub last_actual_ns: u64,
+}
+
+impl eum_operation_stats {
+    pub const INIT: Self = Self {
+        struct_size: size_of::<Self>(),
+        runs: [0; EUM_EXECUTORS],
+        timed: [0; EUM_EXECUTORS],
+        predicted_ns: [0; EUM_EXECUTORS],
+        actual_ns: [0; EUM_EXECUTORS],
+        chunked: 0,
+        fallbacks: 0,
+        last_executor: EUM_EXECUTOR_AUTO,
+        rest: 0,
+        last_predicted_ns: [0; EUM_EXECUTORS],
+        last_actual_ns: 0,
+    };
+}
+
+default!(eum_operation_stats);
 
 pub type eum_movement = i32;
 pub const EUM_MOVEMENT_NONE: eum_movement = 0;
@@ -930,6 +992,12 @@ extern "C" {
     pub fn eum_context_info(context: *const eum_context, out: *mut eum_info) -> eum_status;
     pub fn eum_stats_init(stats: *mut eum_stats);
     pub fn eum_context_stats(context: *const eum_context, out: *mut eum_stats) -> eum_status;
+    pub fn eum_operation_stats_init(stats: *mut eum_operation_stats);
+    pub fn eum_context_operation_stats(
+        context: *const eum_context,
+        operation: eum_operation,
+        out: *mut eum_operation_stats,
+    ) -> eum_status;
     pub fn eum_context_trim(context: *mut eum_context, keep: u64) -> eum_status;
     pub fn eum_decision_init(decision: *mut eum_decision);
     pub fn eum_buffer_explain(buffer: *const eum_buffer, out: *mut eum_decision) -> eum_status;

@@ -100,17 +100,20 @@ fn structs() -> Vec<Struct> {
         eum_launch_config by eum_launch_config_init {
             struct_size, gpu, cpu, arguments, argument_count, params, params_bytes, user
         }
-        eum_cosine_config by eum_cosine_config_init { struct_size, query, targets, scores, rows, dim, row_stride }
+        eum_cosine_config by eum_cosine_config_init {
+            struct_size, query, targets, scores, rows, dim, row_stride, executor, reserved
+        }
         eum_similarity_config by eum_similarity_config_init {
-            struct_size, metric, element, queries, targets, scores, query_count, rows, dim, query_stride, row_stride
+            struct_size, metric, element, queries, targets, scores, query_count, rows, dim, query_stride, row_stride,
+            executor, reserved
         }
         eum_topk_config by eum_topk_config_init {
             struct_size, metric, element, queries, targets, indices, scores, query_count, rows, dim, k, query_stride,
-            row_stride
+            row_stride, executor, reserved
         }
         eum_similarity_rows_config by eum_similarity_rows_config_init {
             struct_size, metric, element, queries, targets, scores, query_count, rows, dim, numbers, number_count,
-            query_stride, row_stride
+            query_stride, row_stride, executor, reserved
         }
         eum_info by eum_info_init {
             struct_size, device_kind, device_index, device_reason, backing, worker_threads, compute_major, compute_minor,
@@ -122,6 +125,10 @@ fn structs() -> Vec<Struct> {
             bytes_to_device, bytes_to_host, moves_to_device, moves_to_host, bytes_discarded, hints_applied,
             hints_not_applied, raw_allocations, raw_frees, raw_given_up, pool_bytes,
             pool_hits, pool_misses
+        }
+        eum_operation_stats by eum_operation_stats_init {
+            struct_size, runs, timed, predicted_ns, actual_ns, chunked, fallbacks, last_executor, rest,
+            last_predicted_ns, last_actual_ns
         }
         eum_decision by eum_decision_init {
             struct_size, role, backing, backing_reason, last_movement, last_bytes, bytes_to_device, bytes_to_host,
@@ -151,7 +158,8 @@ fn constants() -> BTreeMap<&'static str, i64> {
         EUM_ERROR_WRONG_CONTEXT EUM_ERROR_NOT_OWNED EUM_ERROR_NO_HOST_ACCESS EUM_ERROR_NO_KERNEL EUM_ERROR_IN_CALLBACK
         EUM_ERROR_UNDEFINED_DATA EUM_ERROR_FORKED EUM_ERROR_CAPTURING EUM_ERROR_INVALID_STATE
         EUM_METRIC_COSINE EUM_METRIC_DOT EUM_METRIC_L2_SQUARED EUM_ELEMENT_FLOAT32 EUM_ELEMENT_FLOAT16
-        EUM_ELEMENT_BFLOAT16 EUM_TOPK_MOST
+        EUM_ELEMENT_BFLOAT16 EUM_TOPK_MOST EUM_EXECUTOR_AUTO EUM_EXECUTOR_CPU EUM_EXECUTOR_DEVICE EUM_EXECUTORS
+        EUM_OPERATION_COSINE EUM_OPERATION_SIMILARITY EUM_OPERATION_TOPK EUM_OPERATION_ROWS
         EUM_ERROR_DEVICE_UNAVAILABLE EUM_ERROR_NOT_SUPPORTED EUM_ERROR_OUT_OF_MEMORY EUM_ERROR_OUT_OF_DEVICE_MEMORY
         EUM_ERROR_OVER_BUDGET EUM_ERROR_TIMEOUT EUM_ERROR_LAUNCH_FAILED EUM_ERROR_JOB_FAILED EUM_ERROR_DEVICE_LOST
         EUM_ERROR_DRIVER EUM_ERROR_CUDA EUM_ERROR_SYSTEM

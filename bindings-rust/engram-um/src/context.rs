@@ -2,7 +2,7 @@
 
 use crate::error::{check, Error, ErrorKind, Result};
 use crate::handle::{created, Handle};
-use crate::info::{Info, Stats};
+use crate::info::{Info, Operation, OperationStats, Stats};
 use crate::log::{self, Registration};
 use crate::stream::Stream;
 use crate::sys;
@@ -55,6 +55,27 @@ impl Context {
         // SAFETY: `stats` is valid and says its own size.
         check(unsafe { sys::eum_context_stats(self.as_raw(), &mut stats) })?;
         Ok(Stats::from_raw(&stats))
+    }
+
+    /// Where the calls of one similarity operation ran so far, how long that was predicted to take, and how long it took.
+    ///
+    /// ```
+    /// # fn main() -> engram_um::Result<()> {
+    /// use engram_um::{Context, Operation, UnifiedBuffer};
+    /// let context = Context::new()?;
+    /// let query = UnifiedBuffer::from_slice(&context, &[1.0, 0.0_f32])?;
+    /// let targets = UnifiedBuffer::from_slice(&context, &[3.0, 4.0_f32])?;
+    /// let mut scores = UnifiedBuffer::<f32>::zeroed(&context, 1)?;
+    /// context.cosine(&query, &targets, &mut scores)?;
+    /// let stats = context.operation_stats(Operation::Cosine)?;
+    /// assert_eq!(stats.cpu.runs + stats.device.runs, 1);
+    /// # Ok(()) }
+    /// ```
+    pub fn operation_stats(&self, operation: Operation) -> Result<OperationStats> {
+        let mut stats = sys::eum_operation_stats::INIT;
+        // SAFETY: `stats` is valid and says its own size.
+        check(unsafe { sys::eum_context_operation_stats(self.as_raw(), operation.number(), &mut stats) })?;
+        Ok(OperationStats::from_raw(&stats))
     }
 
     /// Gives memory that ended buffers have left for new ones back, the oldest first, until at most `keep` bytes are left. The

@@ -155,6 +155,82 @@ impl Stats {
     }
 }
 
+/// The similarity operations of [`Context`](crate::Context).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Operation {
+    /// `cosine`
+    Cosine,
+    /// `similarity`
+    Similarity,
+    /// `topk`
+    TopK,
+    /// `similarity_rows`
+    Rows,
+}
+
+impl Operation {
+    pub(crate) fn number(self) -> sys::eum_operation {
+        match self {
+            Self::Cosine => sys::EUM_OPERATION_COSINE,
+            Self::Similarity => sys::EUM_OPERATION_SIMILARITY,
+            Self::TopK => sys::EUM_OPERATION_TOPK,
+            Self::Rows => sys::EUM_OPERATION_ROWS,
+        }
+    }
+}
+
+/// The runs of an operation on one side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Runs {
+    /// How many were started.
+    pub runs: u64,
+    /// Of them, those whose end was seen.
+    pub timed: u64,
+    /// What was predicted for the timed ones, in nanoseconds.
+    pub predicted_ns: u64,
+    /// What they took.
+    pub actual_ns: u64,
+}
+
+/// Where the calls of a similarity operation ran, and how long they took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OperationStats {
+    /// On the CPU.
+    pub cpu: Runs,
+    /// On the device.
+    pub device: Runs,
+    /// Of the runs on the device, those in chunks, for want of room.
+    pub chunked: u64,
+    /// Of the runs on the CPU, those after a failure of the device, or while it rested.
+    pub fallbacks: u64,
+    /// Operations that the device rests for yet; 0: it does not rest.
+    pub rest: u32,
+}
+
+impl OperationStats {
+    pub(crate) fn from_raw(raw: &sys::eum_operation_stats) -> Self {
+        let runs = |executor: sys::eum_executor| {
+            let at = executor as usize;
+            Runs {
+                runs: raw.runs[at],
+                timed: raw.timed[at],
+                predicted_ns: raw.predicted_ns[at],
+                actual_ns: raw.actual_ns[at],
+            }
+        };
+        Self {
+            cpu: runs(sys::EUM_EXECUTOR_CPU),
+            device: runs(sys::EUM_EXECUTOR_DEVICE),
+            chunked: raw.chunked,
+            fallbacks: raw.fallbacks,
+            rest: raw.rest,
+        }
+    }
+}
+
 /// How a buffer is held, why, and what its last use moved. `Display` writes it as sentences.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

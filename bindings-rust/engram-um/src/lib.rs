@@ -47,7 +47,7 @@ pub use context::{Context, ContextBuilder};
 pub use cosine::Rows;
 pub use engram_um_sys as sys;
 pub use error::{Error, ErrorKind, Result};
-pub use info::{Decision, Info, Stats};
+pub use info::{Decision, Info, Operation, OperationStats, Runs, Stats};
 pub use scoring::{Bf16, Element, Metric, F16};
 pub use stream::{Job, Stream};
 pub use words::{Backing, BackingReason, DeviceKind, DeviceReason, Location, LogLevel, Movement, Role};

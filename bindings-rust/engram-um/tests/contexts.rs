@@ -5,7 +5,7 @@
 mod common;
 
 use common::{kind, numbers, on_each_device};
-use engram_um::{sys, Backing, Context, DeviceKind, DeviceReason, ErrorKind, LogLevel, UnifiedBuffer};
+use engram_um::{sys, Backing, Context, DeviceKind, DeviceReason, ErrorKind, LogLevel, Operation, UnifiedBuffer};
 use std::sync::{Arc, Mutex};
 
 #[test]
@@ -64,14 +64,26 @@ fn errors_are_errors() {
 }
 
 #[test]
-fn stats_count_launches_and_buffers() {
+fn stats_count_launches_operations_and_buffers() {
     on_each_device(|ctx, device| {
         let before = ctx.stats().unwrap();
         let query = UnifiedBuffer::from_slice(ctx, &numbers(1, 8)).unwrap();
         let mut scores = UnifiedBuffer::zeroed(ctx, 1).unwrap();
         ctx.cosine(&query, &query, &mut scores).unwrap();
         let after = ctx.stats().unwrap();
-        assert_eq!(after.launches, before.launches + 1, "{device}");
+        let cosines = ctx.operation_stats(Operation::Cosine).unwrap();
+        // One row: on a simulated GPU the CPU does it if the bytes are there, without a launch.
+        assert_eq!(cosines.cpu.runs + cosines.device.runs, 1, "{device}");
+        let host = ctx.info().unwrap().device_kind == DeviceKind::Host;
+        let launches = if host { 1 } else { cosines.device.runs };
+        assert_eq!(after.launches, before.launches + launches, "{device}");
+        assert!(host || cosines.cpu.timed == cosines.cpu.runs, "{device}");
+        assert!(cosines.cpu.timed == 0 || cosines.cpu.predicted_ns > 0 && cosines.cpu.actual_ns > 0, "{device}");
+        assert_eq!((cosines.chunked, cosines.fallbacks, cosines.rest), (0, 0, 0), "{device}");
+        for other in [Operation::Similarity, Operation::TopK, Operation::Rows] {
+            let stats = ctx.operation_stats(other).unwrap();
+            assert_eq!(stats.cpu.runs + stats.device.runs, 0, "{device}");
+        }
         assert_eq!((after.buffers_live, after.bytes_live), (2, 36), "{device}");
     });
 }

@@ -79,6 +79,7 @@ pub enum Step {
         buffers: [Pick; 3],
         dim: usize,
         rows: usize,
+        executor: i32,
         look: bool,
     },
     Prefetch {
@@ -202,8 +203,11 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (pick(), span()).prop_map(|(buffer, span)| Step::Read { buffer, span }),
         8 => (pick(), prop::collection::vec(argument, 0..4), any::<u64>(), prop::bool::weighted(0.12))
             .prop_map(|(stream, arguments, seed, fails)| Step::Launch { stream, arguments, seed, fails }),
-        3 => (pick(), [pick(), pick(), pick()], 1_usize..300, 0_usize..300, any::<bool>())
-            .prop_map(|(stream, buffers, dim, rows, look)| Step::Cosine { stream, buffers, dim, rows, look }),
+        3 => (pick(), [pick(), pick(), pick()], 1_usize..300, 0_usize..300,
+              sys::EUM_EXECUTOR_AUTO..=sys::EUM_EXECUTOR_DEVICE, any::<bool>())
+            .prop_map(|(stream, buffers, dim, rows, executor, look)| {
+                Step::Cosine { stream, buffers, dim, rows, executor, look }
+            }),
         2 => (pick(), span(), any::<bool>(), pick())
             .prop_map(|(buffer, span, to_device, stream)| Step::Prefetch { buffer, span, to_device, stream }),
         1 => (pick(), span(), sys::EUM_ADVICE_READ_MOSTLY..=sys::EUM_ADVICE_UNSET_ACCESSED_BY, any::<bool>())

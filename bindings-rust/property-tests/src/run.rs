@@ -254,8 +254,8 @@ impl Machine {
                     arguments.iter().map(|&(buffer, span, access)| self.used(buffer, span, access)).collect::<Vec<_>>();
                 self.counting(|machine| machine.launch(machine.stream(stream), &uses, seed, fails))
             }
-            Step::Cosine { stream, buffers, dim, rows, look } => {
-                self.counting(|machine| machine.cosine(machine.stream(stream), buffers, dim, rows, look))
+            Step::Cosine { stream, buffers, dim, rows, executor, look } => {
+                self.counting(|machine| machine.cosine(machine.stream(stream), buffers, dim, rows, executor, look))
             }
             Step::Prefetch { buffer, span, to_device, stream } => {
                 let used = self.used(buffer, span, sys::EUM_ACCESS_READ);
@@ -686,6 +686,7 @@ impl Machine {
         picks: [Pick; 3],
         dim: usize,
         rows: usize,
+        executor: sys::eum_executor,
         look: bool,
     ) -> Outcome {
         let [query, targets, scores] = picks.map(|pick| self.index(pick));
@@ -706,6 +707,7 @@ impl Machine {
             scores: self.view(scores),
             rows: rows as u64,
             dim: dim as u64,
+            executor,
             ..sys::eum_cosine_config::INIT
         };
         let mut job = sys::eum_job::INIT;

@@ -118,7 +118,9 @@ static void fill_caps(const eum_sim *sim, eum_device_caps *caps)
                               .copy_ns = preset->copy,
                               .prefetch_ns = preset->prefetch,
                               .unit_ns = preset->whole_chunks ? preset->chunk_move : preset->page_move,
-                              .unit_bytes = preset->whole_chunks ? EUM_SIM_CHUNK : EUM_SIM_PAGE};
+                              .unit_bytes = preset->whole_chunks ? EUM_SIM_CHUNK : EUM_SIM_PAGE,
+                              .launch_ns = preset->launch,
+                              .macs_mhz = eum_macs_default(preset->compute_major)};
 }
 
 static void destroy(eum_sim *sim)

@@ -1,0 +1,117 @@
+/* dispatch: see dispatch.h.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "dispatch.h"
+
+/* What a core's own cache holds, and what the cores' common cache does, of targets that were just written or scored. */
+#define NEAR_BYTES ((uint64_t)1 << 20)
+#define SHARED_BYTES ((uint64_t)32 << 20)
+/* Rows that another thread takes at once, in bytes: the grain of the kernels. */
+#define GRAIN_BYTES ((uint64_t)256 << 10)
+#define FEW_QUERIES 8
+/* How often targets are scored of which the user said that they are reused: what moving them costs is shared by as many calls. */
+#define REUSES 16
+
+/* Measured on two cores of an Intel Xeon with AVX-512, one thread, 100 and 768 elements: 13 GB/s from memory and 28 to 87 GB/s from the caches,
+ * where rows that were just written or scored are; 15 to 35 and 36 to 54 G multiply-adds a second. AVX2 on the same: 11 to 21 and 18 to 39; the scalar
+ * kernels, which work in float64: 1.2 to 1.9 and 3 to 9 GB/s. NEON was not measured, nor how much more than two threads read together: 160 GB/s
+ * is what a server's memory gives. */
+eum_cpu_costs eum_cpu_costs_of(eum_cpu_isa isa)
+{
+    eum_cpu_costs costs = {.call_ns = 1500, .threads_ns = 3000, .most_mbps = 160000};
+    costs.cached_mbps[0] = 40000;
+    costs.cached_mbps[1] = 25000;
+    costs.thread_mbps = 13000;
+    costs.few_mhz = 20000;
+    costs.many_mhz = 45000;
+    if (isa == EUM_CPU_AVX2) {
+        costs.few_mhz = 14000;
+        costs.many_mhz = 30000;
+    } else if (isa == EUM_CPU_NEON) {
+        costs.few_mhz = 7000;
+        costs.many_mhz = 15000;
+    } else if (isa == EUM_CPU_SCALAR) {
+        costs.cached_mbps[0] = costs.cached_mbps[1] = costs.thread_mbps = 5000;
+        costs.few_mhz = costs.many_mhz = 1400;
+    }
+    return costs;
+}
+
+static uint64_t times(uint64_t a, uint64_t b)
+{
+    uint64_t product;
+    return __builtin_mul_overflow(a, b, &product) || product >> 62 != 0 ? (uint64_t)1 << 62 : product;
+}
+
+static uint64_t plus(uint64_t a, uint64_t b)
+{
+    uint64_t sum = a + b;
+    return sum < a || sum >> 62 != 0 ? (uint64_t)1 << 62 : sum;
+}
+
+static uint64_t target_bytes(const eum_executor_question *q)
+{
+    return times(times(q->rows, q->dim), q->element_bytes);
+}
+
+static uint64_t macs(const eum_executor_question *q)
+{
+    return times(times(q->rows, q->dim), q->queries);
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* By one thread. */
+static uint64_t read_ns(const eum_cpu_costs *cpu, uint64_t bytes)
+{
+    uint64_t near = least(bytes, NEAR_BYTES), shared = least(bytes - near, SHARED_BYTES - NEAR_BYTES);
+    return eum_cost_at(near, cpu->cached_mbps[0]) + eum_cost_at(shared, cpu->cached_mbps[1]) +
+           eum_cost_at(bytes - near - shared, cpu->thread_mbps);
+}
+
+static uint64_t cpu_ns(const eum_executor_question *q)
+{
+    uint64_t bytes = target_bytes(q), pieces = times(bytes, 1 + q->queries / FEW_QUERIES) / GRAIN_BYTES;
+    uint64_t threads = pieces < 1 ? 1 : least(pieces, q->threads), together = eum_cost_at(bytes, q->cpu.most_mbps);
+    uint64_t reading = read_ns(&q->cpu, bytes) / threads;
+    uint64_t computing = eum_cost_at(macs(q), q->queries > FEW_QUERIES ? q->cpu.many_mhz : q->cpu.few_mhz) / threads;
+    uint64_t made_the_hosts = q->missing_results == 0 ? 0 : eum_cost_prefetch(q->costs, q->missing_results);
+    uint64_t beside = plus(q->cpu.call_ns, threads > 1 ? q->cpu.threads_ns : 0);
+    reading = reading > together ? reading : together;
+    return plus(plus(beside, made_the_hosts), reading > computing ? reading : computing);
+}
+
+static uint64_t move_ns(const eum_executor_question *q, uint64_t bytes)
+{
+    return q->by_copies ? eum_cost_copy(q->costs, bytes) : eum_cost_prefetch(q->costs, bytes);
+}
+
+/* What a use of bytes on the device costs that are on the host: over the link, or moved. */
+static uint64_t reach_ns(const eum_executor_question *q, uint64_t bytes)
+{
+    uint64_t move = move_ns(q, bytes), far = eum_cost_in_place(q->costs, bytes);
+    return q->in_place && far < move ? far : move;
+}
+
+eum_executor_answer eum_choose_executor(const eum_executor_question *q)
+{
+    eum_executor_answer answer = {.executor = EUM_EXECUTOR_DEVICE, .cpu_ns = cpu_ns(q)};
+    uint64_t kernel = eum_cost_kernel(q->costs, target_bytes(q), macs(q));
+    uint64_t resident = plus(kernel, plus(reach_ns(q, q->missing_queries), reach_ns(q, q->results)));
+    uint64_t once = move_ns(q, q->missing_targets), far = eum_cost_in_place(q->costs, q->over_link);
+    bool stays = q->mapped || (q->in_place && !q->no_copy && plus(q->spent_ns, far) <= once && q->expected_ns <= once);
+    answer.device_ns = plus(resident, stays ? far : once);
+    if (q->missing_targets > 0 && !q->mapped && !q->no_copy && answer.cpu_ns > resident)
+        answer.rent_ns = answer.cpu_ns - resident;
+    bool sooner = answer.cpu_ns <= answer.device_ns;
+    uint64_t use = eum_cost_in_place(q->costs, target_bytes(q)), uses = use == 0 ? 0 : q->expected_ns / use; /* as the last time */
+    uint64_t calls = q->reused && uses < REUSES ? REUSES : uses;
+    bool may_rent = plus(q->spent_ns, answer.rent_ns) <= once && times(answer.rent_ns, calls) <= once;
+    if (q->asked != EUM_EXECUTOR_AUTO)
+        answer.executor = q->asked;
+    else if (sooner && (answer.rent_ns == 0 || may_rent))
+        answer.executor = EUM_EXECUTOR_CPU;
+    return answer;
+}

@@ -1,0 +1,69 @@
+/* operations: see operations.h.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "operations.h"
+
+static void timed(eum_operations *operations, const eum_run *run, int64_t now_ns)
+{
+    eum_operation_stats *stats = &operations->stats[run->operation - 1];
+    uint64_t actual = now_ns > run->start_ns ? (uint64_t)(now_ns - run->start_ns) : 0;
+    stats->timed[run->executor]++;
+    stats->predicted_ns[run->executor] += run->predicted_ns[run->executor];
+    stats->actual_ns[run->executor] += actual;
+    stats->last_actual_ns = actual;
+}
+
+void eum_operations_started(eum_operations *operations, const eum_run *run, eum_point point, int64_t now_ns)
+{
+    eum_operation_stats *stats = &operations->stats[run->operation - 1];
+    stats->runs[run->executor]++;
+    stats->chunked += run->chunked;
+    stats->fallbacks += run->fallback;
+    stats->last_executor = run->executor;
+    for (int i = 0; i < EUM_EXECUTORS; i++)
+        stats->last_predicted_ns[i] = run->predicted_ns[i];
+    if (point.sequence == 0) {
+        timed(operations, run, now_ns);
+        return;
+    }
+    operations->watched[operations->next].point = point;
+    operations->watched[operations->next].run = *run;
+    operations->next = (operations->next + 1) % EUM_OPERATIONS_WATCHED;
+}
+
+int eum_operations_watched(const eum_operations *operations, eum_point point)
+{
+    for (int i = 0; i < EUM_OPERATIONS_WATCHED && point.sequence != 0; i++)
+        if (operations->watched[i].point.stream == point.stream && operations->watched[i].point.sequence == point.sequence)
+            return i;
+    return -1;
+}
+
+void eum_operations_ended(eum_operations *operations, int place, eum_point point, int64_t now_ns)
+{
+    if (place != eum_operations_watched(operations, point))
+        return;
+    if (now_ns >= 0)
+        timed(operations, &operations->watched[place].run, now_ns);
+    operations->watched[place].point.sequence = 0;
+}
+
+bool eum_operations_device(eum_operations *operations, bool failed)
+{
+    if (!failed) {
+        operations->failures = 0;
+        return false;
+    }
+    if (operations->failures < EUM_DEVICE_TRIES)
+        operations->failures++;
+    if (operations->failures == EUM_DEVICE_TRIES)
+        operations->rest = EUM_DEVICE_REST;
+    return operations->rest > 0;
+}
+
+bool eum_operations_resting(eum_operations *operations)
+{
+    if (operations->rest == 0)
+        return false;
+    operations->rest--;
+    return true;
+}

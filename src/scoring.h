@@ -1,0 +1,47 @@
+/* scoring: the similarity operations, from a checked request to scores. One mechanism for all four of them.
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * eum_engine_scoring (scoring.c) asks dispatch.h where to run, runs, falls back, and counts. There are three ways to run: as one launch
+ * (scoring_launch.c), as launches on chunks that pass through staging buffers (scoring_chunks.c), and on the calling thread (scoring_host.c). The
+ * first does not wait but where launches do; the other two return when the results are there. */
+#ifndef EUM_SRC_SCORING_H
+#define EUM_SRC_SCORING_H
+
+#include "kernels/scoring.h"
+
+#include "buffer.h"
+#include "stream.h"
+
+/* The operands of a request, in this order; without indices there are three. */
+enum { EUM_QUERIES, EUM_TARGETS, EUM_SCORES, EUM_INDICES, EUM_SCORING_OPERANDS };
+typedef struct eum_scoring_operands {
+    eum_range ranges[EUM_SCORING_OPERANDS];
+    eum_access accesses[EUM_SCORING_OPERANDS];
+    size_t count;
+} eum_scoring_operands;
+eum_scoring_operands eum_scoring_operands_of(const eum_scoring_request *request);
+
+/* The request with its operands at these addresses. */
+eum_scoring_args eum_scoring_args_of(const eum_scoring_request *request, void *const *addresses);
+/* The whole operation on this thread and the workers. Returns 0, or ENOMEM with nothing written. */
+int32_t eum_scoring_compute(eum_operation operation, const eum_scoring_args *args, eum_cpu_isa isa, eum_workers *workers);
+
+/* Queries that are scored in one pass over the targets, which are then read once. */
+#define EUM_STREAMED_QUERIES 8
+static inline bool eum_scoring_streams(const eum_scoring_request *request)
+{
+    return request->query_count <= EUM_STREAMED_QUERIES && request->numbers == NULL;
+}
+
+/* As one launch. Errors: as eum_engine_launch. */
+eum_status eum_scoring_launch(eum_strm *stream, const eum_scoring_request *request, eum_job *out);
+
+/* A launch failed for want of room (`status`): could it do in chunks? */
+bool eum_scoring_may_chunk(const eum_scoring_request *request, eum_status status);
+/* WAITS. In chunks, on the context's device. *out_begun: results may have been written, so on failure they are undefined. */
+eum_status eum_scoring_in_chunks(eum_strm *stream, const eum_scoring_request *request, bool *out_begun);
+
+/* WAITS. On the calling thread. *out_begun as above. */
+eum_status eum_scoring_on_host(eum_ctx *ctx, const eum_scoring_request *request, bool *out_begun);
+
+#endif

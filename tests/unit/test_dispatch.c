@@ -1,0 +1,221 @@
+/* Whether the CPU or the device runs a similarity operation: the choice as a function. What the engine makes of it is in test_executors.c.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "dispatch.h"
+
+#include "engine.h"
+#include "stay.h"
+
+Suite *dispatch_suite(void);
+
+static eum_costs costs;
+
+/* 768 floats a row, on a Hopper, two threads; nothing is on the device. */
+static eum_executor_question cold(uint64_t rows)
+{
+    costs = eum_costs_default(9);
+    return (eum_executor_question){.costs = &costs,
+                                   .cpu = eum_cpu_costs_of(EUM_CPU_AVX2),
+                                   .threads = 2,
+                                   .in_place = true,
+                                   .queries = 1,
+                                   .rows = rows,
+                                   .dim = 768,
+                                   .element_bytes = 4,
+                                   .missing_targets = rows * 768 * 4,
+                                   .over_link = rows * 768 * 4,
+                                   .missing_queries = 768 * 4,
+                                   .results = rows * 4};
+}
+
+static eum_executor choice(eum_executor_question question)
+{
+    return eum_choose_executor(&question).executor;
+}
+
+START_TEST(a_small_cold_batch_stays_on_the_cpu_and_a_large_one_goes_to_the_device)
+{
+    ck_assert_int_eq(choice(cold(1)), EUM_EXECUTOR_CPU);
+    ck_assert_int_eq(choice(cold(50)), EUM_EXECUTOR_CPU);
+    ck_assert_int_eq(choice(cold(1000000)), EUM_EXECUTOR_DEVICE);
+    eum_executor before = EUM_EXECUTOR_CPU;
+    for (uint64_t rows = 1; rows < 100000; rows += 1 + rows / 8) { /* one threshold, no going back */
+        eum_executor_question question = cold(rows);
+        question.threads = 1; /* with more, twice the rows may take the CPU less time */
+        eum_executor now = choice(question);
+        ck_assert(now >= before);
+        before = now;
+    }
+}
+END_TEST
+
+START_TEST(resident_targets_go_to_the_device_from_fewer_rows_on)
+{
+    uint64_t from[2] = {0, 0};
+    for (int resident = 0; resident < 2; resident++) {
+        for (uint64_t rows = 1; from[resident] == 0; rows++) {
+            eum_executor_question question = cold(rows);
+            question.in_place = false;
+            question.missing_targets = question.over_link = resident ? 0 : question.missing_targets;
+            from[resident] = choice(question) == EUM_EXECUTOR_DEVICE ? rows : 0;
+        }
+    }
+    ck_assert_uint_lt(from[1], from[0]);
+    ck_assert_uint_gt(from[1], 1); /* even there, an empty launch takes longer than a few rows */
+}
+END_TEST
+
+START_TEST(it_can_be_forced)
+{
+    eum_executor_question question = cold(1);
+    question.asked = EUM_EXECUTOR_DEVICE;
+    ck_assert_int_eq(choice(question), EUM_EXECUTOR_DEVICE);
+    question = cold(1000000);
+    question.asked = EUM_EXECUTOR_CPU;
+    ck_assert_int_eq(choice(question), EUM_EXECUTOR_CPU);
+}
+END_TEST
+
+START_TEST(what_the_prediction_depends_on)
+{
+    eum_executor_question question = cold(2000);
+    eum_executor_answer base = eum_choose_executor(&question);
+    question.threads = 1; /* another loop has the workers */
+    ck_assert_uint_gt(eum_choose_executor(&question).cpu_ns, base.cpu_ns * 3 / 2);
+    question = cold(2000);
+    question.queries = 64; /* the CPU computes longer than it reads, the device does not yet */
+    ck_assert_uint_gt(eum_choose_executor(&question).cpu_ns, base.cpu_ns * 5 / 2);
+    question = cold(2000);
+    question.element_bytes = 2;
+    question.missing_targets /= 2;
+    question.over_link /= 2;
+    ck_assert_uint_lt(eum_choose_executor(&question).device_ns, base.device_ns);
+    question = cold(2000);
+    question.in_place = false; /* it must move */
+    ck_assert_uint_gt(eum_choose_executor(&question).device_ns, base.device_ns);
+    question = cold(2000);
+    question.missing_results = 8000;
+    ck_assert_uint_gt(eum_choose_executor(&question).cpu_ns, base.cpu_ns);
+    question = cold(2000);
+    question.cpu = eum_cpu_costs_of(EUM_CPU_SCALAR);
+    ck_assert_uint_gt(eum_choose_executor(&question).cpu_ns, base.cpu_ns * 3);
+    question = cold(1000000);
+    question.threads = 16;
+    base = eum_choose_executor(&question);
+    question.threads = 64; /* the memory is not faster */
+    ck_assert_uint_eq(eum_choose_executor(&question).cpu_ns, base.cpu_ns);
+}
+END_TEST
+
+START_TEST(targets_that_never_find_room_are_weighed_with_a_passage_each_time)
+{
+    eum_executor_question question = cold(100000);
+    question.in_place = false;
+    question.spent_ns = UINT64_MAX / 4; /* however often they were scored */
+    question.threads = 256;
+    ck_assert_int_eq(choice(question), EUM_EXECUTOR_DEVICE);
+    question.no_copy = true;
+    ck_assert_int_eq(choice(question), EUM_EXECUTOR_CPU);
+    ck_assert_uint_eq(eum_choose_executor(&question).rent_ns, 0);
+}
+END_TEST
+
+START_TEST(targets_that_were_used_often_between_the_last_rewrites_move_at_once)
+{
+    eum_executor_question question = cold(1300);
+    question.by_copies = true;
+    question.threads = 16; /* sooner this once */
+    ck_assert_int_eq(choice(question), EUM_EXECUTOR_CPU);
+    question.expected_ns = 100 * eum_cost_in_place(&costs, question.missing_targets);
+    ck_assert_int_eq(choice(question), EUM_EXECUTOR_DEVICE);
+    question.expected_ns = 0;
+    question.reused = true; /* said, and not seen */
+    ck_assert_int_eq(choice(question), EUM_EXECUTOR_DEVICE);
+}
+END_TEST
+
+START_TEST(the_largest_shapes_do_not_overflow)
+{
+    eum_executor_question question = cold(1);
+    question.rows = question.dim = question.queries = UINT64_MAX;
+    question.missing_targets = question.missing_queries = question.results = question.missing_results = UINT64_MAX >> 2;
+    question.over_link = UINT64_MAX >> 2;
+    question.expected_ns = UINT64_MAX;
+    question.spent_ns = UINT64_MAX;
+    for (int in_place = 0; in_place < 2; in_place++) {
+        question.in_place = in_place != 0;
+        eum_executor_answer answer = eum_choose_executor(&question);
+        ck_assert_uint_gt(answer.cpu_ns, UINT64_C(1) << 40);
+        ck_assert_uint_gt(answer.device_ns, UINT64_C(1) << 40);
+    }
+}
+END_TEST
+
+/* The policy of the engine over a number of uses of the same targets, as predicted; against each fixed choice. */
+static void check_bound(eum_executor_question question, uint64_t uses)
+{
+    const uint64_t bytes = question.missing_targets;
+    eum_executor_question there = question;
+    there.missing_targets = 0;
+    const uint64_t resident = eum_choose_executor(&there).device_ns, cpu = eum_choose_executor(&question).cpu_ns;
+    const uint64_t far = resident + eum_cost_in_place(question.costs, bytes);
+    const uint64_t move = question.by_copies ? eum_cost_copy(question.costs, bytes) : eum_cost_prefetch(question.costs, bytes);
+    const eum_stay_question stay = {question.costs, bytes, question.by_copies, bytes};
+    eum_stay spent = {0};
+    uint64_t paid = 0;
+    bool on_device = false;
+    for (uint64_t use = 1; use <= uses; use++) {
+        question.missing_targets = question.over_link = on_device ? 0 : bytes;
+        question.spent_ns = spent.spent_ns;
+        eum_executor_answer answer = eum_choose_executor(&question);
+        if (answer.executor == EUM_EXECUTOR_CPU) {
+            eum_stay_answer rent = {.in_place_ns = answer.rent_ns};
+            eum_stay_used(&spent, &rent, &stay);
+            paid += answer.cpu_ns;
+        } else if (on_device) {
+            paid += resident;
+        } else {
+            eum_stay_answer weighed = eum_stay_choose(&spent, &stay);
+            if (question.in_place && weighed.stays)
+                eum_stay_used(&spent, &weighed, &stay);
+            on_device = !question.in_place || !weighed.stays;
+            paid += resident + (on_device ? weighed.move_ns : weighed.in_place_ns);
+        }
+        uint64_t best = use * cpu, moved = move + use * resident;
+        best = question.in_place && use * far < best ? use * far : best;
+        best = moved < best ? moved : best;
+        ck_assert_msg(paid <= 2 * best + 10, "after %llu uses of %llu rows: %llu ns paid, the best is %llu",
+                      (unsigned long long)use, (unsigned long long)question.rows, (unsigned long long)paid,
+                      (unsigned long long)best);
+    }
+}
+
+START_TEST(whatever_comes_at_most_twice_the_best_fixed_choice_is_paid)
+{
+    for (uint32_t seed = 0; seed < 2000; seed++) {
+        eum_executor_question question = cold(1 + word_at(seed, 0) % (1u << word_at(seed, 1) % 18));
+        static const int32_t majors[] = {5, 6, 8, 9};
+        costs = eum_costs_default(majors[word_at(seed, 2) % 4]);
+        question.in_place = word_at(seed, 3) % 2 != 0;
+        question.by_copies = word_at(seed, 4) % 2 != 0;
+        question.queries = word_at(seed, 5) % 3 == 0 ? 100 : 1 + word_at(seed, 6) % 9;
+        question.threads = 1 + word_at(seed, 7) % 32;
+        check_bound(question, 1 + word_at(seed, 8) % 60);
+    }
+}
+END_TEST
+
+Suite *dispatch_suite(void)
+{
+    Suite *suite = suite_create("dispatch");
+    TCase *choosing = tcase_create("choosing");
+    tcase_add_test(choosing, a_small_cold_batch_stays_on_the_cpu_and_a_large_one_goes_to_the_device);
+    tcase_add_test(choosing, resident_targets_go_to_the_device_from_fewer_rows_on);
+    tcase_add_test(choosing, it_can_be_forced);
+    tcase_add_test(choosing, what_the_prediction_depends_on);
+    tcase_add_test(choosing, targets_that_never_find_room_are_weighed_with_a_passage_each_time);
+    tcase_add_test(choosing, targets_that_were_used_often_between_the_last_rewrites_move_at_once);
+    tcase_add_test(choosing, the_largest_shapes_do_not_overflow);
+    tcase_add_test(choosing, whatever_comes_at_most_twice_the_best_fixed_choice_is_paid);
+    suite_add_tcase(suite, choosing);
+    return suite;
+}
