@@ -32,8 +32,9 @@ typedef struct eum_tile {
     eum_metric metric;
     eum_element element;
     size_t dim;
-    size_t ahead;                    /* bytes to prefetch ahead of the row, 0: none */
-    const void *rows[EUM_TILE_ROWS]; /* `count`, and the last one again up to a multiple of 8 */
+    size_t ahead;                    /* bytes to prefetch ahead of rows side by side, 0: none */
+    size_t near, far;                /* the same for rows that are read one after the other, into the first and the second cache */
+    const void *rows[EUM_TILE_ROWS]; /* `count`, and the last one again up to a multiple of 16 */
     unsigned count;
     const eum_prepared *queries; /* of the panel */
     unsigned query_count;
