@@ -33,6 +33,7 @@ typedef struct eum_tile {
     eum_element element;
     size_t dim;
     size_t ahead;                    /* bytes to prefetch ahead of rows side by side, 0: none */
+    bool cached;                     /* all rows fit in a core's second cache */
     size_t near, far;                /* the same for rows that are read one after the other, into the first and the second cache */
     const void *rows[EUM_TILE_ROWS]; /* `count`, and the last one again up to a multiple of 16 */
     unsigned count;

@@ -161,10 +161,11 @@ ALWAYS_INLINE void single_rows(eum_tile *tile, size_t held, few_kind kind, eum_e
         single_rows(tile, n, kind, element);                                                                                       \
         return true;
 
-/* Whether it did them. */
+/* Whether it did them. In cache, longer rows are faster side by side: the query is then loaded once for all of them. */
 ALWAYS_INLINE bool single_rows_of(eum_tile *tile, int queries, few_kind kind, eum_element element)
 {
-    if (queries != 1 || tile->width != 1 || tile->dim > FEW_CHUNK)
+    const bool held = tile->dim / W <= HELD_STEPS;
+    if (queries != 1 || tile->width != 1 || tile->dim > FEW_CHUNK || (!held && tile->cached))
         return false;
     switch (tile->dim / W) {
         HELD(1) HELD(2) HELD(3) HELD(4) HELD(5) HELD(6) HELD(7) HELD(8)
