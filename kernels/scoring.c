@@ -188,7 +188,10 @@ static void keep(const eum_tile *tile, const block *b, lists *mine, unsigned pan
         }
         return;
     }
-    for (unsigned r = 0; r < tile->count; r++) {
+    /* All rows at once first: few rows have a score for a list, and the thresholds only rise. */
+    uint64_t rows = b->ops->candidate_rows(tile->scores, thresholds, tile->count, tile->width, b->smaller);
+    for (; rows != 0; rows &= rows - 1) {
+        unsigned r = (unsigned)__builtin_ctzll(rows);
         const float *scores = tile->scores + r * tile->width;
         uint64_t found = b->ops->candidates(scores, thresholds, tile->query_count, false, b->smaller);
         for (; found != 0; found &= found - 1) {

@@ -58,6 +58,8 @@ typedef struct eum_scoring_ops {
     /* Bit i: scores[i] is not worse than thresholds[i] (thresholds[0] where `one`), or one of them is NaN. count <= 64; both arrays may
      * be read up to whole registers. */
     uint64_t (*candidates)(const float *scores, const float *thresholds, unsigned count, bool one, bool smaller_is_better);
+    /* Bit r: candidates() finds some among the `width` scores of row r, a whole number of registers. rows <= 64. */
+    uint64_t (*candidate_rows)(const float *scores, const float *thresholds, unsigned rows, unsigned width, bool smaller_is_better);
 } eum_scoring_ops;
 
 extern const eum_scoring_ops eum_scoring_scalar, eum_scoring_avx2, eum_scoring_avx512, eum_scoring_neon;

@@ -151,4 +151,12 @@ static uint64_t candidates(const float *scores, const float *thresholds, unsigne
     return found;
 }
 
-const eum_scoring_ops eum_scoring_scalar = {1, 0, norms, score, candidates};
+static uint64_t candidate_rows(const float *scores, const float *thresholds, unsigned rows, unsigned width, bool smaller_is_better)
+{
+    uint64_t found = 0;
+    for (unsigned r = 0; r < rows; r++)
+        found |= (uint64_t)(candidates(scores + r * width, thresholds, width, false, smaller_is_better) != 0) << r;
+    return found;
+}
+
+const eum_scoring_ops eum_scoring_scalar = {1, 0, norms, score, candidates, candidate_rows};

@@ -402,4 +402,21 @@ static uint64_t candidates(const float *scores, const float *thresholds, unsigne
     return count < 64 ? found & ((UINT64_C(1) << count) - 1) : found;
 }
 
-const eum_scoring_ops OPS = {W, MOST_PACKED, norms, score, candidates};
+static uint64_t candidate_rows(const float *scores, const float *thresholds, unsigned rows, unsigned width, bool smaller_is_better)
+{
+    uint64_t found = 0;
+    vec t[MOST_PACKED];
+    for (unsigned i = 0; i * W < width; i++)
+        t[i] = v_load(thresholds + i * W);
+    for (unsigned r = 0; r < rows; r++) {
+        unsigned any = 0;
+        for (unsigned i = 0; i * W < width; i++) {
+            vec s = v_load(scores + r * width + i * W);
+            any |= smaller_is_better ? v_not_less(t[i], s) : v_not_less(s, t[i]);
+        }
+        found |= (uint64_t)(any != 0) << r;
+    }
+    return found;
+}
+
+const eum_scoring_ops OPS = {W, MOST_PACKED, norms, score, candidates, candidate_rows};
