@@ -84,7 +84,8 @@ ALWAYS_INLINE void few_chunk(const eum_tile *tile, unsigned row, const float *va
         for (int i = 0; i < queries; i++) /* what the last register has too much is 0 */
             q[i] = v_load(values + (size_t)i * tile->value_stride + k);
         for (int r = 0; r < rows; r++)
-            few_step(sums, q, load_element_part(element, tile->rows[row + (unsigned)r], k, (unsigned)(end - k)), r, rows, queries, kind);
+            few_step(sums, q, load_element_part(element, tile->rows[row + (unsigned)r], k, (unsigned)(end - k)), r, rows, queries,
+                     kind);
     }
     for (int i = 0; i < UP_TO_REDUCED(n); i += REDUCED)
         v_reduce(sums + i, out + i);
@@ -125,7 +126,8 @@ ALWAYS_INLINE void few_rows(eum_tile *tile, unsigned row, unsigned first_query, 
  * The sums are those of few_chunk, addition by addition. held: whole registers of the query, a constant up to HELD_STEPS; 0: more. */
 ALWAYS_INLINE void single_rows(eum_tile *tile, size_t held, few_kind kind, eum_element element)
 {
-    const size_t steps = held > 0 ? held : tile->dim / W, near = tile->near, far = tile->far, size = element == EUM_ELEMENT_FLOAT32 ? 4 : 2;
+    const size_t steps = held > 0 ? held : tile->dim / W, near = tile->near, far = tile->far,
+                 size = element == EUM_ELEMENT_FLOAT32 ? 4 : 2;
     const unsigned rest = (unsigned)(tile->dim - steps * W);
     vec q[HELD_STEPS], sums[REDUCED], squares[REDUCED];
     vec last = rest > 0 ? v_load(tile->values + steps * W) : v_zero(); /* what it has too much is 0 */
@@ -159,7 +161,7 @@ ALWAYS_INLINE void single_rows(eum_tile *tile, size_t held, few_kind kind, eum_e
 #define HELD(n)                                                                                                                    \
     case n:                                                                                                                        \
         single_rows(tile, n, kind, element);                                                                                       \
-        return true;
+        break
 
 /* Whether it did them. In cache, longer rows are faster side by side: the query is then loaded once for all of them. */
 ALWAYS_INLINE bool single_rows_of(eum_tile *tile, int queries, few_kind kind, eum_element element)
@@ -168,11 +170,19 @@ ALWAYS_INLINE bool single_rows_of(eum_tile *tile, int queries, few_kind kind, eu
     if (queries != 1 || tile->width != 1 || tile->dim > FEW_CHUNK || (!held && tile->cached))
         return false;
     switch (tile->dim / W) {
-        HELD(1) HELD(2) HELD(3) HELD(4) HELD(5) HELD(6) HELD(7) HELD(8)
+        HELD(1);
+        HELD(2);
+        HELD(3);
+        HELD(4);
+        HELD(5);
+        HELD(6);
+        HELD(7);
+        HELD(8);
     default:
         single_rows(tile, 0, kind, element);
-        return true;
+        break;
     }
+    return true;
 }
 #else
 #define single_rows_of(tile, queries, kind, element) false

@@ -19,7 +19,7 @@
 #define IDLE_NS INT64_C(1000000000)
 #define NAP_NS INT64_C(250000) /* what a launch that nobody waits for may be late, after one that was waited for */
 #define NAPS 16u               /* without a launch, until it sleeps soundly: a nap costs a processor 2 to 3 us */
-#define FIRST_CAPACITY 16u /* a power of two, as all capacities */
+#define FIRST_CAPACITY 16u     /* a power of two, as all capacities */
 
 struct host_stream {
     eum_dstream base;
@@ -182,7 +182,7 @@ static bool wait_for_work(host_stream *stream)
         stream->thread_sleeps = false;
         now = eum_now_ns();
         naps -= naps > 0;
-        nap = nap < IDLE_NS ? nap * 2 : nap; /* a long kernel needs no company */
+        nap = nap < IDLE_NS ? nap * 2 : nap;      /* a long kernel needs no company */
         if (seen != atomic_load(&stream->head)) { /* somebody ran one meanwhile */
             seen = atomic_load(&stream->head);
             idle = now + IDLE_NS;
@@ -251,7 +251,7 @@ static void *thread_main(void *arg)
                 break;
         }
         if (atomic_load(&stream->tail) == stream->head)
-            break; /* told to stop */
+            break;                /* told to stop */
         stream->followed = false; /* until somebody waits */
         run_head(stream);
     }

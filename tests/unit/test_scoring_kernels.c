@@ -505,8 +505,8 @@ START_TEST(a_query_alone_has_the_scores_that_it_has_among_few)
             args.queries = d.query + q * d.query_stride;
             ck_assert_int_eq(eum_scoring_cpu(&args, isa, loop_at_once, NULL, 1), 0);
             if (memcmp(alone, among + q * d.rows, sizeof alone) != 0)
-                ck_abort_msg("%s, metric %d, element %d, dim %zu, query %zu of %zu", eum_cpu_isa_name(isa), metric, element, d.dim, q,
-                             queries);
+                ck_abort_msg("%s, metric %d, element %d, dim %zu, query %zu of %zu", eum_cpu_isa_name(isa), metric, element, d.dim,
+                             q, queries);
         }
         end(&d);
     }
