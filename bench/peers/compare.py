@@ -51,11 +51,11 @@ def interval(values):
 PAUSE_S = 0.04  # OpenBLAS's threads look for work for 25 ms at 2.6 GHz
 
 
-def turn(run, repeat):
-    """Seconds of one run, of `repeat` in a row."""
+def turn(run, repeat, warm=True):
+    """Seconds of one run, of `repeat` in a row. warm: after some that are not timed, which bring threads and caches back."""
     if options.threads > 1:
         time.sleep(PAUSE_S)
-    for _ in range(repeat if repeat > 1 else 0):
+    for _ in range(max(2, repeat) if warm else 0):
         run()
     start = time.perf_counter()
     for _ in range(repeat):
@@ -69,15 +69,15 @@ def repeats(contenders):
     return max(1, min(500, int(5e-4 / fastest)))
 
 
-def measure(name, contenders, rounds, repeat=0):
-    """contenders: {name: function}; "ours" is one. repeat: runs of a turn, 0: as many as are worth it."""
+def measure(name, contenders, rounds, long=False):
+    """contenders: {name: function}; "ours" is one. long: seconds each, one run a turn."""
     times = {who: [] for who in contenders}
-    repeat = repeat or repeats(contenders)
+    repeat, warm = 1 if long else repeats(contenders), not long
     for _ in range(rounds):
         order = list(contenders)
         random.shuffle(order)
         for who in order:
-            times[who].append(turn(contenders[who], repeat))
+            times[who].append(turn(contenders[who], repeat, warm))
     mine = times.pop("ours")
     row = {"case": name, "threads": options.threads, "load": os.getloadavg()[0], "ours_us": float(np.median(mine)) * 1e6,
            "ours_best_us": min(mine) * 1e6, "peers": {}}
@@ -186,7 +186,7 @@ def file(count, rows, dim):
         by_tool()
         assert (np.load(names[2] + ".indices.npy") == by_faiss()).mean() > 0.99
         measure(f"engram-um search: {count} queries over {rows} x {dim}, top-10", {"ours": by_tool, "faiss": by_faiss, "numpy, blocks of 100": by_numpy},
-                max(1, options.rounds // 10), 1)
+                max(1, options.rounds // 10), long=True)
         print(f"peak memory of engram-um search, the mapped file with it: {max(memory):.2f} times the file", flush=True)
 
 
