@@ -157,6 +157,13 @@ def product(dim, rows, count):
             {"ours": scores, "numpy": lambda: np.matmul(queries, targets.T, out=theirs)}, max(3, options.rounds // 5))
 
 
+# Runs a program on these cores and prints its peak memory in KiB. A process of its own, because what a program's parent had counts as its own.
+LAUNCHER = """import os, resource, subprocess, sys
+os.sched_setaffinity(0, eval(sys.argv[1]))
+subprocess.run(sys.argv[2:], stdout=subprocess.DEVNULL, check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"""
+
+
 def file(count, rows, dim):
     """Ten thousand queries from a file over the rows of another, by the tool, with all that it does: opening, searching, writing. NumPy and
     FAISS have the arrays in memory already."""
@@ -170,11 +177,9 @@ def file(count, rows, dim):
         memory, cores = [], sorted(os.sched_getaffinity(0))[:options.threads]
 
         def by_tool():
-            process = subprocess.Popen([tool, "search", names[0], "--query", names[1], "--metric", "dot", "--device", "host", "--output",
-                                        names[2]], stdout=subprocess.DEVNULL, preexec_fn=lambda: os.sched_setaffinity(0, cores))
-            _, status, usage = os.wait4(process.pid, 0)
-            assert status == 0
-            memory.append(usage.ru_maxrss * 1024 / os.path.getsize(names[0]))
+            told = subprocess.run([sys.executable, "-c", LAUNCHER, str(cores), tool, "search", names[0], "--query", names[1], "--metric", "dot",
+                                   "--device", "host", "--output", names[2]], stdout=subprocess.PIPE, check=True)
+            memory.append(int(told.stdout) * 1024 / os.path.getsize(names[0]))
 
         def by_numpy():
             return np.concatenate([numpy_topk(queries[at:at + 100] @ targets.T, 10) for at in range(0, count, 100)])
