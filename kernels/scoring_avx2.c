@@ -9,7 +9,8 @@
 typedef __m256 vec;
 #define W 8
 #define REDUCED 8
-#define FEW_ROWS(queries) ((queries) == 0 ? 8 : (queries) == 1 ? 4 : 2)
+#define FEW_ROWS(queries, squares) ((queries) + (squares) == 1 ? 8 : (queries) == 1 ? 4 : 2)
+#define ROW_BY_ROW 0
 #define PACKED_ROWS 4
 #define MOST_PACKED 3
 #define OPS eum_scoring_avx2

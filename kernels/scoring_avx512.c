@@ -8,7 +8,8 @@
 typedef __m512 vec;
 #define W 16
 #define REDUCED 16
-#define FEW_ROWS(queries) ((queries) <= 1 ? 8 : 4)
+#define FEW_ROWS(queries, squares) ((queries) + (squares) == 1 ? 16 : (queries) == 1 ? 8 : 4)
+#define ROW_BY_ROW 1
 #define PACKED_ROWS 8
 #define MOST_PACKED 3
 #define OPS eum_scoring_avx512
@@ -23,6 +24,7 @@ typedef __m512 vec;
 #define v_mul(a, b) _mm512_mul_ps(a, b)
 #define v_fma(a, b, c) _mm512_fmadd_ps(a, b, c)
 #define v_prefetch(p) _mm_prefetch(p, _MM_HINT_T0)
+#define v_prefetch_far(p) _mm_prefetch(p, _MM_HINT_T1)
 #define v_keep(v) __asm__("" : "+v"(v))
 #define v_inverse_root(v) _mm512_div_ps(_mm512_set1_ps(1.0f), _mm512_sqrt_ps(v))
 #define v_clamp(v) _mm512_max_ps(_mm512_set1_ps(-1.0f), _mm512_min_ps(_mm512_set1_ps(1.0f), v)) /* NaN: the second operand */

@@ -69,10 +69,31 @@ static void settle(eum_best_list *list, float *threshold, uint64_t k, bool small
     *threshold = worst.score;
 }
 
+/* Few entries are kept sorted: the threshold is then always the k-th best so far, and fewer get in (of n in random order k * (1 + ln(n / k))). */
+#define SORTED_MOST 16u
+
+static void insert(eum_best_list *list, float *threshold, uint64_t k, bool smaller, eum_best entry)
+{
+    eum_best *entries = list->entries;
+    size_t at = list->count < k ? list->count++ : list->count - 1;
+    for (; at > 0 && before(entry, entries[at - 1], smaller); at--)
+        entries[at] = entries[at - 1];
+    entries[at] = entry;
+    list->settled = list->count == k;
+    if (list->settled) {
+        list->threshold_row = entries[k - 1].row;
+        *threshold = entries[k - 1].score;
+    }
+}
+
 void eum_best_add(eum_best_list *list, float *threshold, uint64_t k, bool smaller, eum_best entry)
 {
     if (list->settled && !before(entry, (eum_best){*threshold, list->threshold_row}, smaller))
         return;
+    if (k <= SORTED_MOST) {
+        insert(list, threshold, k, smaller, entry);
+        return;
+    }
     list->entries[list->count++] = entry;
     if (list->count == eum_best_capacity(k) || (!list->settled && list->count == k))
         settle(list, threshold, k, smaller);

@@ -32,8 +32,10 @@ typedef struct eum_tile {
     eum_metric metric;
     eum_element element;
     size_t dim;
-    size_t ahead;                    /* bytes to prefetch ahead of the row, 0: none */
-    const void *rows[EUM_TILE_ROWS]; /* `count`, and the last one again up to a multiple of 8 */
+    size_t ahead;                    /* bytes to prefetch ahead of rows side by side, 0: none */
+    bool cached;                     /* all rows fit in a core's second cache */
+    size_t near, far;                /* the same for rows that are read one after the other, into the first and the second cache */
+    const void *rows[EUM_TILE_ROWS]; /* `count`, and the last one again up to a multiple of 16 */
     unsigned count;
     const eum_prepared *queries; /* of the panel */
     unsigned query_count;
@@ -56,6 +58,8 @@ typedef struct eum_scoring_ops {
     /* Bit i: scores[i] is not worse than thresholds[i] (thresholds[0] where `one`), or one of them is NaN. count <= 64; both arrays may
      * be read up to whole registers. */
     uint64_t (*candidates)(const float *scores, const float *thresholds, unsigned count, bool one, bool smaller_is_better);
+    /* Bit r: candidates() finds some among the `width` scores of row r, a whole number of registers. rows <= 64. */
+    uint64_t (*candidate_rows)(const float *scores, const float *thresholds, unsigned rows, unsigned width, bool smaller_is_better);
 } eum_scoring_ops;
 
 extern const eum_scoring_ops eum_scoring_scalar, eum_scoring_avx2, eum_scoring_avx512, eum_scoring_neon;

@@ -76,16 +76,35 @@ static sums sums_by_element(eum_element element, const float *query, const void 
     }
 }
 
-double eum_squares_exact(eum_element element, const void *row, uint64_t dim)
+static inline __attribute__((always_inline)) double squares_of(eum_element element, const void *row, uint64_t dim)
 {
     double squares[LANES] = {0};
-    for (uint64_t k = 0; k < dim; k++) {
+    uint64_t k = 0;
+    for (; k + LANES <= dim; k += LANES) {
+        for (unsigned lane = 0; lane < LANES; lane++) {
+            double x = element_at(element, row, k + lane);
+            squares[lane] += x * x;
+        }
+    }
+    for (unsigned lane = 0; k < dim; k++, lane++) {
         double x = element_at(element, row, k);
-        squares[k % LANES] += x * x;
+        squares[lane] += x * x;
     }
     for (unsigned lane = 1; lane < LANES; lane++)
         squares[0] += squares[lane];
     return squares[0];
+}
+
+double eum_squares_exact(eum_element element, const void *row, uint64_t dim)
+{
+    switch (element) {
+    case EUM_ELEMENT_FLOAT16:
+        return squares_of(EUM_ELEMENT_FLOAT16, row, dim);
+    case EUM_ELEMENT_BFLOAT16:
+        return squares_of(EUM_ELEMENT_BFLOAT16, row, dim);
+    default:
+        return squares_of(EUM_ELEMENT_FLOAT32, row, dim);
+    }
 }
 
 __attribute__((noinline)) float eum_score_exact(eum_metric metric, eum_element element, const eum_prepared *query, const void *row,
@@ -132,4 +151,12 @@ static uint64_t candidates(const float *scores, const float *thresholds, unsigne
     return found;
 }
 
-const eum_scoring_ops eum_scoring_scalar = {1, 0, norms, score, candidates};
+static uint64_t candidate_rows(const float *scores, const float *thresholds, unsigned rows, unsigned width, bool smaller_is_better)
+{
+    uint64_t found = 0;
+    for (unsigned r = 0; r < rows; r++)
+        found |= (uint64_t)(candidates(scores + r * width, thresholds, width, false, smaller_is_better) != 0) << r;
+    return found;
+}
+
+const eum_scoring_ops eum_scoring_scalar = {1, 0, norms, score, candidates, candidate_rows};

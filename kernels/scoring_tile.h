@@ -10,9 +10,10 @@
  *   v_clamp(v)                      to [-1, 1]; NaN stays
  *   v_not_less(a, b), v_not_finite(a)   W bits; true where one is NaN
  *   v_reduce(sums, out)             REDUCED registers to REDUCED sums, each the sum of a register's lanes
- *   v_prefetch(p)
+ *   v_prefetch(p), v_prefetch_far(p)    into the first cache, into the second (ROW_BY_ROW only)
  *   v_keep(v)                       keeps the compiler from loading v a second time
- *   FEW_ROWS(queries)               rows that are scored side by side for 0, 1, 2, 4 queries; at most 8
+ *   FEW_ROWS(queries, squares)      rows that are scored side by side for 0, 1, 2, 4 queries, with the rows' squares or without; at most 16
+ *   ROW_BY_ROW                      whether one query is scored row by row rather than FEW_ROWS side by side
  *   PACKED_ROWS, MOST_PACKED        rows and registers of a packed panel; PACKED_ROWS divides 8
  *   OPS                             the name of the table */
 
@@ -39,20 +40,19 @@ ALWAYS_INLINE vec load_element_part(eum_element element, const void *row, size_t
 /* What is summed: the products, the squared differences, or (0 queries) the rows' squares alone. */
 typedef enum few_kind { FEW_DOT, FEW_DOT_AND_SQUARES, FEW_DISTANCE } few_kind;
 
-ALWAYS_INLINE void few_step(vec *sums, const vec *q, const vec *x, int rows, int queries, few_kind kind)
+/* W elements of row r. */
+ALWAYS_INLINE void few_step(vec *sums, const vec *q, vec x, int r, int rows, int queries, few_kind kind)
 {
-    for (int r = 0; r < rows; r++) {
-        for (int i = 0; i < queries; i++) {
-            if (kind == FEW_DISTANCE) {
-                vec d = v_sub(x[r], q[i]);
-                sums[r * queries + i] = v_fma(d, d, sums[r * queries + i]);
-            } else {
-                sums[r * queries + i] = v_fma(q[i], x[r], sums[r * queries + i]);
-            }
+    for (int i = 0; i < queries; i++) {
+        if (kind == FEW_DISTANCE) {
+            vec d = v_sub(x, q[i]);
+            sums[r * queries + i] = v_fma(d, d, sums[r * queries + i]);
+        } else {
+            sums[r * queries + i] = v_fma(q[i], x, sums[r * queries + i]);
         }
-        if (kind == FEW_DOT_AND_SQUARES)
-            sums[rows * queries + r] = v_fma(x[r], x[r], sums[rows * queries + r]);
     }
+    if (kind == FEW_DOT_AND_SQUARES)
+        sums[rows * queries + r] = v_fma(x, x, sums[rows * queries + r]);
 }
 
 /* Elements [start, start + count) of `rows` rows from `row` against `queries` queries from `values`: rows x queries sums to `out`, then the
@@ -61,7 +61,7 @@ ALWAYS_INLINE void few_chunk(const eum_tile *tile, unsigned row, const float *va
                              int queries, few_kind kind, eum_element element, size_t ahead, float *out)
 {
     enum { MOST = 32 };
-    vec sums[MOST], q[4], x[8];
+    vec sums[MOST], q[4];
     const int n = rows * queries + (kind == FEW_DOT_AND_SQUARES ? rows : 0);
     const size_t size = element == EUM_ELEMENT_FLOAT32 ? 4 : 2, end = start + count;
     for (int i = 0; i < UP_TO_REDUCED(n); i++)
@@ -74,17 +74,18 @@ ALWAYS_INLINE void few_chunk(const eum_tile *tile, unsigned row, const float *va
         for (int i = 0; i < queries; i++)
             q[i] = v_load(values + (size_t)i * tile->value_stride + k);
         for (int r = 0; r < rows; r++) {
-            x[r] = load_element(element, tile->rows[row + (unsigned)r], k);
-            v_keep(x[r]);
+            vec x = load_element(element, tile->rows[row + (unsigned)r], k);
+            if (n > rows)
+                v_keep(x);
+            few_step(sums, q, x, r, rows, queries, kind);
         }
-        few_step(sums, q, x, rows, queries, kind);
     }
     if (k < end) {
         for (int i = 0; i < queries; i++) /* what the last register has too much is 0 */
             q[i] = v_load(values + (size_t)i * tile->value_stride + k);
         for (int r = 0; r < rows; r++)
-            x[r] = load_element_part(element, tile->rows[row + (unsigned)r], k, (unsigned)(end - k));
-        few_step(sums, q, x, rows, queries, kind);
+            few_step(sums, q, load_element_part(element, tile->rows[row + (unsigned)r], k, (unsigned)(end - k)), r, rows, queries,
+                     kind);
     }
     for (int i = 0; i < UP_TO_REDUCED(n); i += REDUCED)
         v_reduce(sums + i, out + i);
@@ -118,9 +119,80 @@ ALWAYS_INLINE void few_rows(eum_tile *tile, unsigned row, unsigned first_query, 
             tile->inverses[row + (unsigned)r] = out[rows * queries + r];
 }
 
+#if ROW_BY_ROW
+#define HELD_STEPS 8 /* registers of a query that stays in registers */
+
+/* All rows of the tile against its one query, one row after the other: one stream of memory, and the processor overlaps the rows by itself.
+ * The sums are those of few_chunk, addition by addition. held: whole registers of the query, a constant up to HELD_STEPS; 0: more. */
+ALWAYS_INLINE void single_rows(eum_tile *tile, size_t held, few_kind kind, eum_element element)
+{
+    const size_t steps = held > 0 ? held : tile->dim / W, near = tile->near, far = tile->far,
+                 size = element == EUM_ELEMENT_FLOAT32 ? 4 : 2;
+    const unsigned rest = (unsigned)(tile->dim - steps * W);
+    vec q[HELD_STEPS], sums[REDUCED], squares[REDUCED];
+    vec last = rest > 0 ? v_load(tile->values + steps * W) : v_zero(); /* what it has too much is 0 */
+    for (size_t i = 0; i < held; i++)
+        q[i] = v_load(tile->values + i * W);
+    for (unsigned row = 0; row < tile->count; row += REDUCED) {
+        for (unsigned r = 0; r < REDUCED; r++) {
+            const char *from = tile->rows[row + r];
+            vec s[2] = {v_zero(), v_zero()}; /* the product, the squares */
+            for (size_t i = 0; i < steps; i++) {
+                if (near != 0)
+                    v_prefetch((const char *)((uintptr_t)from + near + i * W * size));
+                if (far != 0)
+                    v_prefetch_far((const char *)((uintptr_t)from + far + i * W * size));
+                vec x = load_element(element, from, i * W), at = held > 0 ? q[i] : v_load(tile->values + i * W);
+                if (kind == FEW_DOT_AND_SQUARES)
+                    v_keep(x);
+                few_step(s, &at, x, 0, 1, 1, kind);
+            }
+            if (rest > 0)
+                few_step(s, &last, load_element_part(element, from, steps * W, rest), 0, 1, 1, kind);
+            sums[r] = s[0];
+            squares[r] = s[1];
+        }
+        v_reduce(sums, tile->scores + row);
+        if (kind == FEW_DOT_AND_SQUARES)
+            v_reduce(squares, tile->inverses + row);
+    }
+}
+
+#define HELD(n)                                                                                                                    \
+    case n:                                                                                                                        \
+        single_rows(tile, n, kind, element);                                                                                       \
+        break
+
+/* Whether it did them. In cache, longer rows are faster side by side: the query is then loaded once for all of them. */
+ALWAYS_INLINE bool single_rows_of(eum_tile *tile, int queries, few_kind kind, eum_element element)
+{
+    const bool held = tile->dim / W <= HELD_STEPS;
+    if (queries != 1 || tile->width != 1 || tile->dim > FEW_CHUNK || (!held && tile->cached))
+        return false;
+    switch (tile->dim / W) {
+        HELD(1);
+        HELD(2);
+        HELD(3);
+        HELD(4);
+        HELD(5);
+        HELD(6);
+        HELD(7);
+        HELD(8);
+    default:
+        single_rows(tile, 0, kind, element);
+        break;
+    }
+    return true;
+}
+#else
+#define single_rows_of(tile, queries, kind, element) false
+#endif
+
 ALWAYS_INLINE void few_rows_of(eum_tile *tile, unsigned first_query, int queries, few_kind kind, eum_element element)
 {
-    const int rows = FEW_ROWS(queries);
+    const int rows = FEW_ROWS(queries, kind == FEW_DOT_AND_SQUARES);
+    if (single_rows_of(tile, queries, kind, element))
+        return;
     if (tile->ahead != 0 && queries <= 1)
         for (unsigned row = 0; row < tile->count; row += (unsigned)rows)
             few_rows(tile, row, first_query, rows, queries, kind, element, tile->ahead);
@@ -254,7 +326,10 @@ PACKED_OF(3)
 /* Sums of squares to inverse norms; NaN where a sum is not to be trusted. */
 static void invert(eum_tile *tile)
 {
+    unsigned trusted = 0; /* counted first: rows that are not are rare, and the count takes whole registers */
     for (unsigned r = 0; r < tile->count; r++)
+        trusted += (unsigned)(tile->inverses[r] >= EUM_ROW_SQUARES_MIN) & (unsigned)(tile->inverses[r] <= EUM_ROW_SQUARES_MAX);
+    for (unsigned r = 0; r < tile->count && trusted < tile->count; r++)
         if (!eum_row_squares_trusted(tile->inverses[r]))
             tile->inverses[r] = eum_squares_exact(tile->element, tile->rows[r], tile->dim) == 0.0 ? INFINITY : NAN;
     for (unsigned r = 0; r < EUM_TILE_ROWS; r += W)
@@ -337,4 +412,21 @@ static uint64_t candidates(const float *scores, const float *thresholds, unsigne
     return count < 64 ? found & ((UINT64_C(1) << count) - 1) : found;
 }
 
-const eum_scoring_ops OPS = {W, MOST_PACKED, norms, score, candidates};
+static uint64_t candidate_rows(const float *scores, const float *thresholds, unsigned rows, unsigned width, bool smaller_is_better)
+{
+    uint64_t found = 0;
+    vec t[MOST_PACKED];
+    for (unsigned i = 0; i * W < width; i++)
+        t[i] = v_load(thresholds + i * W);
+    for (unsigned r = 0; r < rows; r++) {
+        unsigned any = 0;
+        for (unsigned i = 0; i * W < width; i++) {
+            vec s = v_load(scores + r * width + i * W);
+            any |= smaller_is_better ? v_not_less(t[i], s) : v_not_less(s, t[i]);
+        }
+        found |= (uint64_t)(any != 0) << r;
+    }
+    return found;
+}
+
+const eum_scoring_ops OPS = {W, MOST_PACKED, norms, score, candidates, candidate_rows};

@@ -1,7 +1,14 @@
 """engram_um through ctypes: what the comparison with its peers needs of it. SPDX-License-Identifier: MIT OR Apache-2.0"""
+import atexit
 import ctypes as c
+import os
+import shutil
+import subprocess
+import tempfile
 
 import numpy as np
+
+HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 class View(c.Structure):
@@ -36,16 +43,35 @@ class TopkConfig(c.Structure):
                        ("k", c.c_uint64)] + TAIL
 
 
+class Operation(c.Structure):
+    _fields_ = [("call", c.c_void_p), ("wait", c.c_void_p), ("stream", c.c_void_p), ("config", c.c_void_p)]
+
+
 METRICS = {"cosine": 1, "dot": 2, "l2": 3}
+
+
+def build_shim():
+    """shim.c: the peers are extension modules, one foreign call an operation; so are we with this."""
+    folder = tempfile.mkdtemp(prefix="peers-")
+    atexit.register(shutil.rmtree, folder, True)
+    file = os.path.join(folder, "shim.so")
+    subprocess.run([os.environ.get("CC", "cc"), "-std=c11", "-O3", "-march=native", "-shared", "-fPIC", "-pthread",
+                    "-I", os.path.join(HERE, "..", "..", "include"), os.path.join(HERE, "shim.c"), "-o", file], check=True)
+    shim = c.CDLL(file)
+    shim.peers_finish.argtypes = [c.c_void_p]
+    shim.peers_finish.restype = c.c_int32
+    shim.peers_read.argtypes = [c.c_void_p, c.c_size_t, c.c_int]
+    shim.peers_read.restype = c.c_uint64
+    return shim
 
 
 class Engram:
     def __init__(self, library, threads):
         self.lib = c.CDLL(library)
-        for name in ("eum_context_create", "eum_context_default_stream", "eum_buffer_wrap", "eum_similarity", "eum_topk", "eum_buffer_destroy",
-                     "eum_job_wait"):
+        self.shim = build_shim()
+        self.threads = threads
+        for name in ("eum_context_create", "eum_context_default_stream", "eum_buffer_wrap"):
             getattr(self.lib, name).restype = c.c_int32
-        self.lib.eum_job_wait.argtypes = [Job, c.c_int64]
         config = ContextConfig()
         self.lib.eum_context_config_init(c.byref(config))
         config.device, config.worker_threads = b"host", threads
@@ -67,16 +93,26 @@ class Engram:
         self.check(self.lib.eum_buffer_wrap(self.context, c.byref(config), c.byref(buffer)))
         return View(buffer.value, 0, array.nbytes)
 
-    def finish(self, call, config):
-        job = Job()
-        self.check(call(self.stream, c.byref(config), c.byref(job)))
-        self.check(self.lib.eum_job_wait(job, -1))
+    def prepare(self, call, config):
+        """A function that runs the operation and waits."""
+        address = [c.cast(f, c.c_void_p).value for f in (call, self.lib.eum_job_wait)]
+        operation = Operation(*address, self.stream.value, c.addressof(config))
+
+        def run(finish=self.shim.peers_finish, where=c.addressof(operation), keep=(operation, config)):
+            status = finish(where)
+            if status:
+                self.check(status)
+        return run
+
+    def reader(self, array):
+        """A function that reads the array's bytes with plain loads, on as many threads."""
+        return lambda: self.shim.peers_read(array.ctypes.data, array.nbytes, self.threads)
 
     def scorer(self, metric, queries, targets, scores):
         """A function that computes all scores, with wait."""
         config = SimilarityConfig(c.sizeof(SimilarityConfig), METRICS[metric], 1, self.wrap(queries), self.wrap(targets), self.wrap(scores),
                                   queries.shape[0], targets.shape[0], targets.shape[1], 0, 0)
-        return lambda: self.finish(self.lib.eum_similarity, config)
+        return self.prepare(self.lib.eum_similarity, config)
 
     def searcher(self, metric, queries, targets, k):
         """A function that finds the best k; its results are (indices, scores)."""
@@ -84,7 +120,9 @@ class Engram:
         config = TopkConfig(c.sizeof(TopkConfig), METRICS[metric], 1, self.wrap(queries), self.wrap(targets), self.wrap(indices),
                             self.wrap(scores), queries.shape[0], targets.shape[0], targets.shape[1], k, 0, 0)
 
-        def run():
-            self.finish(self.lib.eum_topk, config)
+        run = self.prepare(self.lib.eum_topk, config)
+
+        def search():
+            run()
             return indices, scores
-        return run
+        return search

@@ -146,7 +146,8 @@ void host_item_run(host_device *device, host_item *item)
 
 static eum_status host_submit(eum_dstream *stream, eum_task *task)
 {
-    return host_stream_push((host_stream *)stream, &(host_item){.kind = HOST_ITEM_KERNEL, .task = task});
+    return host_stream_push((host_stream *)stream,
+                            &(host_item){.kind = HOST_ITEM_KERNEL, .anywhere = task->anywhere, .task = task});
 }
 
 static eum_status host_copy(eum_dstream *stream, void *dst, const void *src, size_t bytes, eum_direction direction)

@@ -34,7 +34,8 @@ void host_give_up(eum_device *device, eum_block *block, eum_release_fn *out_rele
 typedef enum host_item_kind { HOST_ITEM_KERNEL, HOST_ITEM_COPY, HOST_ITEM_CALL, HOST_ITEM_ORDER } host_item_kind;
 typedef struct host_item {
     host_item_kind kind;
-    uint64_t own; /* the entry's own sequence number, given by host_stream_push */
+    bool anywhere; /* kernels: as in the task, which is gone when the kernel is done */
+    uint64_t own;  /* the entry's own sequence number, given by host_stream_push */
     union {
         eum_task *task;
         struct {

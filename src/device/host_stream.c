@@ -5,7 +5,9 @@
  * on an idle stream has passed at once and costs no thread. A stream lives as long as its references: the handle, its running
  * thread, and each entry of another stream that waits for it.
  *
- * Who waits without a limit runs the library's own kernels himself if the thread has not begun: waking it takes longer than a small one. */
+ * Who waits without a limit runs the library's own kernels himself if the thread has not begun: waking it takes longer than a small one.
+ * Where each launch is followed by such a wait, the thread is not woken at all (a wake is a system call of several microseconds): it naps,
+ * and looks at the queue every NAP_NS by itself, so that a launch that nobody waits for starts all the same. */
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -15,7 +17,9 @@
 #include "threads.h"
 
 #define IDLE_NS INT64_C(1000000000)
-#define FIRST_CAPACITY 16u /* a power of two, as all capacities */
+#define NAP_NS INT64_C(250000) /* what a launch that nobody waits for may be late, after one that was waited for */
+#define NAPS 16u               /* without a launch, until it sleeps soundly: a nap costs a processor 2 to 3 us */
+#define FIRST_CAPACITY 16u     /* a power of two, as all capacities */
 
 struct host_stream {
     eum_dstream base;
@@ -33,7 +37,9 @@ struct host_stream {
     atomic_uint_fast64_t passed;
     uint32_t waiting; /* on `passing` */
     atomic_bool busy; /* the head is being run; written under the mutex */
+    bool followed;    /* the newest launch was waited for before the next one, and may be run by who waits */
     bool thread_sleeps;
+    int64_t look;  /* when it sleeps: the time at which it looks at the queue by itself */
     bool running;  /* the thread is there and will look at the queue again */
     bool joinable; /* `thread` was started and not joined */
     atomic_bool stop;
@@ -155,15 +161,34 @@ static void publish_passed(host_stream *stream)
         (void)pthread_cond_broadcast(&stream->passing);
 }
 
+/* Under the mutex: wakes the thread if it sleeps. */
+static void wake_thread(host_stream *stream)
+{
+    if (stream->thread_sleeps)
+        (void)pthread_cond_signal(&stream->work);
+}
+
 /* Under the mutex: waits for an entry that nobody else runs; false if the thread shall end. While somebody does it stays. */
 static bool wait_for_work(host_stream *stream)
 {
-    int64_t deadline = eum_now_ns() + IDLE_NS;
-    bool in_time = true;
-    while (atomic_load(&stream->busy) || (!has_work(stream) && in_time)) {
+    int64_t now = eum_now_ns(), idle = now + IDLE_NS, nap = NAP_NS;
+    uint64_t seen = atomic_load(&stream->head);
+    unsigned naps = stream->followed ? NAPS : 0;
+    while (atomic_load(&stream->busy) || (!has_work(stream) && now < idle)) {
+        bool busy = atomic_load(&stream->busy);
+        stream->look = busy ? now + nap : naps > 0 ? now + NAP_NS : idle;
         stream->thread_sleeps = true;
-        in_time = eum_condition_wait_until(&stream->work, &stream->mutex, atomic_load(&stream->busy) ? -1 : deadline);
+        (void)eum_condition_wait_until(&stream->work, &stream->mutex, stream->look);
         stream->thread_sleeps = false;
+        now = eum_now_ns();
+        naps -= naps > 0;
+        nap = nap < IDLE_NS ? nap * 2 : nap;      /* a long kernel needs no company */
+        if (seen != atomic_load(&stream->head)) { /* somebody ran one meanwhile */
+            seen = atomic_load(&stream->head);
+            idle = now + IDLE_NS;
+            nap = NAP_NS;
+            naps = NAPS;
+        }
     }
     return atomic_load(&stream->tail) != stream->head;
 }
@@ -181,22 +206,34 @@ static void run_head(host_stream *stream)
     publish_passed(stream);
 }
 
-/* Runs entries up to `sequence` as long as they may run anywhere and nobody else runs one. */
+/* Runs entries up to `sequence` as long as they may run anywhere and nobody else runs one; the thread shall do what is left. */
 static void help(host_stream *stream, uint64_t sequence)
 {
     eum_error before;
     eum_error_save(&before);
     (void)pthread_mutex_lock(&stream->mutex);
-    while (!atomic_load(&stream->busy) && atomic_load(&stream->tail) != stream->head) {
+    while (atomic_load(&stream->tail) != stream->head) {
         const host_item *item = &stream->items[stream->head & (stream->capacity - 1)];
-        if (item->own > sequence || item->kind != HOST_ITEM_KERNEL || !item->task->anywhere)
+        if (item->own > sequence || !item->anywhere)
+            break;
+        stream->followed = atomic_load(&stream->tail) == stream->head + 1;
+        if (atomic_load(&stream->busy))
             break;
         run_head(stream);
-        if (stream->thread_sleeps)
-            (void)pthread_cond_signal(&stream->work); /* for what is left, or to end */
     }
+    if (atomic_load(&stream->tail) != stream->head || atomic_load(&stream->stop))
+        wake_thread(stream);
     (void)pthread_mutex_unlock(&stream->mutex);
     eum_error_restore(&before);
+}
+
+/* For who waits and does not help. */
+static void do_not_nap(host_stream *stream)
+{
+    (void)pthread_mutex_lock(&stream->mutex);
+    if (atomic_load(&stream->tail) != stream->head && !atomic_load(&stream->busy))
+        wake_thread(stream);
+    (void)pthread_mutex_unlock(&stream->mutex);
 }
 
 static void *thread_main(void *arg)
@@ -205,14 +242,17 @@ static void *thread_main(void *arg)
     (void)pthread_mutex_lock(&stream->mutex);
     for (;;) {
         if (!has_work(stream) || atomic_load(&stream->busy)) {
-            (void)pthread_mutex_unlock(&stream->mutex);
-            (void)eum_spin_until(has_work, stream);
-            (void)pthread_mutex_lock(&stream->mutex);
+            if (!stream->followed) {
+                (void)pthread_mutex_unlock(&stream->mutex);
+                (void)eum_spin_until(has_work, stream);
+                (void)pthread_mutex_lock(&stream->mutex);
+            }
             if (!wait_for_work(stream))
                 break;
         }
         if (atomic_load(&stream->tail) == stream->head)
-            break; /* told to stop */
+            break;                /* told to stop */
+        stream->followed = false; /* until somebody waits */
         run_head(stream);
     }
     stream->running = false;
@@ -271,8 +311,9 @@ eum_status host_stream_push(host_stream *stream, const host_item *item)
         *place = *item;
         place->own = ++stream->newest;
         atomic_store(&stream->tail, tail + 1);
-        if (stream->thread_sleeps)
-            (void)pthread_cond_signal(&stream->work);
+        stream->followed = stream->followed && tail == stream->head && item->anywhere;
+        if (stream->thread_sleeps && !(stream->followed && stream->look - eum_now_ns() <= NAP_NS))
+            wake_thread(stream);
     }
     (void)pthread_mutex_unlock(&stream->mutex);
     return status;
@@ -317,6 +358,8 @@ eum_status host_stream_wait(eum_dstream *base, uint64_t sequence, int64_t timeou
         int64_t deadline = timeout_ns < 0 ? -1 : timeout_ns > INT64_MAX - now ? INT64_MAX : now + timeout_ns;
         if (timeout_ns < 0 && eum_callback_depth == 0)
             help(stream, sequence);
+        else
+            do_not_nap(stream);
         if (eum_spin_until(point_passed, &at))
             return EUM_OK;
         (void)pthread_mutex_lock(&stream->mutex);

@@ -350,6 +350,86 @@ START_TEST(streams_do_not_wait_for_each_other_unless_ordered)
 }
 END_TEST
 
+/* A kernel that who waits may run, and its point. */
+static uint64_t submit_anywhere(eum_dstream *stream, work *w)
+{
+    uint64_t sequence = 0;
+    init_work(w, 0);
+    w->task.anywhere = true;
+    ck_assert_int_eq(ops->submit(stream, &w->task), EUM_OK);
+    ck_assert_int_eq(ops->mark(stream, &sequence), EUM_OK);
+    return sequence;
+}
+
+/* So that the stream's thread stops looking for work at once. */
+static void launch_and_wait_often(eum_dstream *stream)
+{
+    for (int i = 0; i < 300; i++) {
+        work w;
+        uint64_t sequence = submit_anywhere(stream, &w);
+        ck_assert_int_eq(ops->wait(stream, sequence, -1), EUM_OK);
+        ck_assert_int_eq(atomic_load(&w.ran), 1);
+        ck_assert_int_eq(atomic_load(&w.finished), 1);
+    }
+}
+
+static bool passes(eum_dstream *stream, uint64_t sequence)
+{
+    int64_t end = eum_now_ns() + 20000 * MS;
+    while (!ops->passed(stream, sequence) && eum_now_ns() < end)
+        (void)usleep(100);
+    return ops->passed(stream, sequence);
+}
+
+START_TEST(a_kernel_that_nobody_waits_for_runs_after_many_that_were_waited_for)
+{
+    eum_dstream *stream = make_stream();
+    for (int i = 0; i < 20; i++) {
+        work w[3];
+        uint64_t sequence = 0;
+        launch_and_wait_often(stream);
+        for (int k = 0; k <= i % 3; k++)
+            sequence = submit_anywhere(stream, &w[k]);
+        if (i % 2 == 1)
+            (void)usleep(10000); /* longer than the thread's naps go on */
+        ck_assert(passes(stream, sequence));
+        for (int k = 0; k <= i % 3; k++)
+            ck_assert_int_eq(atomic_load(&w[k].ran), 1);
+    }
+    ops->stream_destroy(stream);
+}
+END_TEST
+
+START_TEST(who_waits_for_a_kernel_leaves_what_is_behind_it_to_the_stream)
+{
+    eum_dstream *stream = make_stream();
+    for (int i = 1; i <= 100; i++) {
+        work w;
+        uint64_t last = 0;
+        launch_and_wait_often(stream);
+        uint64_t sequence = submit_anywhere(stream, &w);
+        ck_assert_int_eq(ops->host_call(stream, count_call, NULL), EUM_OK);
+        ck_assert_int_eq(ops->mark(stream, &last), EUM_OK);
+        ck_assert_int_eq(ops->wait(stream, sequence, -1), EUM_OK);
+        ck_assert(passes(stream, last));
+        ck_assert_int_eq(atomic_load(&calls), i);
+    }
+    ops->stream_destroy(stream);
+}
+END_TEST
+
+START_TEST(a_wait_with_a_limit_is_for_a_kernel_that_the_stream_runs)
+{
+    eum_dstream *stream = make_stream();
+    launch_and_wait_often(stream);
+    work w;
+    uint64_t sequence = submit_anywhere(stream, &w);
+    ck_assert_int_eq(ops->wait(stream, sequence, 20000 * MS), EUM_OK);
+    ck_assert_int_eq(atomic_load(&w.ran), 1);
+    ops->stream_destroy(stream);
+}
+END_TEST
+
 START_TEST(a_stream_may_end_while_another_is_ordered_after_it)
 {
     for (int i = 0; i < 200; i++) {
@@ -589,6 +669,9 @@ Suite *host_device_suite(void)
     tcase_add_test(tests, a_kernel_that_fails_hands_its_code_to_finish_and_stops_nothing);
     tcase_add_test(tests, a_wait_that_is_too_short_times_out_and_cancels_nothing);
     tcase_add_test(tests, streams_do_not_wait_for_each_other_unless_ordered);
+    tcase_add_test(tests, a_kernel_that_nobody_waits_for_runs_after_many_that_were_waited_for);
+    tcase_add_test(tests, who_waits_for_a_kernel_leaves_what_is_behind_it_to_the_stream);
+    tcase_add_test(tests, a_wait_with_a_limit_is_for_a_kernel_that_the_stream_runs);
     tcase_add_test(tests, a_stream_may_end_while_another_is_ordered_after_it);
     tcase_add_test(tests, order_between_streams_holds_under_stress);
     tcase_add_test(tests, a_stream_keeps_the_order_of_more_entries_than_its_queue_had_room_for);

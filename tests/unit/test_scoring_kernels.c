@@ -486,6 +486,33 @@ START_TEST(rows_of_a_list_get_the_scores_they_have_among_all)
 }
 END_TEST
 
+START_TEST(a_query_alone_has_the_scores_that_it_has_among_few)
+{
+    float among[EUM_FEW_QUERIES * 37], alone[37];
+    for (size_t i = 0; i < DIMS; i++)
+        for (size_t queries = 2; queries <= EUM_FEW_QUERIES; queries += 3)
+            FOR_EACH_ELEMENT(element)
+    FOR_EACH_METRIC(metric)
+    FOR_EACH_ISA(isa)
+    {
+        data d = make(queries, 37, dims[i], 0, element);
+        fill_all(&d, UNIFORM);
+        eum_scoring_args args = args_of(&d, metric, among);
+        ck_assert_int_eq(eum_scoring_cpu(&args, isa, loop_at_once, NULL, 1), 0);
+        args.query_count = 1;
+        args.scores = alone;
+        for (size_t q = 0; q < queries; q++) {
+            args.queries = d.query + q * d.query_stride;
+            ck_assert_int_eq(eum_scoring_cpu(&args, isa, loop_at_once, NULL, 1), 0);
+            if (memcmp(alone, among + q * d.rows, sizeof alone) != 0)
+                ck_abort_msg("%s, metric %d, element %d, dim %zu, query %zu of %zu", eum_cpu_isa_name(isa), metric, element, d.dim,
+                             q, queries);
+        }
+        end(&d);
+    }
+}
+END_TEST
+
 Suite *scoring_kernels_suite(void)
 {
     Suite *suite = suite_create("scoring_kernels");
@@ -496,6 +523,7 @@ Suite *scoring_kernels_suite(void)
     tcase_add_test(scores, scores_match_float64_where_products_cancel);
     tcase_add_test(scores, nothing_is_read_beyond_the_last_element);
     tcase_add_test(scores, rows_of_a_list_get_the_scores_they_have_among_all);
+    tcase_add_test(scores, a_query_alone_has_the_scores_that_it_has_among_few);
     suite_add_tcase(suite, scores);
     tcase_set_timeout(best, 300);
     tcase_add_test(best, the_best_rows_are_those_of_a_sort_of_all_scores);
