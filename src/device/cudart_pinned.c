@@ -42,7 +42,7 @@ static mapping *mappings;
 /* Aligned to 2 MiB, so that huge pages fit. NULL: no memory. */
 static char *map_aligned(size_t bytes)
 {
-    char *all = mmap(NULL, bytes + CUDA_BLOCK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *all = mmap(NULL, bytes + CUDA_BLOCK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (all == MAP_FAILED)
         return NULL;
     size_t before = (CUDA_BLOCK - (uintptr_t)all % CUDA_BLOCK) % CUDA_BLOCK;

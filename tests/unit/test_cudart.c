@@ -610,7 +610,7 @@ typedef struct given {
 static void *release_given(void *arg)
 {
     given *g = arg;
-    g->release(g->user, g->address, 4096);
+    g->release(g->user, g->address, 2 * MIB);
     return NULL;
 }
 
@@ -624,7 +624,7 @@ START_TEST(memory_that_was_given_up_is_freed_after_the_device_on_another_thread)
     ck_assert_int_eq(open_index(-1, &other, &reason), EUM_OK);
     for (int i = 0; i < 3; i++) {
         eum_block block = {0};
-        ck_assert_int_eq(other->ops->alloc(other, kinds[i], 4096, &block), EUM_OK);
+        ck_assert_int_eq(other->ops->alloc(other, kinds[i], 2 * MIB, &block), EUM_OK);
         other->ops->give_up(other, &block, &items[i].release, &items[i].user);
         items[i].address = block.host != NULL ? block.host : block.device;
     }
@@ -637,6 +637,36 @@ START_TEST(memory_that_was_given_up_is_freed_after_the_device_on_another_thread)
         cudaError_t error = cudaPointerGetAttributes(&attributes, items[i].address);
         ck_assert(error != cudaSuccess || attributes.type == cudaMemoryTypeUnregistered);
         (void)cudaGetLastError();
+    }
+}
+END_TEST
+
+/* More small blocks than fit in two slabs: none overlaps another, all can be written from both sides, and they serve again once they are free. */
+START_TEST(small_pinned_blocks_are_apart_and_serve_again)
+{
+    NEEDS_DEVICE();
+    enum { BLOCKS = 400 };
+    static eum_block blocks[BLOCKS];
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < BLOCKS; i++) {
+            size_t bytes = (size_t)(1 + i % 7) * 3000;
+            blocks[i] = alloc(EUM_MEMORY_PINNED, bytes);
+            memset(blocks[i].host, i & 0xff, bytes);
+        }
+        eum_block there = alloc(EUM_MEMORY_DEVICE, 64 * 1024);
+        for (int i = 0; i < BLOCKS; i++) {
+            const unsigned char *bytes = blocks[i].host;
+            ck_assert_uint_eq(bytes[0], i & 0xff);
+            ck_assert_uint_eq(bytes[blocks[i].bytes - 1], i & 0xff);
+            ck_assert_int_eq(ops->copy(stream, there.device, blocks[i].host, blocks[i].bytes, EUM_HOST_TO_DEVICE), EUM_OK);
+            ck_assert_int_eq(ops->copy(stream, blocks[i].device, there.device, blocks[i].bytes, EUM_DEVICE_TO_DEVICE), EUM_OK);
+        }
+        drain(stream);
+        for (int i = 0; i < BLOCKS; i++)
+            ck_assert_uint_eq(((const unsigned char *)blocks[i].host)[blocks[i].bytes / 2], i & 0xff);
+        for (int i = 0; i < BLOCKS; i++)
+            ops->release(device, &blocks[(i * 7) % BLOCKS]); /* 7 and 400 have no common divisor: each once */
+        ops->release(device, &there);
     }
 }
 END_TEST
@@ -716,6 +746,7 @@ Suite *cudart_suite(void)
     tcase_add_test(tests, memory_of_others_is_taken_as_what_it_is_and_nothing_else);
     tcase_add_test(tests, registered_host_memory_is_reached_in_place_and_can_be_registered_again);
     tcase_add_test(tests, memory_that_was_given_up_is_freed_after_the_device_on_another_thread);
+    tcase_add_test(tests, small_pinned_blocks_are_apart_and_serve_again);
     tcase_add_test(tests, streams_of_several_threads_share_the_events);
     tcase_add_test(tests, the_callers_current_device_stays_current);
     suite_add_tcase(suite, tests);
