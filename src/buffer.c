@@ -251,6 +251,8 @@ static eum_memory kind_of(eum_backing backing)
         return EUM_MEMORY_MANAGED;
     case EUM_BACKING_HOST:
         return EUM_MEMORY_HOST;
+    case EUM_BACKING_DEVICE:
+        return EUM_MEMORY_DEVICE;
     default:
         return EUM_MEMORY_PINNED;
     }
@@ -265,6 +267,8 @@ static size_t round_up(size_t bytes, size_t granule)
 static eum_status choose_backing(eum_ctx *ctx, eum_backing asked, eum_buf *buf)
 {
     eum_backing_answer answer = eum_ctx_choose_backing(ctx, asked, buf->bytes);
+    if (asked == EUM_BACKING_DEVICE) /* the library's own scratch memory: users cannot ask for it */
+        answer.backing = asked;
     if (answer.backing == EUM_BACKING_AUTO)
         return eum_fail(EUM_ERROR_NOT_SUPPORTED, "backing %" PRId32 " does not exist on device \"%s\"; use EUM_BACKING_AUTO", asked,
                         ctx->device->caps.name);
@@ -289,7 +293,13 @@ static eum_status create_locked(eum_buf *buf)
     eum_status status = eum_buf_allocate(buf, kind_of(buf->backing), bytes, &buf->memory, &where);
     if (status != EUM_OK)
         return status;
-    eum_locations valid = managed ? where : buf->backing == EUM_BACKING_MIRRORED ? 0 : EUM_AT_HOST;
+    eum_locations valid = EUM_AT_HOST;
+    if (managed)
+        valid = where;
+    else if (buf->backing == EUM_BACKING_MIRRORED)
+        valid = 0;
+    else if (buf->backing == EUM_BACKING_DEVICE)
+        valid = eum_at(caps->index);
     eum_extents_init(&buf->extents, managed ? buf->memory.bytes : buf->bytes, valid, 0);
     return EUM_OK;
 }

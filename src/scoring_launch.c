@@ -157,6 +157,7 @@ static eum_status add_own(eum_ctx *ctx, operands *all, eum_buf **slot, size_t by
                           int *which)
 {
     eum_buffer_config config = EUM_BUFFER_CONFIG_INIT;
+    config.backing = content == NULL ? EUM_BACKING_DEVICE : EUM_BACKING_AUTO; /* scratch memory has no host side */
     eum_status status = eum_buf_create(ctx, bytes, &config, slot);
     if (status == EUM_OK && content != NULL)
         status = eum_buf_write((eum_range){*slot, 0, bytes}, content);
