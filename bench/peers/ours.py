@@ -66,7 +66,7 @@ def build_shim():
 
 
 class Engram:
-    def __init__(self, library, threads):
+    def __init__(self, library, threads, device=b"host"):
         self.lib = c.CDLL(library)
         self.shim = build_shim()
         self.threads = threads
@@ -74,7 +74,7 @@ class Engram:
             getattr(self.lib, name).restype = c.c_int32
         config = ContextConfig()
         self.lib.eum_context_config_init(c.byref(config))
-        config.device, config.worker_threads = b"host", threads
+        config.device, config.worker_threads = device, threads
         self.context, self.stream = c.c_void_p(), c.c_void_p()
         self.check(self.lib.eum_context_create(c.byref(config), c.byref(self.context)))
         self.check(self.lib.eum_context_default_stream(self.context, c.byref(self.stream)))
