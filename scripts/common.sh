@@ -41,6 +41,14 @@ run_logged() {
     return "$status"
 }
 
+# The architectures that demo and test compile kernels for: those of the GPUs here, or one, so that it does not take minutes. A plain build of
+# yours compiles them for all.
+architectures() {
+    local here=
+    if have nvidia-smi; then here=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | grep -xE '[0-9]+\.[0-9]' | tr -d . | sort -un | paste -sd ';'); fi
+    printf '%s' "${EUM_CUDA_ARCHITECTURES:-${here:-90}}"
+}
+
 # build PRESET [cmake options, --, targets]: configures where needed and builds.
 build() {
     local preset=$1 options=() targets=()
