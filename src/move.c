@@ -573,11 +573,11 @@ eum_status eum_moves_run(eum_move *moves, size_t count, eum_strm *stream)
         status = run_one(moves, count, i, stream);
     for (size_t i = 0; i < count && status == EUM_OK; i++)
         status = run_discards(&moves[i], stream);
+    if (status == EUM_OK)
+        return record(moves, count, stream);
     eum_error saved;
     eum_error_save(&saved);
-    eum_status recorded = record(moves, count, stream);
-    if (status == EUM_OK)
-        return recorded;
+    (void)record(moves, count, stream);
     eum_error_restore(&saved);
     return status;
 }
@@ -612,8 +612,9 @@ void eum_moves_commit(eum_move *moves, size_t count, eum_point point, bool submi
             continue;
         eum_move_was_weighed(&moves[i]);
         eum_hazards_add(&buf->hazards, use->begin, use->end, use_kind(use), point);
-        uint64_t version = use->access == EUM_ACCESS_READ ? 0 : ++buf->version;
-        eum_extent_change change = eum_use_change(use, version);
+        if (use->access == EUM_ACCESS_READ)
+            continue; /* it changes nothing */
+        eum_extent_change change = eum_use_change(use, ++buf->version);
         if (moves[i].defines_later)
             change.flags_clear &= ~EUM_EXTENT_UNDEFINED;
         eum_extents_change(&buf->extents, use->begin, use->end, &change);

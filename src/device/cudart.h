@@ -43,7 +43,7 @@ typedef struct cuda_device {
     const cuda_primary *primary;
     atomic_int fatal; /* the CUDA code that ended the device, 0 while it lives */
     pthread_mutex_t mutex;
-    cuda_event *spare_events;   /* of no mark, for any stream of the device; under the mutex */
+    cuda_event *spare_events;   /* of streams that have ended; under the mutex */
     struct cuda_window *window; /* of the counters; NULL until the first */
 } cuda_device;
 
@@ -109,6 +109,10 @@ struct cuda_stream {
     uint32_t capacity; /* a power of two */
     uint64_t newest;
     atomic_uint_fast64_t passed;
+    cuda_event *spare_events; /* of no mark; under the mutex */
+    /* The mark that was made with the kernel, while CUDA was entered; 0: none, or something came after it. Of the caller who serialises the
+     * calls on the stream. */
+    uint64_t submitted;
 };
 
 eum_status cuda_stream_create(eum_device *device, eum_dstream **out);
@@ -124,6 +128,8 @@ eum_status cuda_export_event(eum_dstream *stream, uint64_t sequence, void **out)
 /* Frees the spare ones. usable: inside enter and leave, so that CUDA's part can be destroyed too. */
 void cuda_events_destroy(cuda_device *device, bool usable);
 
+/* Inside enter and leave, after a kernel: makes the mark that cuda_mark then gives. */
+void cuda_mark_submitted(cuda_stream *stream);
 /* Enters for an operation on the stream: as cuda_enter, and EUM_ERROR_CAPTURING while a wrapped stream captures. */
 eum_status cuda_stream_enter(cuda_stream *stream, cuda_scope *out);
 

@@ -118,6 +118,8 @@ eum_status cuda_submit(eum_dstream *stream, eum_task *task)
     task->call.stream = native_of(stream);
     task->call.device = device->base.caps.index;
     int32_t code = call_kernel(device, task);
+    if (code == 0)
+        cuda_mark_submitted((cuda_stream *)stream);
     cuda_leave(&scope);
     if (code == 0) {
         task->finish(task, EUM_OK, 0);

@@ -37,14 +37,27 @@ static cuda_device *device_of(const cuda_stream *stream)
 
 /* ------------------------------------------------------------------------------------------------- events ---------- */
 
-/* Inside enter and leave. */
-static eum_status take_event(cuda_device *device, cuda_event **out)
+static cuda_event *take_spare(cuda_stream *stream)
 {
+    cuda_event *event = stream->spare_events;
+    if (event != NULL) {
+        stream->spare_events = event->next;
+        return event;
+    }
+    cuda_device *device = device_of(stream);
     (void)pthread_mutex_lock(&device->mutex);
-    cuda_event *event = device->spare_events;
+    event = device->spare_events;
     if (event != NULL)
         device->spare_events = event->next;
     (void)pthread_mutex_unlock(&device->mutex);
+    return event;
+}
+
+/* Under the stream's mutex, inside enter and leave. */
+static eum_status take_event(cuda_stream *stream, cuda_event **out)
+{
+    cuda_device *device = device_of(stream);
+    cuda_event *event = take_spare(stream);
     if (event == NULL) {
         event = calloc(1, sizeof *event);
         if (event == NULL)
@@ -60,14 +73,26 @@ static eum_status take_event(cuda_device *device, cuda_event **out)
     return EUM_OK;
 }
 
-/* The event is free for another mark once nobody refers to it. */
-static void drop_event(cuda_device *device, cuda_event *event)
+/* The event is free for another mark of the stream once nobody refers to it. Under the stream's mutex. */
+static void drop_event(cuda_stream *stream, cuda_event *event)
 {
     if (--event->references != 0)
         return;
+    event->next = stream->spare_events;
+    stream->spare_events = event;
+}
+
+/* What an ended stream leaves serves the others. */
+static void leave_events(cuda_stream *stream)
+{
+    cuda_device *device = device_of(stream);
     (void)pthread_mutex_lock(&device->mutex);
-    event->next = device->spare_events;
-    device->spare_events = event;
+    while (stream->spare_events != NULL) {
+        cuda_event *event = stream->spare_events;
+        stream->spare_events = event->next;
+        event->next = device->spare_events;
+        device->spare_events = event;
+    }
     (void)pthread_mutex_unlock(&device->mutex);
 }
 
@@ -189,6 +214,7 @@ eum_status cuda_stream_wrap(eum_device *base, void *native, eum_dstream **out)
 
 eum_status cuda_stream_enter(cuda_stream *stream, cuda_scope *out)
 {
+    stream->submitted = 0;
     eum_status status = cuda_enter(device_of(stream), out);
     if (status != EUM_OK || !stream->wrapped)
         return status;
@@ -205,7 +231,7 @@ static void retire(cuda_stream *stream, uint64_t sequence)
     if (sequence <= passed)
         return;
     for (uint64_t i = passed + 1; i <= sequence; i++)
-        drop_event(device_of(stream), stream->marks[i & (stream->capacity - 1)]);
+        drop_event(stream, stream->marks[i & (stream->capacity - 1)]);
     atomic_store_explicit(&stream->passed, sequence, memory_order_release);
 }
 
@@ -215,6 +241,7 @@ void cuda_stream_destroy(eum_dstream *base)
     cuda_device *device = device_of(stream);
     (void)pthread_mutex_lock(&stream->mutex);
     retire(stream, stream->newest);
+    leave_events(stream);
     (void)pthread_mutex_unlock(&stream->mutex);
     cuda_scope scope;
     if (!stream->wrapped && cuda_enter_primary(device->primary, &scope) == cudaSuccess) {
@@ -278,12 +305,12 @@ static eum_status record(cuda_stream *stream, uint64_t *out_sequence)
     cuda_event *event = NULL;
     eum_status status = reserve(stream);
     if (status == EUM_OK)
-        status = take_event(device, &event);
+        status = take_event(stream, &event);
     if (status != EUM_OK)
         return status;
     cudaError_t error = cudaEventRecord(event->event, stream->native);
     if (error != cudaSuccess) {
-        drop_event(device, event);
+        drop_event(stream, event);
         return cuda_failed(device, error, "Recording an event");
     }
     stream->newest++;
@@ -292,9 +319,26 @@ static eum_status record(cuda_stream *stream, uint64_t *out_sequence)
     return EUM_OK;
 }
 
+void cuda_mark_submitted(cuda_stream *stream)
+{
+    eum_error before;
+    eum_error_save(&before);
+    (void)pthread_mutex_lock(&stream->mutex);
+    if (record(stream, &stream->submitted) != EUM_OK) {
+        stream->submitted = 0; /* cuda_mark will try again, and say why not */
+        eum_error_restore(&before);
+    }
+    (void)pthread_mutex_unlock(&stream->mutex);
+}
+
 eum_status cuda_mark(eum_dstream *base, uint64_t *out_sequence)
 {
     cuda_stream *stream = stream_of(base);
+    if (stream->submitted != 0) {
+        *out_sequence = stream->submitted;
+        stream->submitted = 0;
+        return EUM_OK;
+    }
     cuda_scope scope;
     eum_status status = cuda_stream_enter(stream, &scope);
     if (status != EUM_OK)
@@ -324,7 +368,7 @@ static void let_go(cuda_stream *stream, cuda_event *event, bool done, uint64_t s
     (void)pthread_mutex_lock(&stream->mutex);
     if (done)
         retire(stream, sequence);
-    drop_event(device_of(stream), event);
+    drop_event(stream, event);
     (void)pthread_mutex_unlock(&stream->mutex);
 }
 
