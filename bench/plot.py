@@ -69,7 +69,7 @@ def draw_ratios(run):
         return None
     columns = min(4, len(patterns))
     rows = (len(patterns) + columns - 1) // columns
-    figure, axes = plt.subplots(rows, columns, figsize=(3.2 * columns, 2.5 * rows + 0.8), squeeze=False, sharey=True)
+    figure, axes = plt.subplots(rows, columns, figsize=(3.2 * columns, 3.0 * rows + 0.8), squeeze=False, sharey=True)
     top = 1.3
     for axis, pattern in zip(axes.flat, patterns):
         cases = cases_of(run, pattern)
@@ -113,7 +113,7 @@ def draw_contenders(run, pattern, title):
         return None
     names = list(dict.fromkeys(c["name"] for case in cases for c in case["contenders"] if not c["name"].endswith(" again")))
     base = next((name for name in RIVALS if name in names), None)
-    figure, axis = plt.subplots(figsize=(7, 4.2))
+    figure, axis = plt.subplots(figsize=(8.5, 4.2))
     for name in names:
         points = [(case["bytes"], time_of(case, name), time_of(case, base)) for case in cases]
         points = [(size, time / reference) for size, time, reference in points if time and reference]
@@ -124,10 +124,11 @@ def draw_contenders(run, pattern, title):
     axis.set_yscale("log")
     axis.set_xticks([case["bytes"] for case in cases], [size_text(case["bytes"]) for case in cases], rotation=45, fontsize=8)
     axis.minorticks_off()
+    axis.set_yticks([0.2, 0.5, 1, 2, 5, 10, 20], ["0.2", "0.5", "1", "2", "5", "10", "20"])
     axis.set_ylabel(f"time / {base}")
     axis.set_title(f"{title}\n{subtitle(run)}", fontsize=10, loc="left")
     axis.grid(True, color="#eeeeee")
-    axis.legend(fontsize=8, frameon=False, ncol=2)
+    axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
@@ -207,6 +208,8 @@ def main():
             print(f"{name}: no data in this run", file=sys.stderr)
             continue
         figure.tight_layout(rect=(0, 0, 1, 0.96) if name == "ratios" else None)
+        if name == "ratios":
+            figure.subplots_adjust(hspace=0.6)  # the sizes are written upwards
         path = arguments.into / f"{name}.{arguments.format}"
         figure.savefig(path, dpi=150, metadata={"Date": None} if arguments.format == "svg" else None)
         print(path)
