@@ -207,6 +207,39 @@ START_TEST(a_write_to_managed_memory_is_there_as_a_whole)
 }
 END_TEST
 
+static eum_status call_prefetch(pending *p)
+{
+    return eum_buffer_prefetch(p->view, 0, NULL);
+}
+
+START_TEST(a_prefetch_that_waited_for_room_looks_at_the_maps_again)
+{
+    eum_context_config config = EUM_CONTEXT_CONFIG_INIT;
+    config.device = device_name();
+    config.backing = EUM_BACKING_MIRRORED;
+    config.budget_bytes = MIB + MIB / 2;
+    eum_context *context = open_with(&config);
+    eum_buffer *first = new_buffer(context, MIB), *second = new_buffer(context, MIB);
+    gate g = GATE_INIT;
+    launch1(default_stream(context), (work){.kind = WORK_FILL, .value = 1, .gate = &g}, overwrites(whole(first)));
+    await_gate(&g, 1);
+    cpu_fill(whole(second), 1);
+    pending p = {.view = whole(second)};
+    start(&p, call_prefetch); /* the first buffer's copy must go, which a kernel uses */
+    assert_waits(&p);
+    void *address = map(whole(second), EUM_ACCESS_READ_WRITE);
+    open_gate(&g);
+    GIVES(EUM_ERROR_MAPPED, finish(&p));
+    fill_words(address, MIB / WORD, 2);
+    unmap(second, address);
+    gpu_expect(default_stream(context), whole(second), 2);
+    cpu_expect(whole(first), 1);
+    OK(eum_buffer_destroy(first));
+    OK(eum_buffer_destroy(second));
+    close_context(context);
+}
+END_TEST
+
 /* ----------------------------------------------------------------------------------------------------- failures ---- */
 
 START_TEST(a_staged_write_that_fails_in_the_middle_leaves_the_bytes_undefined)
@@ -366,6 +399,7 @@ Suite *bulk_suite(void)
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, threads_on_disjoint_ranges_do_not_disturb_each_other, 0, 3);
     if (on_sim()) {
+        tcase_add_test(tests, a_prefetch_that_waited_for_room_looks_at_the_maps_again);
         tcase_add_test(tests, a_read_is_of_one_moment);
         tcase_add_test(tests, a_write_is_there_as_a_whole);
     }
