@@ -108,6 +108,16 @@ bool eum_move_must_drain(const eum_move *move, eum_strm *stream, eum_point *out_
     return open.found;
 }
 
+bool eum_move_must_wait_for_others(const eum_move *move, const eum_strm *stream, eum_point *out_point)
+{
+    uint64_t begin, end;
+    eum_use_footprint(&move->use, &begin, &end);
+    first_open open = {.ctx = stream->ctx};
+    eum_hazards_conflicts(&move->buf->hazards, begin, end, EUM_HAZARD_MOVE, stream->serial, keep_open, &open);
+    *out_point = open.point;
+    return open.found;
+}
+
 bool eum_moves_must_wait(const eum_move *moves, size_t count, eum_strm *stream, eum_point *out_point)
 {
     for (size_t i = 0; i < count; i++)

@@ -47,6 +47,9 @@ eum_status eum_moves_make_room(eum_move *moves, size_t count, bool *out_waited);
 bool eum_copies_wait(const eum_ctx *ctx);
 bool eum_move_must_drain(const eum_move *move, eum_strm *stream, eum_point *out_point);
 
+/* Is anything in flight on the pages of the use but what `stream` has in order itself? */
+bool eum_move_must_wait_for_others(const eum_move *move, const eum_strm *stream, eum_point *out_point);
+
 /* Read-mostly copies collapse at once, not in stream order: before that the host must have waited for the jobs that use them. The same for
  * copies of pageable memory on `stream` that would wait. */
 bool eum_moves_must_wait(const eum_move *moves, size_t count, eum_strm *stream, eum_point *out_point);

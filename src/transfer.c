@@ -156,7 +156,7 @@ static eum_status enqueue(device_transfer *t, size_t at, size_t bytes, void *hos
 }
 
 /* Lock held on entry and exit: one copy, between what orders it and what records it, so that others may use the rest of its pages at any time.
- * May wait only if the bytes are leased to us. */
+ * If the bytes are leased to us it waits, without the lock, for what others have in flight on their pages: copies of managed memory may wait. */
 static eum_status copy_piece_of(device_transfer *t, size_t at, size_t bytes, void *host, bool leased)
 {
     eum_ctx *ctx = t->buf->ctx;
@@ -164,7 +164,8 @@ static eum_status copy_piece_of(device_transfer *t, size_t at, size_t bytes, voi
     eum_point point;
     eum_status status = EUM_OK, marked = EUM_OK;
     init_move(t, at, bytes, &move);
-    while (status == EUM_OK && leased && eum_moves_must_wait(&move, 1, ctx->transfer, &point)) {
+    while (status == EUM_OK && leased &&
+           (eum_move_must_wait_for_others(&move, ctx->transfer, &point) || eum_moves_must_wait(&move, 1, ctx->transfer, &point))) {
         eum_ctx_unlock(ctx);
         status = eum_point_wait(ctx, point, -1);
         pthread_mutex_lock(&ctx->lock);
