@@ -180,12 +180,12 @@ static eum_status copy_piece_of(device_transfer *t, size_t at, size_t bytes, voi
     t->begun |= status == EUM_OK;
     move.defines_later = true;
     eum_moves_commit(&move, 1, t->point, status == EUM_OK);
+    if (status == EUM_OK && marked != EUM_OK) {
+        status = eum_moves_quiesce(ctx, &move, 1, marked); /* the memory is the caller's again when we return */
+        if (status == EUM_OK)
+            eum_error_restore(&saved);
+    }
     eum_move_end(&move);
-    if (status != EUM_OK || marked == EUM_OK)
-        return status;
-    status = eum_moves_quiesce(ctx, marked); /* the memory is the caller's again when we return */
-    if (status == EUM_OK)
-        eum_error_restore(&saved);
     return status;
 }
 

@@ -242,6 +242,56 @@ END_TEST
 
 /* ----------------------------------------------------------------------------------------------------- failures ---- */
 
+typedef struct late_launch {
+    eum_stream *stream;
+    eum_view view;
+    eum_status status;
+    pthread_t thread;
+} late_launch;
+
+static void *launch_late(void *arg)
+{
+    late_launch *l = arg;
+    l->status = try_launch1(l->stream, (work){.kind = WORK_NOTHING}, reads(l->view));
+    return NULL;
+}
+
+/* Which mark it is that the launch makes for its movements: the second one, after that of the kernel that is held up. */
+static void point_refused_behind_movements(eum_backing backing)
+{
+    char device[64];
+    snprintf(device, sizeof device, "%s,fail=mark:2", device_name());
+    eum_context *context = open_on(device, backing);
+    eum_stream *streams[2] = {new_stream(context), new_stream(context)};
+    eum_buffer *buffer = new_buffer(context, MIB), *other = new_buffer(context, MIB);
+    cpu_fill(whole(buffer), 1);
+    gate g = GATE_INIT;
+    launch1(streams[0], (work){.kind = WORK_NOTHING, .gate = &g}, overwrites(part(other, 0, 0)));
+    await_gate(&g, 1);
+    late_launch l = {.stream = streams[1], .view = whole(buffer)};
+    ck_assert_int_eq(pthread_create(&l.thread, NULL, launch_late, &l), 0);
+    sleep_ms(30); /* it waits for everything, because the device refused a point behind what it moved */
+    void *address = NULL;
+    GIVES(EUM_ERROR_MAPPED, eum_buffer_map(whole(buffer), EUM_ACCESS_READ_WRITE, &address));
+    open_gate(&g);
+    pthread_join(l.thread, NULL);
+    OK(l.status);
+    cpu_fill(whole(buffer), 2);
+    gpu_expect(streams[1], whole(buffer), 2);
+    OK(eum_stream_destroy(streams[0]));
+    OK(eum_stream_destroy(streams[1]));
+    OK(eum_buffer_destroy(buffer));
+    OK(eum_buffer_destroy(other));
+    close_context(context);
+}
+
+START_TEST(others_keep_off_what_is_in_flight_without_a_point)
+{
+    point_refused_behind_movements(EUM_BACKING_AUTO);
+    point_refused_behind_movements(EUM_BACKING_MIRRORED);
+}
+END_TEST
+
 START_TEST(a_staged_write_that_fails_in_the_middle_leaves_the_bytes_undefined)
 {
     uint32_t *memory = (uint32_t *)(void *)memory_of(LARGE);
@@ -400,6 +450,7 @@ Suite *bulk_suite(void)
     tcase_add_loop_test(tests, threads_on_disjoint_ranges_do_not_disturb_each_other, 0, 3);
     if (on_sim()) {
         tcase_add_test(tests, a_prefetch_that_waited_for_room_looks_at_the_maps_again);
+        tcase_add_test(tests, others_keep_off_what_is_in_flight_without_a_point);
         tcase_add_test(tests, a_read_is_of_one_moment);
         tcase_add_test(tests, a_write_is_there_as_a_whole);
     }
