@@ -301,7 +301,8 @@ EUM_API eum_status eum_buffer_unmap(eum_buffer *buffer, void *mapped);
 
 /* Copies view.bytes from src into the view, by the fastest way there is; src may be reused on return.
  * Errors: as eum_buffer_map with EUM_ACCESS_OVERWRITE; device memory is allowed. EUM_ERROR_INVALID_ARGUMENT (src NULL
- * and bytes > 0). */
+ *   and bytes > 0). If the device fails in the middle, part of the bytes is written, and all of them are undefined until they are written
+ *   again (EUM_ERROR_UNDEFINED_DATA). */
 EUM_API eum_status eum_buffer_write(eum_view view, const void *src);
 /* Copies the view to dst; waits for the jobs that write it. Device memory is allowed.
  * Errors: as eum_buffer_map with EUM_ACCESS_READ. EUM_ERROR_INVALID_ARGUMENT (dst NULL). */

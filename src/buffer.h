@@ -83,6 +83,8 @@ eum_status eum_buf_hold(eum_range range, eum_access access, void **out, uint64_t
 /* The same for a kernel that the CPU runs instead of the device: it says nothing about where the bytes are wanted. */
 eum_status eum_buf_hold_for_kernel(eum_range range, eum_access access, void **out, uint64_t *out_id);
 void eum_buf_let_go(eum_buf *buf, uint64_t id);
+/* The same for the bytes before `offset`, which is before the map's end. */
+void eum_buf_let_go_until(eum_buf *buf, uint64_t id, size_t offset);
 /* Makes room for one more lease. Errors: EUM_ERROR_OUT_OF_MEMORY. */
 eum_status eum_buf_reserve_lease(eum_buf *buf);
 void eum_buf_remove_lease(eum_buf *buf, size_t index);

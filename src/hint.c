@@ -19,6 +19,27 @@ static eum_status check_location(const eum_ctx *ctx, eum_location where)
                     EUM_LOCATION_HOST, ctx->device->caps.index);
 }
 
+/* Lock held. *out_again: it was released to make room, so everything may have changed. */
+static eum_status prefetch(eum_range range, eum_location where, eum_strm *stream, bool *out_again)
+{
+    eum_buf *buf = range.buf;
+    bool movable = buf->backing == EUM_BACKING_MIRRORED || buf->backing == EUM_BACKING_MANAGED;
+    *out_again = false;
+    eum_status status = eum_buf_check_mapped(buf, range.offset, range.bytes, EUM_ACCESS_READ); /* undefined bytes may move */
+    if (status != EUM_OK || range.bytes == 0 || !movable)
+        return status;
+    eum_move move;
+    eum_point point;
+    eum_move_init(&move, buf, range.offset, range.bytes, EUM_ACCESS_READ, where);
+    if (!eum_moves_must_wait(&move, 1, stream, &point)) { /* a hint does not wait */
+        status = eum_moves_make_room(&move, 1, out_again);
+        if (status == EUM_OK && !*out_again)
+            status = eum_moves_run(&move, 1, stream);
+    }
+    eum_move_end(&move);
+    return status;
+}
+
 eum_status eum_buf_prefetch(eum_range range, eum_location where, eum_strm *stream)
 {
     eum_buf *buf = range.buf;
@@ -28,29 +49,13 @@ eum_status eum_buf_prefetch(eum_range range, eum_location where, eum_strm *strea
         status = eum_fail(EUM_ERROR_WRONG_CONTEXT, "the buffer and the stream belong to two contexts");
     if (status == EUM_OK)
         status = eum_ctx_check_device(ctx, "eum_buffer_prefetch");
-    if (status == EUM_OK)
+    for (bool again = true; status == EUM_OK && again;) {
         status = eum_buf_enter(buf, "eum_buffer_prefetch");
-    if (status != EUM_OK)
-        return status;
-    if (stream == NULL)
-        stream = ctx->default_stream;
-    status = eum_buf_check_mapped(buf, range.offset, range.bytes, EUM_ACCESS_READ); /* undefined bytes may move */
-    bool movable = buf->backing == EUM_BACKING_MIRRORED || buf->backing == EUM_BACKING_MANAGED;
-    if (status == EUM_OK && range.bytes > 0 && movable) {
-        eum_move move;
-        eum_point point;
-        eum_move_init(&move, buf, range.offset, range.bytes, EUM_ACCESS_READ, where);
-        if (eum_moves_must_wait(&move, 1, stream, &point)) { /* a hint does not wait */
-            eum_ctx_unlock(ctx);
-            return EUM_OK;
-        }
-        for (bool waited = true; status == EUM_OK && waited;)
-            status = eum_moves_make_room(&move, 1, &waited);
-        if (status == EUM_OK)
-            status = eum_moves_run(&move, 1, stream);
-        eum_move_end(&move);
+        if (status != EUM_OK)
+            return status;
+        status = prefetch(range, where, stream == NULL ? ctx->default_stream : stream, &again);
+        eum_ctx_unlock(ctx);
     }
-    eum_ctx_unlock(ctx);
     return status;
 }
 

@@ -244,9 +244,9 @@ eum_status eum_launch_settle(eum_strm *stream, const eum_launch_request *request
 }
 
 /* The submitted kernel has no point: the device refused the mark. Wait for everything, so that nothing is in flight unseen. */
-static eum_status without_point(eum_ctx *ctx, eum_launch_record *written, eum_status status)
+static eum_status without_point(eum_ctx *ctx, eum_move *moves, eum_launch_record *written, eum_status status)
 {
-    status = eum_moves_quiesce(ctx, status);
+    status = eum_moves_quiesce(ctx, moves, written->count, status);
     if (status != EUM_OK)
         mark_written(written, true);
     return status;
@@ -302,7 +302,7 @@ static eum_status submit(eum_launch_record *record, const eum_launch_request *re
         request->ranges[i].buf->launches++;
     ctx->stats.launches++;
     if (marked != EUM_OK) {
-        status = without_point(ctx, &written, marked);
+        status = without_point(ctx, moves, &written, marked);
         if (status != EUM_OK)
             return status;
         eum_error_restore(&before);

@@ -209,6 +209,15 @@ void eum_buf_let_go(eum_buf *buf, uint64_t id)
     eum_ctx_unlock(buf->ctx);
 }
 
+void eum_buf_let_go_until(eum_buf *buf, uint64_t id, size_t offset)
+{
+    pthread_mutex_lock(&buf->ctx->lock);
+    for (size_t i = 0; i < buf->lease_count; i++)
+        if (buf->leases[i].id == id && !buf->leases[i].external)
+            buf->leases[i].begin = offset;
+    eum_ctx_unlock(buf->ctx);
+}
+
 eum_status eum_buf_unmap(eum_buf *buf, void *mapped)
 {
     eum_status status = eum_buf_enter(buf, "eum_buffer_unmap");

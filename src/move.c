@@ -30,6 +30,7 @@ void eum_move_init(eum_move *move, eum_buf *buf, size_t offset, size_t bytes, eu
     eum_point writer; /* while it is in flight, pages cannot be duplicated */
     if (buf->backing == EUM_BACKING_MANAGED && (where != EUM_LOCATION_HOST || access != EUM_ACCESS_READ))
         move->use.host_holds_page = host_holds_page(buf, &move->use, !writers_in_flight(move, &writer));
+    move->lease = 0;
     move->over_link = move->started = move->seen = move->weighed = move->defines_later = false;
     eum_plan_init(&move->plan);
 }
@@ -104,6 +105,16 @@ bool eum_move_must_drain(const eum_move *move, eum_strm *stream, eum_point *out_
     first_open open = {.ctx = stream->ctx};
     keep_open(&open, (eum_point){stream->serial, stream->sequence});
     eum_hazards_conflicts(&move->buf->hazards, move->use.begin, move->use.end, EUM_HAZARD_MOVE, 0, keep_open, &open);
+    *out_point = open.point;
+    return open.found;
+}
+
+bool eum_move_must_wait_for_others(const eum_move *move, const eum_strm *stream, eum_point *out_point)
+{
+    uint64_t begin, end;
+    eum_use_footprint(&move->use, &begin, &end);
+    first_open open = {.ctx = stream->ctx};
+    eum_hazards_conflicts(&move->buf->hazards, begin, end, EUM_HAZARD_MOVE, stream->serial, keep_open, &open);
     *out_point = open.point;
     return open.found;
 }
@@ -526,17 +537,43 @@ static eum_status run_discards(eum_move *move, eum_strm *stream)
     return status;
 }
 
-eum_status eum_moves_quiesce(eum_ctx *ctx, eum_status status)
+/* Nothing says what is in flight, so nobody may touch it meanwhile; where there is no memory for that, what others begin is not held off. */
+static void keep_others_off(eum_move *moves, size_t count, bool off)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint64_t begin, end;
+        eum_use_footprint(&moves[i].use, &begin, &end);
+        if (!off && moves[i].lease != 0)
+            eum_buf_end_lease(moves[i].buf, moves[i].lease);
+        moves[i].lease = 0;
+        if (off && begin < end && eum_buf_lease(moves[i].buf, begin, end - begin, EUM_ACCESS_OVERWRITE, &moves[i].lease) != EUM_OK)
+            moves[i].lease = 0;
+    }
+}
+
+eum_status eum_moves_quiesce(eum_ctx *ctx, eum_move *moves, size_t count, eum_status status)
 {
     if (eum_callback_depth > 0)
         return status; /* the wait would be for ourselves */
     eum_error saved;
     eum_error_save(&saved);
+    keep_others_off(moves, count, true);
     eum_ctx_unlock(ctx);
     eum_status synchronized = ctx->device->ops->synchronize(ctx->device);
     pthread_mutex_lock(&ctx->lock);
+    keep_others_off(moves, count, false);
     eum_error_restore(&saved);
     return synchronized == EUM_OK ? EUM_OK : status;
+}
+
+/* The lock was released after room for what is recorded had been made: others may have used it up. */
+static bool reserve_again(eum_move *moves, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!eum_extents_reserve_boundaries(&moves[i].buf->extents, boundaries(moves, count, moves[i].buf)) ||
+            !eum_hazards_reserve(&moves[i].buf->hazards, 2 * count))
+            return false;
+    return true;
 }
 
 /* The movements have a point of their own: who only reads need not wait for the kernel that they were made for. */
@@ -552,7 +589,9 @@ static eum_status record(eum_move *moves, size_t count, eum_strm *stream)
     eum_error_save(&saved);
     eum_status marked = eum_strm_mark(stream, &point), status = marked;
     if (marked != EUM_OK)
-        status = eum_moves_quiesce(stream->ctx, marked);
+        status = eum_moves_quiesce(stream->ctx, moves, count, marked);
+    if (marked != EUM_OK && status == EUM_OK && !reserve_again(moves, count))
+        return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory to record the movement of a buffer; free some host memory");
     if (status == EUM_OK)
         eum_error_restore(&saved);
     for (size_t i = 0; i < count; i++) {

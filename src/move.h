@@ -19,6 +19,7 @@ typedef struct eum_move {
     eum_stay_answer answer; /* if weighed */
     /* what is overwritten is defined once that has happened, not at the commit: jobs in flight still find it undefined */
     bool defines_later;
+    uint64_t lease; /* while it is in flight unseen: keeps others off; 0: none */
 } eum_move;
 
 /* The context's lock is held for all of these. In order: init each; while must_wait, unlock, wait for the point, lock and check again; run;
@@ -47,6 +48,9 @@ eum_status eum_moves_make_room(eum_move *moves, size_t count, bool *out_waited);
 bool eum_copies_wait(const eum_ctx *ctx);
 bool eum_move_must_drain(const eum_move *move, eum_strm *stream, eum_point *out_point);
 
+/* Is anything in flight on the pages of the use but what `stream` has in order itself? */
+bool eum_move_must_wait_for_others(const eum_move *move, const eum_strm *stream, eum_point *out_point);
+
 /* Read-mostly copies collapse at once, not in stream order: before that the host must have waited for the jobs that use them. The same for
  * copies of pageable memory on `stream` that would wait. */
 bool eum_moves_must_wait(const eum_move *moves, size_t count, eum_strm *stream, eum_point *out_point);
@@ -67,8 +71,8 @@ bool eum_moves_idle(eum_move *moves, size_t count);
 void eum_moves_commit(eum_move *moves, size_t count, eum_point point, bool submitted);
 
 /* Something was submitted and the device refused to give a point for it (`status`): waits for everything instead, so that nothing is in flight
- * unseen. Lock held on entry and exit, released in between. Returns EUM_OK if that went well, and `status` if it did not, or where waiting is
+ * unseen; meanwhile others get EUM_ERROR_MAPPED for what the moves use. Lock held on entry and exit, released in between. Returns EUM_OK if that went well, and `status` if it did not, or where waiting is
  * not possible, with this thread's error detail as it was. */
-eum_status eum_moves_quiesce(eum_ctx *ctx, eum_status status);
+eum_status eum_moves_quiesce(eum_ctx *ctx, eum_move *moves, size_t count, eum_status status);
 
 #endif

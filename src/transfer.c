@@ -126,29 +126,66 @@ typedef struct device_transfer {
     size_t offset, bytes;
     const char *src; /* to the buffer; or NULL */
     char *dst;
-    eum_move move;
     eum_point point; /* after the newest copy */
+    bool begun;      /* one was submitted */
 } device_transfer;
 
-/* Lock held: one copy, and a point after it. */
-static eum_status enqueue(device_transfer *t, size_t at, size_t bytes, void *host)
+static void init_move(const device_transfer *t, size_t at, size_t bytes, eum_move *out)
+{
+    /* Managed bytes are on the device, and edges of pages stay there; of a mirrored buffer's no stale ones are copied first. */
+    bool keeps = t->src != NULL && t->buf->backing != EUM_BACKING_MIRRORED;
+    eum_access access = t->src == NULL ? EUM_ACCESS_READ : keeps ? EUM_ACCESS_READ_WRITE : EUM_ACCESS_OVERWRITE;
+    eum_move_init(out, t->buf, t->offset + at, bytes, access, t->buf->ctx->device->caps.index);
+    out->use.role = EUM_ROLE_AUTO; /* the bytes are on the device, and the copy leaves them there */
+}
+
+/* Lock held: one copy, and a point after it. *out_marked: what the device said to the point; if it refused, the copy is in flight unseen. */
+static eum_status enqueue(device_transfer *t, size_t at, size_t bytes, void *host, eum_status *out_marked)
 {
     eum_ctx *ctx = t->buf->ctx;
     eum_dstream *queue = ctx->transfer->device_stream;
     char *side = eum_buf_address(t->buf, t->offset + at, ctx->device->caps.index);
+    *out_marked = EUM_OK;
     eum_status status = t->src != NULL ? ctx->device->ops->copy(queue, side, host, bytes, EUM_HOST_TO_DEVICE)
                                        : ctx->device->ops->copy(queue, host, side, bytes, EUM_DEVICE_TO_HOST);
-    if (status != EUM_OK)
-        return status;
+    if (status == EUM_OK)
+        *out_marked = eum_strm_mark(ctx->transfer, &t->point);
+    if (*out_marked != EUM_OK)
+        t->point = (eum_point){0, 0};
+    return status;
+}
+
+/* Lock held on entry and exit: one copy, between what orders it and what records it, so that others may use the rest of its pages at any time.
+ * If the bytes are leased to us it waits, without the lock, for what others have in flight on their pages: copies of managed memory may wait. */
+static eum_status copy_piece_of(device_transfer *t, size_t at, size_t bytes, void *host, bool leased)
+{
+    eum_ctx *ctx = t->buf->ctx;
+    eum_move move;
+    eum_point point;
+    eum_status status = EUM_OK, marked = EUM_OK;
+    init_move(t, at, bytes, &move);
+    while (status == EUM_OK && leased &&
+           (eum_move_must_wait_for_others(&move, ctx->transfer, &point) || eum_moves_must_wait(&move, 1, ctx->transfer, &point))) {
+        eum_ctx_unlock(ctx);
+        status = eum_point_wait(ctx, point, -1);
+        pthread_mutex_lock(&ctx->lock);
+        init_move(t, at, bytes, &move);
+    }
+    if (status == EUM_OK)
+        status = eum_moves_run(&move, 1, ctx->transfer);
     eum_error saved;
     eum_error_save(&saved);
-    eum_status marked = eum_strm_mark(ctx->transfer, &t->point);
-    if (marked != EUM_OK) {
-        t->point = (eum_point){0, 0};
-        status = eum_moves_quiesce(ctx, marked); /* the memory is the caller's again when we return */
+    if (status == EUM_OK)
+        status = enqueue(t, at, bytes, host, &marked);
+    t->begun |= status == EUM_OK;
+    move.defines_later = true;
+    eum_moves_commit(&move, 1, t->point, status == EUM_OK);
+    if (status == EUM_OK && marked != EUM_OK) {
+        status = eum_moves_quiesce(ctx, &move, 1, marked); /* the memory is the caller's again when we return */
         if (status == EUM_OK)
             eum_error_restore(&saved);
     }
+    eum_move_end(&move);
     return status;
 }
 
@@ -177,7 +214,7 @@ static eum_status staged(device_transfer *t)
         }
         pthread_mutex_lock(&ctx->lock);
         if (status == EUM_OK && bytes > 0) {
-            status = enqueue(t, at, bytes, ring[slot].host);
+            status = copy_piece_of(t, at, bytes, ring[slot].host, true);
             points[slot] = t->point;
         }
     }
@@ -214,18 +251,30 @@ static void account(device_transfer *t)
     buf->last_bytes = t->bytes;
 }
 
-/* The copies, between what orders them and what records them. Lock held on entry and exit. */
+/* A copy in the middle failed: what was written before it cannot be taken back. Without memory to split extents, more is marked: never less. */
+static void leave_undefined(eum_buf *buf, size_t offset, size_t bytes)
+{
+    eum_extent_change change = EUM_EXTENT_CHANGE_NONE;
+    change.flags_set = EUM_EXTENT_UNDEFINED;
+    bool room = eum_extents_reserve(&buf->extents, 1);
+    eum_extents_change(&buf->extents, room ? offset : 0, room ? offset + bytes : eum_buf_extent_bytes(buf), &change);
+}
+
+/* The copies, with what orders and records them. Lock held on entry and exit. */
 static eum_status run_copies(device_transfer *t, path how)
 {
     eum_buf *buf = t->buf;
     uint64_t lease;
     if (how == STRAIGHT)
-        return enqueue(t, 0, t->bytes, t->src != NULL ? (void *)(uintptr_t)t->src : t->dst);
-    eum_status status = eum_buf_lease(buf, t->offset, t->bytes, t->move.use.access, &lease);
+        return copy_piece_of(t, 0, t->bytes, t->src != NULL ? (void *)(uintptr_t)t->src : t->dst, false);
+    eum_access access = t->src != NULL ? EUM_ACCESS_OVERWRITE : EUM_ACCESS_READ;
+    eum_status status = eum_buf_lease(buf, t->offset, t->bytes, access, &lease);
     if (status != EUM_OK)
         return status;
     status = staged(t);
     eum_buf_end_lease(buf, lease);
+    if (status != EUM_OK && t->src != NULL && t->begun)
+        leave_undefined(buf, t->offset, t->bytes);
     return status;
 }
 
@@ -235,30 +284,25 @@ static eum_status move_device(device_transfer *t, path how, bool *out_again)
 {
     eum_buf *buf = t->buf;
     eum_ctx *ctx = buf->ctx;
-    /* Managed bytes are on the device, and edges of pages stay there; of a mirrored buffer's no stale ones are copied first. */
-    bool keeps = t->src != NULL && buf->backing != EUM_BACKING_MIRRORED;
-    eum_access access = t->src == NULL ? EUM_ACCESS_READ : keeps ? EUM_ACCESS_READ_WRITE : EUM_ACCESS_OVERWRITE;
-    eum_move_init(&t->move, buf, t->offset, t->bytes, access, ctx->device->caps.index);
-    t->move.use.role = EUM_ROLE_AUTO; /* the bytes are on the device, and the copy leaves them there */
-    eum_status status = eum_moves_make_room(&t->move, 1, out_again);
+    eum_move whole;
+    init_move(t, 0, t->bytes, &whole);
+    eum_status status = eum_moves_make_room(&whole, 1, out_again);
     bool waits = how == STAGED || eum_copies_wait(ctx);
-    if (status == EUM_OK && !*out_again && waits && eum_move_must_drain(&t->move, ctx->transfer, &t->point)) {
+    if (status == EUM_OK && !*out_again && waits && eum_move_must_drain(&whole, ctx->transfer, &t->point)) {
         *out_again = true;
         eum_ctx_unlock(ctx);
         status = eum_point_wait(ctx, t->point, -1);
         pthread_mutex_lock(&ctx->lock);
     }
+    eum_move_end(&whole);
     if (*out_again || status != EUM_OK)
         return status;
-    if (t->move.over_link) /* no room for a device copy: the host side will do */
+    if (whole.over_link) /* no room for a device copy: the host side will do */
         return EUM_ERROR_OUT_OF_DEVICE_MEMORY;
-    status = eum_moves_run(&t->move, 1, ctx->transfer);
-    if (status == EUM_OK)
-        status = run_copies(t, how);
+    t->point = (eum_point){0, 0};
+    status = run_copies(t, how);
     if (status != EUM_OK)
         return status;
-    t->move.defines_later = true;
-    eum_moves_commit(&t->move, 1, t->point, true);
     account(t);
     eum_ctx_unlock(ctx);
     status = eum_point_wait(ctx, t->point, -1);
@@ -294,19 +338,54 @@ static void start_moving(eum_range range, eum_location where)
         eum_error_restore(&saved);
 }
 
-static eum_status chunked(eum_range range, const char *src, char *dst)
+static eum_range chunk_at(eum_range range, size_t at, size_t chunk)
+{
+    return (eum_range){range.buf, range.offset + at, range.bytes - at < chunk ? range.bytes - at : chunk};
+}
+
+/* Others find the bytes as they were or as they are then: what is not written yet stays leased. */
+static eum_status write_in_chunks(eum_range range, const char *src)
 {
     eum_ctx *ctx = range.buf->ctx;
     const size_t chunk = chunk_of(range.bytes, LARGEST_CHUNK_BYTES);
-    eum_status status = EUM_OK;
-    for (size_t at = 0; dst != NULL && at < range.bytes; at += chunk)
-        start_moving((eum_range){range.buf, range.offset + at, range.bytes - at < chunk ? range.bytes - at : chunk}, EUM_LOCATION_HOST);
-    for (size_t at = 0; at < range.bytes && status == EUM_OK; at += chunk) {
-        eum_range part = {range.buf, range.offset + at, range.bytes - at < chunk ? range.bytes - at : chunk};
-        status = by_cpu(part, src != NULL ? src + at : NULL, dst != NULL ? dst + at : NULL);
-        if (status == EUM_OK && src != NULL)
-            start_moving(part, ctx->device->caps.index);
+    void *address;
+    uint64_t lease;
+    eum_status status = eum_buf_hold_for_kernel(range, EUM_ACCESS_OVERWRITE, &address, &lease); /* counted by try_device */
+    if (status != EUM_OK)
+        return status;
+    for (size_t at = 0; at < range.bytes; at += chunk) {
+        eum_range part = chunk_at(range, at, chunk);
+        copy_bytes(ctx, (char *)address + at, src + at, part.bytes);
+        if (at + part.bytes == range.bytes)
+            eum_buf_let_go(range.buf, lease);
+        else
+            eum_buf_let_go_until(range.buf, lease, part.offset + part.bytes);
+        start_moving(part, ctx->device->caps.index);
     }
+    return EUM_OK;
+}
+
+static eum_status read_in_chunks(eum_range range, char *dst)
+{
+    eum_buf *buf = range.buf;
+    const size_t chunk = chunk_of(range.bytes, LARGEST_CHUNK_BYTES);
+    uint64_t lease;
+    eum_status status = eum_buf_enter(buf, "eum_buffer_read");
+    if (status != EUM_OK)
+        return status;
+    status = eum_buf_check_access(buf, range.offset, range.bytes, EUM_ACCESS_READ);
+    if (status == EUM_OK)
+        status = eum_buf_lease(buf, range.offset, range.bytes, EUM_ACCESS_READ, &lease); /* all of it is of one moment */
+    eum_ctx_unlock(buf->ctx);
+    if (status != EUM_OK)
+        return status;
+    for (size_t at = 0; at < range.bytes; at += chunk)
+        start_moving(chunk_at(range, at, chunk), EUM_LOCATION_HOST);
+    for (size_t at = 0; at < range.bytes && status == EUM_OK; at += chunk)
+        status = by_cpu(chunk_at(range, at, chunk), NULL, dst + at);
+    pthread_mutex_lock(&buf->ctx->lock);
+    eum_buf_end_lease(buf, lease);
+    eum_ctx_unlock(buf->ctx);
     return status;
 }
 
@@ -337,7 +416,6 @@ static eum_status try_device(eum_range range, const void *src, void *dst, path *
         eum_error before;
         eum_error_save(&before);
         status = move_device(&t, how, &again);
-        eum_move_end(&t.move);
         bool no_room = status == EUM_ERROR_OVER_BUDGET || status == EUM_ERROR_OUT_OF_DEVICE_MEMORY;
         if (no_room && buf->backing == EUM_BACKING_MIRRORED && src != NULL) {
             eum_error_restore(&before);
@@ -362,7 +440,7 @@ eum_status eum_buf_write(eum_range range, const void *src)
     eum_status status = try_device(range, src, NULL, &left);
     if (status != EUM_OK || left == STRAIGHT)
         return status;
-    return left == CHUNKED ? chunked(range, src, NULL) : by_cpu(range, src, NULL);
+    return left == CHUNKED ? write_in_chunks(range, src) : by_cpu(range, src, NULL);
 }
 
 eum_status eum_buf_read(eum_range range, void *dst)
@@ -371,5 +449,5 @@ eum_status eum_buf_read(eum_range range, void *dst)
     eum_status status = try_device(range, NULL, dst, &left);
     if (status != EUM_OK || left == STRAIGHT)
         return status;
-    return left == CHUNKED ? chunked(range, NULL, dst) : by_cpu(range, NULL, dst);
+    return left == CHUNKED ? read_in_chunks(range, dst) : by_cpu(range, NULL, dst);
 }
