@@ -157,6 +157,17 @@ static void say_totals(writer *to, const eum_decision *decision)
     say(to, ".");
 }
 
+static void say_contradiction(writer *to, const eum_decision *decision)
+{
+    if (decision->contradiction == EUM_CONTRADICTION_NONE)
+        return;
+    const char *sentence = eum_contradiction_sentence(decision->contradiction);
+    if (sentence != NULL)
+        say(to, " %s.", sentence);
+    else
+        say(to, " Its role contradicts the use: %d (not known to this version).", (int)decision->contradiction);
+}
+
 /* What the user could do about it, where the numbers say that something could be done. */
 static void say_advice(writer *to, const eum_decision *decision)
 {
@@ -192,6 +203,7 @@ eum_status eum_decision_text(const eum_decision *decision, char *text, size_t ca
     say_last_use(&to, &full);
     say_weighed(&to, &full);
     say_totals(&to, &full);
+    say_contradiction(&to, &full);
     say_advice(&to, &full);
     if (needed != NULL)
         *needed = to.length + 1;

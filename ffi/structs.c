@@ -32,7 +32,7 @@ STRUCT(eum_similarity_rows_config, 152, EUM_SIMILARITY_ROWS_CONFIG_INIT);
 STRUCT(eum_info, 776, {.struct_size = sizeof(eum_info)});
 STRUCT(eum_stats, 264, {.struct_size = sizeof(eum_stats)});
 STRUCT(eum_operation_stats, 160, {.struct_size = sizeof(eum_operation_stats)});
-STRUCT(eum_decision, 104, {.struct_size = sizeof(eum_decision)});
+STRUCT(eum_decision, 112, {.struct_size = sizeof(eum_decision)});
 STRUCT(eum_faults, 112, EUM_FAULTS_INIT);
 STRUCT(eum_buffer_info, 40, {.struct_size = sizeof(eum_buffer_info)});
 

@@ -714,6 +714,16 @@ typedef int32_t eum_backing_reason;
 #define EUM_BACKING_REASON_WRAPPED 6       /* follows from the kind of memory that was wrapped */
 #define EUM_BACKING_REASON_COPIES_PAY 7    /* mirrored: explicit copies cost less than migration, and pinned memory suffices */
 
+/* A role that says something else than is done with the buffer: in three cycles in a row, and until it has not been so for three. (A cycle: what
+ * kernels do between two rewrites by the CPU of more than half of the buffer; of results, between two kernels that write them.) Buffers under
+ * 256 KiB are not judged. */
+typedef int32_t eum_contradiction;
+#define EUM_CONTRADICTION_NONE 0
+#define EUM_CONTRADICTION_QUERY_REWRITTEN 1   /* EUM_ROLE_QUERY, rewritten by the CPU for every use: is not duplicated any more */
+#define EUM_CONTRADICTION_TARGETS_REWRITTEN 2 /* EUM_ROLE_TARGETS, rewritten by the CPU for every use */
+#define EUM_CONTRADICTION_STREAM_REUSED 3     /* EUM_ROLE_STREAM, used so often between rewrites that moving would cost less than half */
+#define EUM_CONTRADICTION_RESULTS_REREAD 4    /* EUM_ROLE_RESULTS, read by kernels again, or not by the CPU */
+
 typedef struct eum_decision {
     size_t struct_size;
     eum_role role;
@@ -729,6 +739,8 @@ typedef struct eum_decision {
     /* EUM_ROLE_AUTO under the built-in kernels: what was predicted when it was last weighed whether to move the bytes that
      * the device lacked or to use them in place (beyond using them on the device). Both 0: nothing was weighed. */
     uint64_t in_place_ns, move_ns;
+    eum_contradiction contradiction; /* between the role and the use. The log says it once, as a warning */
+    uint32_t reserved2;              /* 0 */
 } eum_decision;
 EUM_API void eum_decision_init(eum_decision *decision);
 EUM_API eum_status eum_buffer_explain(const eum_buffer *buffer, eum_decision *out);

@@ -83,6 +83,8 @@ eum_status eum_engine_acquire(eum_strm *stream, const eum_range *ranges, const e
         status = eum_strm_mark(stream, &point);
         if (status == EUM_OK)
             eum_moves_commit(moves, count, point, true);
+        for (size_t i = 0; i < count && status == EUM_OK; i++)
+            eum_move_judge(&moves[i]);
         if (status == EUM_OK)
             status = add_leases(ranges, accesses, count, &added);
     }

@@ -616,6 +616,8 @@ eum_status eum_buf_set_role(eum_buf *buf, eum_role role)
     eum_status status = eum_buf_enter(buf, "eum_buffer_set_role");
     if (status != EUM_OK)
         return status;
+    if (buf->role != role)
+        memset(&buf->habit, 0, sizeof buf->habit);
     buf->role = role;
     eum_ctx_unlock(buf->ctx);
     return EUM_OK;
@@ -640,7 +642,8 @@ eum_status eum_buf_explain(eum_buf *buf, eum_decision *out)
                           .maps = buf->maps,
                           .extents = (uint32_t)buf->extents.count,
                           .in_place_ns = buf->weighed.in_place_ns,
-                          .move_ns = buf->weighed.move_ns};
+                          .move_ns = buf->weighed.move_ns,
+                          .contradiction = buf->habit.contradiction};
     eum_ctx_unlock(buf->ctx);
     return EUM_OK;
 }

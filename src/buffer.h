@@ -4,6 +4,7 @@
 #define EUM_SRC_BUFFER_H
 
 #include "context.h"
+#include "contradiction.h"
 #include "extent.h"
 #include "placement.h"
 #include "stay.h"
@@ -45,6 +46,7 @@ struct eum_buf {
     uint64_t version, lease_id;
     uint64_t came_back; /* managed: 1 + the version that the CPU last had to have moved back to read it; 0: never */
     eum_stay stay;
+    eum_habit habit; /* and of its role */
     /* for explain */
     eum_stay_answer weighed; /* the newest choice for EUM_ROLE_AUTO */
     eum_movement last_movement;
@@ -90,6 +92,8 @@ eum_status eum_buf_reserve_lease(eum_buf *buf);
 void eum_buf_remove_lease(eum_buf *buf, size_t index);
 /* The CPU used `bytes` of it. Lock held. */
 void eum_buf_used_by_host(eum_buf *buf, size_t bytes, bool writes);
+/* The CPU used it: was that in contradiction to its role? Part of eum_buf_used_by_host. Lock held. */
+void eum_buf_judge_host(eum_buf *buf, size_t bytes, bool writes);
 /* Will kernels use bytes that the CPU writes now so often that they had better be on the device? */
 bool eum_buf_expects_reuse(const eum_buf *buf, size_t bytes);
 /* Keeps the range to a transfer that works on its device side: conflicting maps and launches are refused. */

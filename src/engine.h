@@ -55,6 +55,8 @@ eum_status eum_buf_into_raw(eum_buf *buf, eum_raw *out);
 void eum_buf_end(eum_buf *buf);
 eum_status eum_buf_set_role(eum_buf *buf, eum_role role);
 eum_status eum_buf_explain(eum_buf *buf, eum_decision *out);
+/* What contradicts, and which role would suit: a sentence without its end. Static; NULL: no contradiction, or an unknown one. */
+const char *eum_contradiction_sentence(eum_contradiction contradiction);
 eum_status eum_buf_info(eum_buf *buf, eum_buffer_info *out);
 
 /* Maps and transfers; the first four wait. */

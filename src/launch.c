@@ -298,8 +298,10 @@ static eum_status submit(eum_launch_record *record, const eum_launch_request *re
     for (size_t i = 0; i < request->count; i++)
         moves[i].defines_later = ctx->device->caps.kind != EUM_DEVICE_CUDA; /* `finish` says whether it did */
     eum_moves_commit(moves, request->count, point, true);
-    for (size_t i = 0; i < request->count; i++)
+    for (size_t i = 0; i < request->count; i++) {
+        eum_move_judge(&moves[i]);
         request->ranges[i].buf->launches++;
+    }
     ctx->stats.launches++;
     if (marked != EUM_OK) {
         status = without_point(ctx, moves, &written, marked);

@@ -209,6 +209,7 @@ static bool duplicates(const eum_move *move)
                                   .to_device = use->where != EUM_LOCATION_HOST,
                                   .other_side_reads = other_side_reads(move, begin, end),
                                   .came_back = buf->came_back == buf->version + 1,
+                                  .rewritten = buf->habit.contradiction == EUM_CONTRADICTION_QUERY_REWRITTEN,
                                   .writers = writers_in_flight(move, &writer)};
     return eum_read_duplicates(&question);
 }

@@ -161,6 +161,8 @@ bool eum_read_duplicates(const eum_read_question *q)
 {
     if (q->writers)
         return false;
+    if (q->rewritten && !q->other_side_reads && !(q->to_device && q->came_back))
+        return false;
     return q->other_side_reads || q->role == EUM_ROLE_QUERY || q->bytes <= EUM_DUPLICATE_FREELY || (q->to_device && q->came_back);
 }
 

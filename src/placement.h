@@ -87,6 +87,7 @@ typedef struct eum_read_question {
     bool to_device;
     bool other_side_reads; /* just now: a map, an acquisition or a job */
     bool came_back;        /* since the last write the device had the bytes, and the CPU read them */
+    bool rewritten;        /* EUM_ROLE_QUERY: the CPU has rewritten it for every use, so the copies were for nothing; see contradiction.h */
     bool writers;          /* jobs in flight write these pages, and the advice, which acts at once, would make them fault */
 } eum_read_question;
 #define EUM_DUPLICATE_FREELY ((uint64_t)4 << 20)

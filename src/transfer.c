@@ -429,6 +429,8 @@ static eum_status try_device(eum_range range, const void *src, void *dst, path *
                           "a job that was to write this range failed while the read waited for it; write it again");
     if (status == EUM_OK && src != NULL && *out_left != BY_CPU)
         eum_buf_used_by_host(buf, range.bytes, true); /* BY_CPU counts for itself */
+    if (status == EUM_OK && dst != NULL && *out_left == STRAIGHT)
+        eum_buf_judge_host(buf, range.bytes, false);
     buf->references--;
     eum_ctx_unlock(buf->ctx);
     return status;

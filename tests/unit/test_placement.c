@@ -547,6 +547,10 @@ START_TEST(a_read_duplicates_where_both_sides_read_or_where_little_is_to_be_gain
         {{.role = EUM_ROLE_AUTO, .bytes = large, .other_side_reads = true}, true},
         {{.role = EUM_ROLE_AUTO, .bytes = large, .to_device = true, .came_back = true}, true},
         {{.role = EUM_ROLE_AUTO, .bytes = large, .came_back = true}, false}, /* back to the host a copy is slow */
+        {{.role = EUM_ROLE_QUERY, .bytes = small, .to_device = true, .rewritten = true}, false},
+        {{.role = EUM_ROLE_QUERY, .bytes = large, .rewritten = true}, false},
+        {{.role = EUM_ROLE_QUERY, .bytes = large, .to_device = true, .rewritten = true, .came_back = true}, true},
+        {{.role = EUM_ROLE_QUERY, .bytes = large, .to_device = true, .rewritten = true, .other_side_reads = true}, true},
         {{.role = EUM_ROLE_QUERY, .bytes = small, .to_device = true, .other_side_reads = true, .came_back = true, .writers = true},
          false},
     };

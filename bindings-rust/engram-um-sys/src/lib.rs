@@ -785,6 +785,13 @@ pub const EUM_BACKING_REASON_NO_DEVICE: eum_backing_reason = 5;
 pub const EUM_BACKING_REASON_WRAPPED: eum_backing_reason = 6;
 pub const EUM_BACKING_REASON_COPIES_PAY: eum_backing_reason = 7;
 
+pub type eum_contradiction = i32;
+pub const EUM_CONTRADICTION_NONE: eum_contradiction = 0;
+pub const EUM_CONTRADICTION_QUERY_REWRITTEN: eum_contradiction = 1;
+pub const EUM_CONTRADICTION_TARGETS_REWRITTEN: eum_contradiction = 2;
+pub const EUM_CONTRADICTION_STREAM_REUSED: eum_contradiction = 3;
+pub const EUM_CONTRADICTION_RESULTS_REREAD: eum_contradiction = 4;
+
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct eum_decision {
@@ -804,6 +811,8 @@ pub struct eum_decision {
     pub reserved: u32,
     pub in_place_ns: u64,
     pub move_ns: u64,
+    pub contradiction: eum_contradiction,
+    pub reserved2: u32,
 }
 
 impl eum_decision {
@@ -824,6 +833,8 @@ impl eum_decision {
         reserved: 0,
         in_place_ns: 0,
         move_ns: 0,
+        contradiction: 0,
+        reserved2: 0,
     };
 }
 

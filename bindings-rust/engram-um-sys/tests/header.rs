@@ -132,7 +132,8 @@ fn structs() -> Vec<Struct> {
         }
         eum_decision by eum_decision_init {
             struct_size, role, backing, backing_reason, last_movement, last_bytes, bytes_to_device, bytes_to_host,
-            bytes_on_host, bytes_on_device, launches, maps, extents, reserved, in_place_ns, move_ns
+            bytes_on_host, bytes_on_device, launches, maps, extents, reserved, in_place_ns, move_ns,
+            contradiction, reserved2
         }
         eum_faults by eum_faults_init {
             struct_size, source, reserved, cpu_faults, gpu_faults, bytes_to_device, bytes_to_host, bytes_copied_to_device,
@@ -178,6 +179,8 @@ fn constants() -> BTreeMap<&'static str, i64> {
         EUM_REASON_NO_DEVICE EUM_REASON_DEVICES_HIDDEN EUM_REASON_DRIVER_FAILED
         EUM_MOVEMENT_NONE EUM_MOVEMENT_PREFETCH EUM_MOVEMENT_DUPLICATE EUM_MOVEMENT_IN_PLACE EUM_MOVEMENT_COPY
         EUM_MOVEMENT_DISCARD
+        EUM_CONTRADICTION_NONE EUM_CONTRADICTION_QUERY_REWRITTEN EUM_CONTRADICTION_TARGETS_REWRITTEN
+        EUM_CONTRADICTION_STREAM_REUSED EUM_CONTRADICTION_RESULTS_REREAD
         EUM_CAUSE_FAULT EUM_CAUSE_PREFETCH EUM_CAUSE_EVICTION EUM_CAUSE_OTHER EUM_CAUSES
         EUM_FAULT_SOURCE_NONE EUM_FAULT_SOURCE_SIM EUM_FAULT_SOURCE_CUPTI
         EUM_BACKING_REASON_FORCED EUM_BACKING_REASON_CONCURRENT EUM_BACKING_REASON_NO_CONCURRENT

@@ -2,7 +2,7 @@
 
 use crate::error::text;
 use crate::sys;
-use crate::words::{Backing, BackingReason, DeviceKind, DeviceReason, Movement, Role};
+use crate::words::{Backing, BackingReason, Contradiction, DeviceKind, DeviceReason, Movement, Role};
 use std::fmt;
 
 /// What a context runs on, and why.
@@ -264,6 +264,8 @@ pub struct Decision {
     pub in_place_ns: u64,
     /// The same for moving them to the device.
     pub move_ns: u64,
+    /// Between the role and the use.
+    pub contradiction: Contradiction,
     raw: sys::eum_decision,
 }
 
@@ -284,6 +286,7 @@ impl Decision {
             extents: raw.extents,
             in_place_ns: raw.in_place_ns,
             move_ns: raw.move_ns,
+            contradiction: Contradiction::from_raw(raw.contradiction),
             raw,
         }
     }

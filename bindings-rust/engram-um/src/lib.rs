@@ -50,7 +50,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use info::{Decision, Info, Operation, OperationStats, Runs, Stats};
 pub use scoring::{Bf16, Element, Metric, F16};
 pub use stream::{Job, Stream};
-pub use words::{Backing, BackingReason, DeviceKind, DeviceReason, Location, LogLevel, Movement, Role};
+pub use words::{Backing, BackingReason, Contradiction, DeviceKind, DeviceReason, Location, LogLevel, Movement, Role};
 
 /// The program in the README is a test.
 #[cfg(doctest)]

@@ -138,6 +138,22 @@ open_enum! {
 }
 
 open_enum! {
+    /// How the role of a buffer contradicts what is done with it, if it does.
+    pub enum Contradiction {
+        /// It does not.
+        None = sys::EUM_CONTRADICTION_NONE,
+        /// [`Role::Query`], rewritten by the CPU for every use: it is not duplicated any more.
+        QueryRewritten = sys::EUM_CONTRADICTION_QUERY_REWRITTEN,
+        /// [`Role::Targets`], rewritten by the CPU for every use.
+        TargetsRewritten = sys::EUM_CONTRADICTION_TARGETS_REWRITTEN,
+        /// [`Role::Stream`], used so often between rewrites that moving would cost less than half.
+        StreamReused = sys::EUM_CONTRADICTION_STREAM_REUSED,
+        /// [`Role::Results`], read by kernels again, or not by the CPU.
+        ResultsReread = sys::EUM_CONTRADICTION_RESULTS_REREAD,
+    }
+}
+
+open_enum! {
     /// Why a buffer has its backing.
     pub enum BackingReason {
         /// The configuration, or `EUM_BACKING`.

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{assert_scores, kind, numbers, on_each_device};
-use engram_um::{BorrowedBuffer, BorrowedBufferMut, Context, ErrorKind, Role, UnifiedBuffer};
+use engram_um::{BorrowedBuffer, BorrowedBufferMut, Context, Contradiction, ErrorKind, Role, UnifiedBuffer};
 use std::thread;
 
 #[test]
@@ -271,6 +271,7 @@ fn explain_says_how_a_buffer_is_held_and_why() {
         let decision = buffer.explain().unwrap();
         assert_eq!(decision.role, Role::Results, "{device}");
         assert_eq!(decision.backing, ctx.info().unwrap().backing, "{device}");
+        assert_eq!(decision.contradiction, Contradiction::None, "{device}");
         assert!(decision.to_string().len() > 20, "{device}: {decision}");
     });
 }
