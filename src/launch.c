@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "trace.h"
+
 /* What the address of an empty view is: never dereferenced, never NULL. */
 static char nothing[64];
 
@@ -341,6 +343,7 @@ eum_status eum_engine_launch(eum_strm *stream, const eum_launch_request *request
         goto free_both;
     if (ctx->graveyard != NULL)
         eum_ctx_reap(ctx);
+    EUM_TRACE_PUSH("engram_um: launch", 0);
     status = eum_launch_settle(stream, request, moves);
     if (status == EUM_OK)
         status = eum_moves_run(moves, request->count, stream);
@@ -348,6 +351,7 @@ eum_status eum_engine_launch(eum_strm *stream, const eum_launch_request *request
         status = submit(record, request, moves, out);
         record = NULL; /* the device's, or freed */
     }
+    EUM_TRACE_POP();
     for (size_t i = 0; i < request->count; i++)
         eum_move_end(&moves[i]);
     eum_ctx_unlock(ctx);

@@ -4,6 +4,7 @@
 
 #include "buffer.h"
 #include "move.h"
+#include "trace.h"
 
 /* What an empty buffer's map returns: never dereferenced, never NULL. */
 static char nothing[64];
@@ -189,7 +190,10 @@ static eum_status map(eum_range range, eum_access access, map_for whom, void **o
 eum_status eum_buf_map(eum_range range, eum_access access, void **out)
 {
     uint64_t id = 0;
-    return map(range, access, MAP_FOR_USER, out, &id);
+    EUM_TRACE_PUSH("engram_um: map", range.bytes);
+    eum_status status = map(range, access, MAP_FOR_USER, out, &id);
+    EUM_TRACE_POP();
+    return status;
 }
 
 eum_status eum_buf_hold(eum_range range, eum_access access, void **out, uint64_t *out_id)

@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include "move.h"
 
+#include "trace.h"
+
 /* ---------------------------------------------------------------------------------------------------- prepare ------ */
 
 /* Is a live map on the same pages, and must they therefore stay on the host? Two that read share duplicates. A map that writes meets its own lease
@@ -356,11 +358,20 @@ static eum_status forgive(eum_buf *buf, const eum_step *step, eum_status status)
     return EUM_OK;
 }
 
+#if EUM_NVTX
+static const char *const step_names[EUM_STEP_KINDS] = {
+    "engram_um: unset read-mostly", "engram_um: set read-mostly", "engram_um: discard", "engram_um: bounce",
+    "engram_um: prefetch",          "engram_um: in place",        "engram_um: copy",
+};
+#endif
+
 static eum_status run_step(eum_buf *buf, eum_step *step, eum_strm *stream)
 {
     eum_error saved;
     eum_error_save(&saved);
+    EUM_TRACE_PUSH(step_names[step->kind], step->end - step->begin);
     eum_status status = submit_step(buf, step, stream);
+    EUM_TRACE_POP();
     if (status != EUM_OK) {
         status = forgive(buf, step, status);
         if (status != EUM_OK)

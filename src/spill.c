@@ -3,6 +3,7 @@
 #include <inttypes.h>
 
 #include "move.h"
+#include "trace.h"
 
 static bool part_of(const eum_buf *buf, const eum_move *moves, size_t count)
 {
@@ -105,7 +106,10 @@ eum_status eum_moves_make_room(eum_move *moves, size_t count, bool *out_waited)
         if (other != NULL && eum_callback_depth == 0) {
             eum_error_restore(&before);
             *out_waited = true;
-            return spill(other);
+            EUM_TRACE_PUSH("engram_um: spill", other->bytes);
+            status = spill(other);
+            EUM_TRACE_POP();
+            return status;
         }
         if (!no_room(status) || buf->memory.device == NULL)
             return status;

@@ -9,6 +9,7 @@
 
 #include "buffer.h"
 #include "move.h"
+#include "trace.h"
 
 /* Below this a second thread costs more than it saves; one copies 256 KiB in about 10 us. */
 #define PIECE_BYTES ((uint64_t)256 << 10)
@@ -439,17 +440,21 @@ static eum_status try_device(eum_range range, const void *src, void *dst, path *
 eum_status eum_buf_write(eum_range range, const void *src)
 {
     path left;
+    EUM_TRACE_PUSH("engram_um: write", range.bytes);
     eum_status status = try_device(range, src, NULL, &left);
-    if (status != EUM_OK || left == STRAIGHT)
-        return status;
-    return left == CHUNKED ? write_in_chunks(range, src) : by_cpu(range, src, NULL);
+    if (status == EUM_OK && left != STRAIGHT)
+        status = left == CHUNKED ? write_in_chunks(range, src) : by_cpu(range, src, NULL);
+    EUM_TRACE_POP();
+    return status;
 }
 
 eum_status eum_buf_read(eum_range range, void *dst)
 {
     path left;
+    EUM_TRACE_PUSH("engram_um: read", range.bytes);
     eum_status status = try_device(range, NULL, dst, &left);
-    if (status != EUM_OK || left == STRAIGHT)
-        return status;
-    return left == CHUNKED ? read_in_chunks(range, dst) : by_cpu(range, NULL, dst);
+    if (status == EUM_OK && left != STRAIGHT)
+        status = left == CHUNKED ? read_in_chunks(range, dst) : by_cpu(range, NULL, dst);
+    EUM_TRACE_POP();
+    return status;
 }
