@@ -18,7 +18,7 @@ typedef struct eum_struct_type {
 extern const eum_struct_type eum_error_type, eum_context_config_type, eum_buffer_config_type, eum_wrap_config_type, eum_raw_type,
     eum_hint_type, eum_stream_config_type, eum_launch_config_type, eum_cosine_config_type, eum_similarity_config_type,
     eum_topk_config_type, eum_similarity_rows_config_type, eum_info_type, eum_stats_type, eum_decision_type, eum_buffer_info_type,
-    eum_faults_type, eum_operation_stats_type;
+    eum_faults_type, eum_operation_stats_type, eum_costs_info_type, eum_break_even_config_type, eum_break_even_type;
 
 /* EUM_OK, EUM_ERROR_STRUCT_TOO_SMALL or EUM_ERROR_STRUCT_TOO_NEW, without an error detail. */
 eum_status eum_struct_fits(const eum_struct_type *type, size_t struct_size);

@@ -197,7 +197,8 @@ EUM_API void eum_context_config_init(eum_context_config *config);
  * Parameters: config  borrowed for the call, NULL for defaults.
  * Memory: *out is owned; eum_context_destroy ends it.
  * Errors: EUM_ERROR_DEVICE_UNAVAILABLE, EUM_ERROR_DRIVER (a device was asked for by name and is not there),
- *   EUM_ERROR_INVALID_ENUM, EUM_ERROR_INVALID_ARGUMENT, EUM_ERROR_OUT_OF_MEMORY, EUM_ERROR_SYSTEM. */
+ *   EUM_ERROR_INVALID_ENUM, EUM_ERROR_INVALID_ARGUMENT, EUM_ERROR_OUT_OF_MEMORY, EUM_ERROR_SYSTEM (also for the file that EUM_COSTS
+ *   names, as EUM_ERROR_INVALID_ARGUMENT is: eum_context_costs). */
 EUM_API eum_status eum_context_create(const eum_context_config *config, eum_context **out);
 
 /* Ends the handle. Buffers and streams that are still alive stay usable and keep the context's insides alive; the last of
@@ -694,6 +695,91 @@ EUM_API eum_status eum_context_operation_stats(const eum_context *context, eum_o
  * `keep` bytes are left. The library does so by itself before it says that memory or the budget does not suffice.
  * Errors: EUM_ERROR_IN_CALLBACK (on CUDA, inside a callback). */
 EUM_API eum_status eum_context_trim(eum_context *context, uint64_t keep);
+
+/* Where the costs of a context come from. */
+typedef int32_t eum_costs_source;
+#define EUM_COSTS_DEFAULT 1  /* a table by compute capability */
+#define EUM_COSTS_FILE 2     /* the file that EUM_COSTS names */
+#define EUM_COSTS_MEASURED 3 /* eum_context_calibrate on this context */
+
+/* What movement, kernels and copies cost on this machine: what the library decides by. Rates are in MB/s, which are bytes a microsecond, and
+ * never 0 unless their comment says so. On a context whose device is the host nothing moves: everything but the host copies is 0. */
+typedef struct eum_costs_info {
+    size_t struct_size;
+    eum_costs_source source;
+    int32_t reserved;            /* 0 */
+    uint64_t to_device_mbps;     /* copies from pinned memory to the device, and prefetches there */
+    uint64_t to_host_mbps;       /* copies to pinned memory */
+    uint64_t in_place_mbps;      /* a kernel that reads pinned host memory over the link */
+    uint64_t memory_mbps;        /* a kernel that reads device memory */
+    uint64_t copy_ns;            /* a copy and the wait for it, beside its bytes */
+    uint64_t prefetch_ns;        /* a prefetch of managed memory, beside its units and bytes; measured where prefetches work */
+    uint64_t prefetch_unit_ns;   /* for each transfer of a prefetch, beside its bytes; likewise */
+    uint64_t prefetch_unit_bytes; /* what one transfer moves at most; by architecture, not measured */
+    uint64_t launch_ns;          /* a kernel without work, and the wait for it */
+    uint64_t macs_mhz;           /* multiply-adds of the similarity kernels, millions a second; by architecture, not measured */
+    uint64_t host_copy_mbps;     /* the CPU's copies between host memory, by one thread; 0: not measured */
+    uint64_t host_copy_all_mbps; /* by all worker threads; 0: not measured. These two are told and decide nothing */
+    uint64_t calibration_ns;     /* what the calibration took; 0: not measured on this context */
+} eum_costs_info;
+#define EUM_COSTS_INFO_INIT {sizeof(eum_costs_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+EUM_API void eum_costs_info_init(eum_costs_info *info);
+
+/* The costs that the context decides by now. A new context has those of the file that EUM_COSTS names, if that is set and of this device; else
+ * defaults. A file of another device (name or compute capability) is a warning in the log, and the defaults hold: one EUM_COSTS may serve a program
+ * that runs on several devices. A file that cannot be read is EUM_ERROR_SYSTEM from eum_context_create, a damaged one or one of another
+ * version EUM_ERROR_INVALID_ARGUMENT. */
+EUM_API eum_status eum_context_costs(const eum_context *context, eum_costs_info *out);
+
+/* Measures the costs of this machine with small probes, and has the context decide by them from now on. Nothing calls this by itself.
+ * WAITS, for less than 200 ms on a GPU: medians of a few copies, launches and prefetches, and of copies of the CPU. On a simulated device the virtual
+ * clock is measured. Figures that cannot be true are cut to bounds. Other work on the device or the machine meanwhile shows in the figures. The
+ * probes hold 16 MiB of pinned memory, 64 MiB of device memory, 16 MiB of managed memory where prefetches work, and 32 MiB of the host's, which
+ * are freed before the call returns. What buffers have learned of their uses stays.
+ * Parameters: out  the new costs; may be NULL.
+ * Errors: EUM_ERROR_IN_CALLBACK, EUM_ERROR_OUT_OF_MEMORY, EUM_ERROR_OUT_OF_DEVICE_MEMORY, EUM_ERROR_OVER_BUDGET, EUM_ERROR_INVALID_STATE (a window
+ *   counts faults), device errors. On failure the costs are as they were. */
+EUM_API eum_status eum_context_calibrate(eum_context *context, eum_costs_info *out);
+
+/* Writes the context's costs to a file for EUM_COSTS: text, with the device's name. The file is complete or as it was.
+ * Parameters: path  borrowed for the call.
+ * Errors: EUM_ERROR_INVALID_ARGUMENT (path is NULL or empty), EUM_ERROR_SYSTEM (it cannot be written), EUM_ERROR_OUT_OF_MEMORY. */
+EUM_API eum_status eum_context_save_costs(const eum_context *context, const char *path);
+
+/* From where on the device pays for a similarity operation (all scores), by the context's costs. */
+typedef struct eum_break_even_config {
+    size_t struct_size;
+    eum_element element;  /* of the targets */
+    int32_t reserved;     /* 0 */
+    uint64_t dim;         /* 1 or more */
+    uint64_t query_count; /* 1 or more */
+    uint64_t rows;        /* for `uses` and the times below; 0: these stay 0 */
+} eum_break_even_config;
+#define EUM_BREAK_EVEN_CONFIG_INIT {sizeof(eum_break_even_config), 1, 0, 0, 1, 0}
+EUM_API void eum_break_even_config_init(eum_break_even_config *config);
+
+#define EUM_NEVER UINT64_MAX
+typedef struct eum_break_even {
+    size_t struct_size;
+    uint64_t rows_cold;          /* targets that only the host has, used once: with so many rows EUM_EXECUTOR_AUTO takes the device, with one less
+                                    the CPU */
+    uint64_t rows_resident;      /* the same for targets that the device has */
+    uint64_t uses;               /* of `rows` rows: on the use of that number AUTO takes the device, on those before the CPU; so many uses are
+                                    also what makes up for moving them. 1: at once */
+    uint64_t cpu_ns;             /* predicted for `rows` rows: on the CPU, */
+    uint64_t device_cold_ns;     /* on the device that lacks them, */
+    uint64_t device_resident_ns; /* and on the device that has them */
+} eum_break_even;
+#define EUM_BREAK_EVEN_INIT {sizeof(eum_break_even), 0, 0, 0, 0, 0, 0}
+EUM_API void eum_break_even_init(eum_break_even *out);
+
+/* Asks the function that decides at each call, for buffers as eum_buffer_create makes them without a configuration, written once by the CPU, and with
+ * all worker threads free. EUM_NEVER: not up to 2^40 bytes of targets, or not at all: always so on a context whose device is the host. Predictions go
+ * in steps (threads, caches, pages), so that there may be smaller numbers at which the device is taken and the CPU again above: what is told
+ * is the last change, to within 2 % of the rows.
+ * Errors: EUM_ERROR_INVALID_ARGUMENT (config is NULL; dim or query_count 0; reserved not 0), EUM_ERROR_INVALID_ENUM (element),
+ *   EUM_ERROR_SIZE_OVERFLOW. */
+EUM_API eum_status eum_context_break_even(const eum_context *context, const eum_break_even_config *config, eum_break_even *out);
 
 /* What the last use of a buffer did with it. */
 typedef int32_t eum_movement;

@@ -194,17 +194,22 @@ static uint64_t pinned_most_here(void)
     return pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page / 4 : 0;
 }
 
-eum_backing_answer eum_ctx_choose_backing(const eum_ctx *ctx, eum_backing asked, uint64_t bytes)
+eum_backing_question eum_ctx_backing_question(const eum_ctx *ctx, eum_backing asked, uint64_t bytes)
 {
     const eum_device_caps *caps = &ctx->device->caps;
-    eum_backing_question question = {.device_kind = caps->kind,
-                                     .managed = caps->managed,
-                                     .concurrent_managed = caps->concurrent_managed,
-                                     .forced = asked != EUM_BACKING_AUTO ? asked : ctx->forced_backing,
-                                     .bytes = bytes,
-                                     .pinned_room = ctx->pinned < ctx->pinned_most ? ctx->pinned_most - ctx->pinned : 0,
-                                     .oversubscribe = (ctx->flags & EUM_CONTEXT_OVERSUBSCRIBE) != 0,
-                                     .costs = &caps->costs};
+    return (eum_backing_question){.device_kind = caps->kind,
+                                  .managed = caps->managed,
+                                  .concurrent_managed = caps->concurrent_managed,
+                                  .forced = asked != EUM_BACKING_AUTO ? asked : ctx->forced_backing,
+                                  .bytes = bytes,
+                                  .pinned_room = ctx->pinned < ctx->pinned_most ? ctx->pinned_most - ctx->pinned : 0,
+                                  .oversubscribe = (ctx->flags & EUM_CONTEXT_OVERSUBSCRIBE) != 0,
+                                  .costs = &ctx->costs};
+}
+
+eum_backing_answer eum_ctx_choose_backing(const eum_ctx *ctx, eum_backing asked, uint64_t bytes)
+{
+    eum_backing_question question = eum_ctx_backing_question(ctx, asked, bytes);
     return eum_choose_backing(&question);
 }
 
@@ -246,6 +251,8 @@ eum_status eum_ctx_create(const eum_context_config *config, eum_ctx **out)
     if (status == EUM_OK)
         status = eum_device_open(config->device, &ctx->log, ctx->workers, &ctx->device, &ctx->reason, ctx->device_sentence,
                                  sizeof ctx->device_sentence);
+    if (status == EUM_OK)
+        status = eum_ctx_load_costs(ctx);
     if (status == EUM_OK)
         status = choose_backing(ctx, config->backing);
     if (status == EUM_OK)

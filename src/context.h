@@ -59,6 +59,9 @@ struct eum_ctx {
     size_t failure_count, failure_next;
     eum_stats stats;
     eum_windows windows;
+    eum_costs costs; /* what is decided by; under the lock, except while the context is made */
+    eum_costs_source costs_source;
+    uint64_t calibration_ns;
     eum_operations operations;
 };
 
@@ -73,7 +76,15 @@ void eum_ctx_hold(eum_ctx *ctx); /* lock held */
 void eum_ctx_drop(eum_ctx *ctx);
 
 /* The backing of an owned buffer of so many bytes. Lock held, except while the context is made. */
+eum_backing_question eum_ctx_backing_question(const eum_ctx *ctx, eum_backing asked, uint64_t bytes);
 eum_backing_answer eum_ctx_choose_backing(const eum_ctx *ctx, eum_backing asked, uint64_t bytes);
+
+/* The costs of a new context: the device's defaults, or those of the file that EUM_COSTS names. While the context is
+ * made. */
+eum_status eum_ctx_load_costs(eum_ctx *ctx);
+
+/* As eum_costs_info. Lock held. */
+void eum_ctx_tell_costs(const eum_ctx *ctx, eum_costs_info *out);
 
 /* Gives pooled memory back to the device until at most `keep` bytes are left. Lock held, not inside a callback on CUDA. true: some was. */
 bool eum_ctx_trim_pool(eum_ctx *ctx, uint64_t keep);

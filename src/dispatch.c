@@ -88,6 +88,15 @@ static uint64_t move_ns(const eum_executor_question *q, uint64_t bytes)
     return q->by_copies ? eum_cost_copy(q->costs, bytes) : eum_cost_prefetch(q->costs, bytes);
 }
 
+/* What the results cost, which the host wants back. */
+static uint64_t results_ns(const eum_executor_question *q)
+{
+    eum_costs back = eum_costs_back(q->costs);
+    uint64_t move = q->by_copies ? eum_cost_copy(&back, q->results) : eum_cost_prefetch(&back, q->results);
+    uint64_t far = eum_cost_in_place(q->costs, q->results);
+    return q->in_place && far < move ? far : move;
+}
+
 /* What a use of bytes on the device costs that are on the host: over the link, or moved. */
 static uint64_t reach_ns(const eum_executor_question *q, uint64_t bytes)
 {
@@ -99,7 +108,7 @@ eum_executor_answer eum_choose_executor(const eum_executor_question *q)
 {
     eum_executor_answer answer = {.executor = EUM_EXECUTOR_DEVICE, .cpu_ns = cpu_ns(q)};
     uint64_t kernel = eum_cost_kernel(q->costs, target_bytes(q), macs(q));
-    uint64_t resident = plus(kernel, plus(reach_ns(q, q->missing_queries), reach_ns(q, q->results)));
+    uint64_t resident = plus(kernel, plus(reach_ns(q, q->missing_queries), results_ns(q)));
     uint64_t once = move_ns(q, q->missing_targets), far = eum_cost_in_place(q->costs, q->over_link);
     bool stays = q->mapped || (q->in_place && !q->no_copy && plus(q->spent_ns, far) <= once && q->expected_ns <= once);
     answer.device_ns = plus(resident, stays ? far : once);

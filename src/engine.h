@@ -32,6 +32,11 @@ eum_status eum_ctx_info(eum_ctx *ctx, eum_info *out);
 eum_status eum_ctx_trim(eum_ctx *ctx, uint64_t keep);
 eum_status eum_ctx_stats(eum_ctx *ctx, eum_stats *out);
 eum_status eum_ctx_operation_stats(eum_ctx *ctx, eum_operation operation, eum_operation_stats *out);
+eum_status eum_ctx_costs(eum_ctx *ctx, eum_costs_info *out);
+eum_status eum_ctx_calibrate(eum_ctx *ctx, eum_costs_info *out); /* waits */
+eum_status eum_ctx_save_costs(eum_ctx *ctx, const char *path);
+/* A checked shape: query_count x dim x 4 and dim x 4 fit. */
+eum_status eum_ctx_break_even(eum_ctx *ctx, const eum_break_even_config *config, eum_break_even *out);
 eum_strm *eum_ctx_default_stream(eum_ctx *ctx);
 /* Waits (unless timeout is 0). stream and sequence as in eum_job; 0, 0 is done. */
 eum_status eum_ctx_job_wait(eum_ctx *ctx, uint64_t stream, uint64_t sequence, int64_t timeout_ns);

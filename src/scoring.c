@@ -52,7 +52,7 @@ static eum_executor_answer ask(const eum_ctx *ctx, const eum_scoring_request *re
 {
     eum_executor_question question = {.asked = request->executor,
                                       .threads = eum_workers_free(ctx->workers),
-                                      .costs = &ctx->device->caps.costs,
+                                      .costs = &ctx->costs,
                                       .cpu = eum_cpu_costs_of(ctx->isa),
                                       .queries = request->query_count,
                                       .rows = request->rows,
@@ -232,7 +232,7 @@ static eum_status fall_back(eum_strm *stream, const eum_scoring_request *request
 static void pay_rent(eum_ctx *ctx, const eum_scoring_request *request, uint64_t rent_ns)
 {
     eum_buf *buf = request->targets.buf;
-    eum_stay_question whole = {.costs = &ctx->device->caps.costs,
+    eum_stay_question whole = {.costs = &ctx->costs,
                                .bytes = buf->bytes,
                                .by_copies = buf->backing == EUM_BACKING_MIRRORED,
                                .over_link = buf->bytes};

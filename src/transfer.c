@@ -11,8 +11,6 @@
 #include "move.h"
 #include "trace.h"
 
-/* Below this a second thread costs more than it saves; one copies 256 KiB in about 10 us. */
-#define PIECE_BYTES ((uint64_t)256 << 10)
 /* Threads that have to be woken cost some 30 us a chunk (H100's host, a virtual machine), as much as 1.5 MB on the link: so there are few chunks, and
  * only where much is moved. */
 #define CHUNK_BYTES ((size_t)4 << 20)
@@ -27,28 +25,6 @@ static size_t chunk_of(size_t bytes, size_t most)
 {
     size_t chunk = (bytes / CHUNKS + CHUNK_BYTES - 1) / CHUNK_BYTES * CHUNK_BYTES;
     return chunk < CHUNK_BYTES ? CHUNK_BYTES : chunk > most ? most : chunk;
-}
-
-/* ------------------------------------------------------------------------------------------------- by the CPU ------ */
-
-typedef struct cpu_copy {
-    char *dst;
-    const char *src;
-} cpu_copy;
-
-static void copy_piece(void *arg, uint64_t begin, uint64_t end)
-{
-    const cpu_copy *copy = arg;
-    memcpy(copy->dst + begin, copy->src + begin, (size_t)(end - begin));
-}
-
-static void copy_bytes(eum_ctx *ctx, void *dst, const void *src, size_t bytes)
-{
-    cpu_copy copy = {dst, src};
-    if (bytes < 2 * PIECE_BYTES)
-        memcpy(dst, src, bytes);
-    else
-        eum_workers_run(ctx->workers, bytes, PIECE_BYTES, copy_piece, &copy);
 }
 
 /* -------------------------------------------------------------------------------------------------- questions ------ */
@@ -208,10 +184,10 @@ static eum_status staged(device_transfer *t)
         if (i >= RING && i - RING < chunks)
             status = eum_point_wait(ctx, points[slot], -1);
         if (status == EUM_OK && t->src != NULL)
-            copy_bytes(ctx, ring[slot].host, t->src + at, bytes);
+            eum_workers_copy(ctx->workers, ring[slot].host, t->src + at, bytes);
         if (status == EUM_OK && t->src == NULL && i >= RING && i - RING < chunks) {
             const size_t before = at - RING * chunk;
-            copy_bytes(ctx, t->dst + before, ring[slot].host, t->bytes - before < chunk ? t->bytes - before : chunk);
+            eum_workers_copy(ctx->workers, t->dst + before, ring[slot].host, t->bytes - before < chunk ? t->bytes - before : chunk);
         }
         pthread_mutex_lock(&ctx->lock);
         if (status == EUM_OK && bytes > 0) {
@@ -323,9 +299,9 @@ static eum_status by_cpu(eum_range range, const void *src, void *dst)
     if (status != EUM_OK)
         return status;
     if (src != NULL)
-        copy_bytes(range.buf->ctx, address, src, range.bytes);
+        eum_workers_copy(range.buf->ctx->workers, address, src, range.bytes);
     else if (dst != NULL)
-        copy_bytes(range.buf->ctx, dst, address, range.bytes);
+        eum_workers_copy(range.buf->ctx->workers, dst, address, range.bytes);
     eum_buf_let_go(range.buf, lease);
     return EUM_OK;
 }
@@ -356,7 +332,7 @@ static eum_status write_in_chunks(eum_range range, const char *src)
         return status;
     for (size_t at = 0; at < range.bytes; at += chunk) {
         eum_range part = chunk_at(range, at, chunk);
-        copy_bytes(ctx, (char *)address + at, src + at, part.bytes);
+        eum_workers_copy(ctx->workers, (char *)address + at, src + at, part.bytes);
         if (at + part.bytes == range.bytes)
             eum_buf_let_go(range.buf, lease);
         else

@@ -4,7 +4,7 @@
 
 static eum_stay_question stay_question(const eum_buf *buf, uint64_t bytes)
 {
-    return (eum_stay_question){&buf->ctx->device->caps.costs, bytes, buf->backing == EUM_BACKING_MIRRORED, bytes};
+    return (eum_stay_question){&buf->ctx->costs, bytes, buf->backing == EUM_BACKING_MIRRORED, bytes};
 }
 
 /* Larger results are written to the device copy, and copied once, when the CPU reads them. Up to here stores over the link, which overlap with the
@@ -73,7 +73,7 @@ void eum_move_was_weighed(const eum_move *move)
 {
     eum_buf *buf = move->buf;
     if (move->seen)
-        eum_stay_seen(&buf->stay, &buf->ctx->device->caps.costs, move->use.end - move->use.begin);
+        eum_stay_seen(&buf->stay, &buf->ctx->costs, move->use.end - move->use.begin);
     if (!move->weighed)
         return;
     buf->weighed = move->answer;
@@ -88,7 +88,7 @@ bool eum_buf_expects_reuse(const eum_buf *buf, size_t bytes)
         return true;
     bool learns = buf->role == EUM_ROLE_AUTO || buf->role == EUM_ROLE_QUERY;
     uint64_t last = buf->stay.used_ns != 0 ? buf->stay.used_ns : buf->stay.last_ns; /* these bytes end a time, or begin it once more */
-    return learns && last > eum_cost_copy(&buf->ctx->device->caps.costs, bytes);
+    return learns && last > eum_cost_copy(&buf->ctx->costs, bytes);
 }
 
 /* Is its role of any consequence? */

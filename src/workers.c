@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cores.h"
 #include "threads.h"
@@ -209,4 +210,29 @@ void eum_workers_run(eum_workers *workers, uint64_t items, uint64_t grain, eum_l
     run_pieces(workers);
     wait_until_finished(workers);
     atomic_store(&workers->busy, false);
+}
+
+/* ------------------------------------------------------------------------------------------------------- copies --- */
+
+/* Below this a second thread costs more than it saves; one copies 256 KiB in about 10 us. */
+#define PIECE_BYTES ((uint64_t)256 << 10)
+
+typedef struct cpu_copy {
+    char *dst;
+    const char *src;
+} cpu_copy;
+
+static void copy_piece(void *arg, uint64_t begin, uint64_t end)
+{
+    const cpu_copy *copy = arg;
+    memcpy(copy->dst + begin, copy->src + begin, (size_t)(end - begin));
+}
+
+void eum_workers_copy(eum_workers *workers, void *dst, const void *src, size_t bytes)
+{
+    cpu_copy copy = {dst, src};
+    if (bytes < 2 * PIECE_BYTES)
+        memcpy(dst, src, bytes);
+    else
+        eum_workers_run(workers, bytes, PIECE_BYTES, copy_piece, &copy);
 }

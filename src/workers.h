@@ -3,6 +3,7 @@
 #ifndef EUM_SRC_WORKERS_H
 #define EUM_SRC_WORKERS_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "status.h"
@@ -22,5 +23,8 @@ uint32_t eum_workers_free(const eum_workers *workers);
  * started the caller does the work. Loops from several threads at once are safe: one gets the pool, the others run alone. */
 typedef void (*eum_loop_fn)(void *arg, uint64_t begin, uint64_t end);
 void eum_workers_run(eum_workers *workers, uint64_t items, uint64_t grain, eum_loop_fn body, void *arg);
+
+/* memcpy, by several threads where that pays. */
+void eum_workers_copy(eum_workers *workers, void *dst, const void *src, size_t bytes);
 
 #endif

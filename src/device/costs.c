@@ -31,7 +31,8 @@ uint64_t eum_cost_at(uint64_t amount, uint64_t rate)
 
 uint64_t eum_cost_in_place(const eum_costs *costs, uint64_t bytes)
 {
-    uint64_t far = eum_cost_at(bytes, costs->link_mbps), near = eum_cost_at(bytes, costs->memory_mbps);
+    uint64_t link = costs->in_place_mbps != 0 ? costs->in_place_mbps : costs->link_mbps;
+    uint64_t far = eum_cost_at(bytes, link), near = eum_cost_at(bytes, costs->memory_mbps);
     return far > near ? far - near : 0;
 }
 
@@ -46,6 +47,14 @@ uint64_t eum_cost_prefetch(const eum_costs *costs, uint64_t bytes)
 uint64_t eum_cost_copy(const eum_costs *costs, uint64_t bytes)
 {
     return bytes == 0 ? 0 : costs->copy_ns + eum_cost_at(bytes, costs->link_mbps);
+}
+
+eum_costs eum_costs_back(const eum_costs *costs)
+{
+    eum_costs back = *costs;
+    if (back.to_host_mbps != 0)
+        back.link_mbps = back.to_host_mbps;
+    return back;
 }
 
 uint64_t eum_cost_kernel(const eum_costs *costs, uint64_t bytes, uint64_t macs)

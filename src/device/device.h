@@ -148,6 +148,9 @@ struct eum_device_ops {
     /* Tells a device that checks orderings that the host reads or writes bytes of a block from now on, as it may after waiting. NULL where
      * nobody checks. */
     void (*host_access)(eum_device *device, const eum_block *block, size_t offset, size_t bytes, bool write);
+
+    /* The clock that goes on while the host waits for the device, in ns. NULL: the machine's. */
+    uint64_t (*clock_ns)(eum_device *device);
 };
 
 struct eum_device {

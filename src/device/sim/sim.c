@@ -215,6 +215,7 @@ const struct eum_device_ops eum_sim_ops = {
     .count_end = eum_sim_count_end,
     .count_read = eum_sim_count_read,
     .host_access = eum_sim_note_host_access,
+    .clock_ns = eum_sim_time,
 };
 
 /* --------------------------------------------------------------------------------------------------- inspection ----- */
