@@ -774,7 +774,8 @@ typedef struct eum_break_even {
 EUM_API void eum_break_even_init(eum_break_even *out);
 
 /* Asks the function that decides at each call, for buffers as eum_buffer_create makes them without a configuration, written once by the CPU, and with
- * all worker threads free. EUM_NEVER: not up to 2^40 bytes of targets, or not at all: always so on a context whose device is the host. Predictions go
+ * all worker threads free. EUM_NEVER: not for as many rows as find room on the device (of 2^40 bytes at most), or not at all: always so on a context
+ * whose device is the host. Predictions go
  * in steps (threads, caches, pages), so that there may be smaller numbers at which the device is taken and the CPU again above: what is told
  * is the last change, to within 2 % of the rows.
  * Errors: EUM_ERROR_INVALID_ARGUMENT (config is NULL; dim or query_count 0; reserved not 0), EUM_ERROR_INVALID_ENUM (element),

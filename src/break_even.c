@@ -53,7 +53,7 @@ static bool devices(const eum_break_even_question *q, uint64_t rows, bool reside
 
 uint64_t eum_break_even_rows(const eum_break_even_question *q, bool resident)
 {
-    uint64_t most = MOST_BYTES / (q->dim * q->element_bytes);
+    uint64_t most = (q->limit < MOST_BYTES ? q->limit : MOST_BYTES) / (q->dim * q->element_bytes);
     uint64_t above = most == 0 ? 1 : most, below = above;
     if (q->backing.device_kind == EUM_DEVICE_HOST || !devices(q, above, resident))
         return EUM_NEVER;

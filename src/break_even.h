@@ -17,8 +17,8 @@ typedef struct eum_break_even_question {
 
 /* For targets that only the host has, or that the device has. spent_ns: of their eum_stay. */
 eum_executor_answer eum_break_even_ask(const eum_break_even_question *q, uint64_t rows, bool resident, uint64_t spent_ns);
-/* The number of rows with which the device is taken, while one less is the CPU's and (as far as a search in steps of 1/64 sees) all larger numbers are
- * the device's; EUM_NEVER. */
+/* The number of rows with which the device is taken, while one less is the CPU's and (as far as a search in steps of 1/64 sees) all larger numbers
+ * that find room are the device's; EUM_NEVER. */
 uint64_t eum_break_even_rows(const eum_break_even_question *q, bool resident);
 /* The number of the use on which the device is taken, if each before was the CPU's; EUM_NEVER. */
 uint64_t eum_break_even_uses(const eum_break_even_question *q, uint64_t rows);

@@ -46,6 +46,9 @@ START_TEST(init_macros_and_init_functions_give_the_same_bytes)
     SAME_BYTES(eum_info, {.struct_size = sizeof(eum_info)});
     SAME_BYTES(eum_stats, {.struct_size = sizeof(eum_stats)});
     SAME_BYTES(eum_operation_stats, {.struct_size = sizeof(eum_operation_stats)});
+    SAME_BYTES(eum_costs_info, EUM_COSTS_INFO_INIT);
+    SAME_BYTES(eum_break_even_config, EUM_BREAK_EVEN_CONFIG_INIT);
+    SAME_BYTES(eum_break_even, EUM_BREAK_EVEN_INIT);
     SAME_BYTES(eum_decision, {.struct_size = sizeof(eum_decision)});
     SAME_BYTES(eum_buffer_info, {.struct_size = sizeof(eum_buffer_info)});
 }
@@ -69,6 +72,9 @@ START_TEST(the_first_version_of_every_struct_has_the_size_it_was_released_with)
     ck_assert_uint_eq(sizeof(eum_info), 776);
     ck_assert_uint_eq(sizeof(eum_stats), 264);
     ck_assert_uint_eq(sizeof(eum_operation_stats), 160);
+    ck_assert_uint_eq(sizeof(eum_costs_info), 120);
+    ck_assert_uint_eq(sizeof(eum_break_even_config), 40);
+    ck_assert_uint_eq(sizeof(eum_break_even), 56);
     ck_assert_uint_eq(sizeof(eum_decision), 112);
     ck_assert_uint_eq(sizeof(eum_buffer_info), 40);
     ck_assert_uint_eq(sizeof(eum_faults), 112);
@@ -93,6 +99,10 @@ CALL(size_topk_config, void *s, eum_topk(stream, s, &out.job))
 CALL(size_similarity_rows_config, void *s, eum_similarity_rows(stream, s, &out.job))
 CALL(size_info, void *s, eum_context_info(context, s))
 CALL(size_operation_stats, void *s, eum_context_operation_stats(context, EUM_OPERATION_TOPK, s))
+CALL(size_costs, void *s, eum_context_costs(context, s))
+CALL(size_calibrate, void *s, eum_context_calibrate(context, s))
+CALL(size_break_even, void *s, eum_context_break_even(context, &(eum_break_even_config){40, 1, 0, 8, 1, 0}, s))
+CALL(size_break_even_config, void *s, eum_context_break_even(context, s, &(eum_break_even){.struct_size = 56}))
 CALL(size_stats, void *s, eum_context_stats(context, s))
 CALL(size_explain, void *s, eum_buffer_explain(buffer, s))
 CALL(size_text, void *s, eum_decision_text(s, out.text, sizeof out.text, &out.size))
@@ -120,6 +130,10 @@ static const struct {
     {"eum_info", sizeof(eum_info), size_info},
     {"eum_stats", sizeof(eum_stats), size_stats},
     {"eum_operation_stats", sizeof(eum_operation_stats), size_operation_stats},
+    {"eum_costs_info", sizeof(eum_costs_info), size_costs},
+    {"eum_costs_info", sizeof(eum_costs_info), size_calibrate},
+    {"eum_break_even", sizeof(eum_break_even), size_break_even},
+    {"eum_break_even_config", sizeof(eum_break_even_config), size_break_even_config},
     {"eum_decision", sizeof(eum_decision), size_explain},
     {"eum_decision", sizeof(eum_decision), size_text},
     {"eum_buffer_info", sizeof(eum_buffer_info), size_buffer_info},
@@ -350,6 +364,7 @@ static int32_t wait_in_vain(const eum_kernel_call *call)
     EXPECT(eum_stream_synchronize(stream), EUM_ERROR_IN_CALLBACK, "eum_stream_synchronize");
     EXPECT(eum_faults_begin(context), EUM_ERROR_IN_CALLBACK, "eum_faults_begin");
     EXPECT(eum_faults_end(context, &out.faults), EUM_ERROR_IN_CALLBACK, "eum_faults_end");
+    EXPECT(eum_context_calibrate(context, NULL), EUM_ERROR_IN_CALLBACK, "eum_context_calibrate");
     EXPECT(eum_context_destroy(context), EUM_ERROR_IN_CALLBACK, "eum_context_destroy");
     EXPECT(eum_buffer_destroy(wrapped), EUM_ERROR_IN_CALLBACK, "eum_buffer_destroy");
     EXPECT(eum_job_wait((eum_job){context, 1, 1}, 1), EUM_ERROR_IN_CALLBACK, "eum_job_wait");

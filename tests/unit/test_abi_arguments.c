@@ -22,6 +22,9 @@ START_TEST(null_outputs_are_refused)
     eum_operation_stats_init(&operations);
     EXPECT(eum_context_operation_stats(context, 0, &operations), EUM_ERROR_INVALID_ENUM, "operation is 0");
     EXPECT(eum_context_operation_stats(context, 5, &operations), EUM_ERROR_INVALID_ENUM, "operation is 5");
+    EXPECT(eum_context_costs(context, NULL), EUM_ERROR_INVALID_ARGUMENT, "eum_costs_info");
+    EXPECT(eum_context_save_costs(context, NULL), EUM_ERROR_INVALID_ARGUMENT, "path is NULL");
+    EXPECT(eum_context_break_even(context, NULL, NULL), EUM_ERROR_INVALID_ARGUMENT, "eum_break_even");
     EXPECT(eum_buffer_explain(buffer, NULL), EUM_ERROR_INVALID_ARGUMENT, "eum_decision");
     EXPECT(eum_buffer_get_info(buffer, NULL), EUM_ERROR_INVALID_ARGUMENT, "eum_buffer_info");
     EXPECT(eum_faults_end(context, NULL), EUM_ERROR_INVALID_ARGUMENT, "eum_faults");

@@ -17,6 +17,11 @@ CALL(use_stream_wrap, void *h, eum_stream_wrap(h, NULL, &out.stream))
 CALL(use_info, void *h, eum_context_info(h, &out.info))
 CALL(use_stats, void *h, eum_context_stats(h, &out.stats))
 CALL(use_operation_stats, void *h, eum_context_operation_stats(h, EUM_OPERATION_ROWS, &(eum_operation_stats){.struct_size = 160}))
+CALL(use_costs, void *h, eum_context_costs(h, &(eum_costs_info){.struct_size = 120}))
+CALL(use_calibrate, void *h, eum_context_calibrate(h, NULL))
+CALL(use_save_costs, void *h, eum_context_save_costs(h, "/nowhere/costs"))
+CALL(use_break_even, void *h,
+     eum_context_break_even(h, &(eum_break_even_config){40, 1, 0, 8, 1, 0}, &(eum_break_even){.struct_size = 56}))
 CALL(use_trim, void *h, eum_context_trim(h, 0))
 CALL(use_job_wait, void *h, eum_job_wait((eum_job){h, 1, 1}, 0))
 CALL(use_faults_begin, void *h, eum_faults_begin(h))
@@ -103,6 +108,10 @@ static const struct {
     {"eum_context_info", CONTEXT, false, use_info},
     {"eum_context_stats", CONTEXT, false, use_stats},
     {"eum_context_operation_stats", CONTEXT, false, use_operation_stats},
+    {"eum_context_costs", CONTEXT, false, use_costs},
+    {"eum_context_calibrate", CONTEXT, false, use_calibrate},
+    {"eum_context_save_costs", CONTEXT, false, use_save_costs},
+    {"eum_context_break_even", CONTEXT, false, use_break_even},
     {"eum_context_trim", CONTEXT, false, use_trim},
     {"eum_job_wait", CONTEXT, false, use_job_wait},
     {"eum_faults_begin", CONTEXT, false, use_faults_begin},
