@@ -3,6 +3,7 @@
 #ifndef EUM_TOOLS_COMMANDS_H
 #define EUM_TOOLS_COMMANDS_H
 
+int calibrate_main(int argc, char **argv);
 int info_main(int argc, char **argv);
 int search_main(int argc, char **argv);
 

@@ -61,7 +61,23 @@ static int parse_options(int argc, char **argv, info_options *options)
     return OPTIONS_GO_ON;
 }
 
-static eum_status ask(const char *device, eum_backing backing, eum_info *out)
+/* The shape that the break-even is told for: rows of sentence embeddings, one query. */
+#define BREAK_EVEN_DIM 768
+
+typedef struct device_info {
+    eum_info info;
+    eum_break_even pays;
+} device_info;
+
+static eum_status ask_break_even(const eum_context *context, eum_break_even *out)
+{
+    eum_break_even_config config = EUM_BREAK_EVEN_CONFIG_INIT;
+    config.dim = BREAK_EVEN_DIM;
+    eum_break_even_init(out);
+    return eum_context_break_even(context, &config, out);
+}
+
+static eum_status ask(const char *device, eum_backing backing, device_info *out)
 {
     eum_context_config config = EUM_CONTEXT_CONFIG_INIT;
     eum_context *context = NULL;
@@ -70,26 +86,28 @@ static eum_status ask(const char *device, eum_backing backing, eum_info *out)
     eum_status status = eum_context_create(&config, &context);
     if (status != EUM_OK)
         return status;
-    eum_info_init(out);
-    status = eum_context_info(context, out);
+    eum_info_init(&out->info);
+    status = eum_context_info(context, &out->info);
+    if (status == EUM_OK)
+        status = ask_break_even(context, &out->pays);
     (void)eum_context_destroy(context);
     return status;
 }
 
 /* Appends the devices that there are besides the first of `devices`. Returns how many there are now. */
-static size_t ask_others(eum_info devices[DEVICES_MAX])
+static size_t ask_others(device_info devices[DEVICES_MAX])
 {
     size_t count = 1;
     char name[WORD_BYTES];
     for (int32_t index = 0; index < DEVICES_MAX - 1 && count < DEVICES_MAX - 1; index++) {
-        if (devices[0].device_kind == EUM_DEVICE_CUDA && devices[0].device_index == index)
+        if (devices[0].info.device_kind == EUM_DEVICE_CUDA && devices[0].info.device_index == index)
             continue;
         (void)snprintf(name, sizeof name, "cuda:%" PRId32, index);
         if (ask(name, EUM_BACKING_AUTO, &devices[count]) != EUM_OK)
             break;
         count++;
     }
-    if (devices[0].device_kind != EUM_DEVICE_HOST && ask("host", EUM_BACKING_AUTO, &devices[count]) == EUM_OK)
+    if (devices[0].info.device_kind != EUM_DEVICE_HOST && ask("host", EUM_BACKING_AUTO, &devices[count]) == EUM_OK)
         count++;
     return count;
 }
@@ -106,8 +124,17 @@ static void json_cuda_version(json *j, const char *key, int32_t version)
         json_string(j, key, text);
 }
 
-static void json_device(json *j, const char *key, const eum_info *info)
+static void json_rows(json *j, const char *key, uint64_t rows)
 {
+    if (rows == EUM_NEVER)
+        json_null(j, key);
+    else
+        json_unsigned(j, key, rows);
+}
+
+static void json_device(json *j, const char *key, const device_info *device)
+{
+    const eum_info *info = &device->info;
     char text[WORD_BYTES];
     json_begin_object(j, key);
     json_string(j, "device", device_word(text, info));
@@ -136,10 +163,12 @@ static void json_device(json *j, const char *key, const eum_info *info)
     json_unsigned(j, "budget_used", info->budget_used);
     json_string(j, "cpu_kernels", info->cpu_kernels);
     json_unsigned(j, "worker_threads", info->worker_threads);
+    json_rows(j, "break_even_rows_cold", device->pays.rows_cold);
+    json_rows(j, "break_even_rows_resident", device->pays.rows_resident);
     json_end_object(j);
 }
 
-static void print_json(const eum_info *devices, size_t count)
+static void print_json(const device_info *devices, size_t count)
 {
     json j = {stdout, false};
     json_begin_object(&j, NULL);
@@ -158,9 +187,20 @@ static const char *yes_or_no(int32_t value)
     return value != 0 ? "yes" : "no";
 }
 
-static void print_device(const eum_info *info, bool chosen)
+#define ROWS_BYTES 48
+static const char *rows_words(char out[ROWS_BYTES], uint64_t rows)
 {
-    char word[WORD_BYTES], total[WORD_BYTES], left[WORD_BYTES], page[WORD_BYTES];
+    if (rows == EUM_NEVER)
+        (void)snprintf(out, ROWS_BYTES, "for no rows");
+    else
+        (void)snprintf(out, ROWS_BYTES, "from %" PRIu64 " row%s on", rows, rows == 1 ? "" : "s");
+    return out;
+}
+
+static void print_device(const device_info *device, bool chosen)
+{
+    const eum_info *info = &device->info;
+    char word[WORD_BYTES], total[WORD_BYTES], left[WORD_BYTES], page[WORD_BYTES], resident[ROWS_BYTES], cold[ROWS_BYTES];
     (void)printf("%s: %s\n", device_word(word, info), info->device_name);
     if (chosen)
         (void)printf("  why this device     %s\n", info->device_sentence);
@@ -184,11 +224,14 @@ static void print_device(const eum_info *info, bool chosen)
     if (info->device_kind != EUM_DEVICE_HOST)
         (void)printf("  plain host memory   %s from kernels; discarding pages: %s\n",
                      info->pageable != 0 ? "reachable" : "not reachable", yes_or_no(info->discard));
+    if (info->device_kind != EUM_DEVICE_HOST)
+        (void)printf("  the device pays     for one query of %d float32: %s that it has, %s that it lacks\n", BREAK_EVEN_DIM,
+                     rows_words(resident, device->pays.rows_resident), rows_words(cold, device->pays.rows_cold));
     (void)printf("  CPU kernels         %s, %" PRIu32 " thread%s\n", info->cpu_kernels, info->worker_threads,
                  info->worker_threads == 1 ? "" : "s");
 }
 
-static void print_text(const eum_info *devices, size_t count)
+static void print_text(const device_info *devices, size_t count)
 {
     (void)printf("engram_um %s\n\n", eum_version_string());
     print_device(&devices[0], true);
@@ -201,7 +244,7 @@ static void print_text(const eum_info *devices, size_t count)
 int info_main(int argc, char **argv)
 {
     info_options options = {0};
-    eum_info devices[DEVICES_MAX];
+    device_info devices[DEVICES_MAX];
     tool_error error = {0};
     size_t count = 1;
     const int code = parse_options(argc, argv, &options);

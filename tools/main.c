@@ -14,6 +14,7 @@ static const char help[] = "Usage: engram-um COMMAND [OPTIONS]\n"
                            "\n"
                            "Commands:\n"
                            "  search VECTORS   print the rows of VECTORS that are nearest to a query\n"
+                           "  calibrate        measure what movement costs on this machine\n"
                            "  info             say what this machine has and what the library makes of it\n"
                            "\n"
                            "  -h, --help       print this help; after a command, that command's\n"
@@ -24,7 +25,7 @@ static const char help[] = "Usage: engram-um COMMAND [OPTIONS]\n"
 static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
-} commands[] = {{"info", info_main}, {"search", search_main}};
+} commands[] = {{"calibrate", calibrate_main}, {"info", info_main}, {"search", search_main}};
 
 static int print_version(void)
 {
@@ -36,7 +37,7 @@ static int print_version(void)
 int main(int argc, char **argv)
 {
     if (argc < 2)
-        return tool_usage_error(NULL, "a command is missing: search or info");
+        return tool_usage_error(NULL, "a command is missing: search, info or calibrate");
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
         return options_print_help(help);
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
@@ -46,5 +47,5 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
         if (strcmp(argv[1], commands[i].name) == 0)
             return commands[i].run(argc - 1, argv + 1);
-    return tool_usage_error(NULL, "unknown command '%s'; there are search and info", argv[1]);
+    return tool_usage_error(NULL, "unknown command '%s'; there are search, info and calibrate", argv[1]);
 }

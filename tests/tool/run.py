@@ -26,7 +26,7 @@ ROWS, DIM = 400, 37
 
 
 def tool(*arguments, stdout=subprocess.PIPE, environment=None):
-    settings = {k: v for k, v in os.environ.items() if k not in ("EUM_DEVICE", "EUM_BACKING", "EUM_LOG")}
+    settings = {k: v for k, v in os.environ.items() if k not in ("EUM_DEVICE", "EUM_BACKING", "EUM_LOG", "EUM_COSTS")}
     settings.update(environment or {})
     return subprocess.run([TOOL, *map(str, arguments)], stdout=stdout, stderr=subprocess.PIPE, env=settings, timeout=120)
 
@@ -397,6 +397,10 @@ class CommandLine(ToolTest):
             (["info", "--bogus"], "option '--bogus'"),
             (["info", "more"], "unexpected argument 'more'"),
             (["info", "--backing", "paper"], "unknown backing 'paper'"),
+            (["calibrate", "more"], "unexpected argument 'more'"),
+            (["calibrate", "--output"], "'--output' needs a value"),
+            (["calibrate", "--output", ""], "'--output' is empty"),
+            (["calibrate", "--backing", "host"], "option '--backing'"),
             (["search"], "file with the vectors is missing"),
             (["search", "a.npy"], "'--query' is missing"),
             (["search", "a.npy", "--query"], "'--query' needs a value"),
@@ -421,6 +425,7 @@ class CommandLine(ToolTest):
             (["-h"], b"Usage: engram-um COMMAND"),
             (["search", "--help"], b"Usage: engram-um search"),
             (["info", "-h"], b"Usage: engram-um info"),
+            (["calibrate", "--help"], b"Usage: engram-um calibrate"),
             (["--version"], b"engram-um 0."),
             (["-V"], b"engram-um 0."),
         ):
@@ -434,7 +439,7 @@ class CommandLine(ToolTest):
 
     @unittest.skipUnless(os.path.exists("/dev/full"), "there is no /dev/full")
     def test_output_that_cannot_be_written_is_an_error(self):
-        for arguments in (["search", self.vectors, "--query", 0, "--top", ROWS], ["info"], ["info", "--json"], ["--help"], ["--version"]):
+        for arguments in (["search", self.vectors, "--query", 0, "--top", ROWS], ["info"], ["info", "--json"], ["calibrate"], ["--help"], ["--version"]):
             with open("/dev/full", "wb") as full:
                 self.assert_fails(tool(*arguments, stdout=full), 1, "standard output cannot be written", "No space left")
 
@@ -461,13 +466,82 @@ class Devices(ToolTest):
 
     def test_a_device_that_is_not_there_is_an_error_that_says_why(self):
         for device in ("cuda:62", "toaster"):
-            for arguments in (["info"], ["search", self.vectors, "--query", 0]):
+            for arguments in (["info"], ["calibrate"], ["search", self.vectors, "--query", 0]):
                 self.assert_fails(tool(*arguments, "--device", device), 1, "device could not be opened", "EUM_ERROR_")
 
     def test_the_environment_chooses_where_the_option_does_not(self):
         self.assert_fails(tool("info", environment={"EUM_DEVICE": "toaster"}), 1, "toaster")
         self.assertEqual(tool("info", "--device", "host", environment={"EUM_DEVICE": "toaster"}).returncode, 0)
         self.assertEqual(tool("info", environment={"EUM_DEVICE": ""}).returncode, 0)
+
+
+class Calibrate(ToolTest):
+    FIGURES = ["to_device_mbps", "to_host_mbps", "in_place_mbps", "memory_mbps", "copy_ns", "prefetch_ns", "prefetch_unit_ns",
+               "prefetch_unit_bytes", "launch_ns", "macs_mhz", "host_copy_mbps", "host_copy_all_mbps"]
+
+    def calibrate(self, *arguments, environment=None):
+        done = tool("calibrate", "--json", *arguments, environment=environment)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        return json.loads(done.stdout)
+
+    def test_old_and_new_costs_stand_beside_each_other_and_a_file_keeps_them(self):
+        path = os.path.join(self.folder.name, "costs")
+        found = self.calibrate("--device", "sim:hopper", "--output", path)
+        self.assertEqual(list(found), ["device", "name", "ms", "before", "after"])
+        self.assertGreater(found["ms"], 0)
+        for side, source in (("before", "default"), ("after", "measured")):
+            self.assertEqual(list(found[side]), ["source", *self.FIGURES])
+            self.assertEqual(found[side]["source"], source)
+        self.assertIsNone(found["before"]["host_copy_mbps"])
+        self.assertGreater(found["after"]["host_copy_all_mbps"], 0)
+        for figure in self.FIGURES[:-2]:  # the simulator's clock gives what its preset says
+            self.assertAlmostEqual(found["after"][figure] / found["before"][figure], 1, delta=0.02, msg=figure)
+        again = self.calibrate("--device", "sim:hopper", environment={"EUM_COSTS": path})
+        self.assertEqual(again["before"], {**found["after"], "source": "file"})
+
+    def test_the_file_changes_what_info_says(self):
+        path = os.path.join(self.folder.name, "slow")
+        self.calibrate("--device", "sim:hopper", "--output", path)
+        with open(path) as file:
+            lines = [line.split() for line in file]
+        with open(path, "w") as file:
+            file.writelines(" ".join(["launch_ns", "1000000"] if line[0] == "launch_ns" else line) + "\n" for line in lines)
+        rows = [json.loads(tool("info", "--json", "--device", "sim:hopper", environment={"EUM_COSTS": costs}).stdout)["chosen"]["break_even_rows_resident"]
+                for costs in ("", path)]
+        self.assertGreater(rows[1], 10 * rows[0])
+
+    def test_text_shows_the_same(self):
+        path = os.path.join(self.folder.name, "text")
+        done = tool("calibrate", "--device", "sim:pascal", "--output", path)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        text = done.stdout.decode()
+        self.assertRegex(text, r"(?m)^ +default +measured$")
+        self.assertRegex(text, r"(?m)^copies to the device +12000 +1[12]\d{3}  MB/s$")
+        self.assertRegex(text, r"(?m)^copies by one thread +- +\d+  MB/s$")
+        self.assertRegex(text, r"(?m)^Measured in [0-9.]+ ms\.$")
+        self.assertIn(f"EUM_COSTS={path}", text)
+
+    def test_the_host_has_only_its_own_copies_to_measure(self):
+        found = self.calibrate("--device", "host")
+        self.assertEqual([f for f in self.FIGURES if found["after"][f] is not None], ["host_copy_mbps", "host_copy_all_mbps"])
+        self.assertNotIn("to the device", tool("calibrate", "--device", "host").stdout.decode())
+
+    def test_what_cannot_be_written_or_read_is_an_error(self):
+        self.assert_fails(tool("calibrate", "--device", "host", "--output", "/nowhere/costs"), 1, "could not be kept", "No such file")
+        self.assert_fails(tool("calibrate", "--device", "sim:hopper,memory=32M"), 1, "could not be measured", "EUM_ERROR_OVER_BUDGET")
+        damaged = self.write("damaged", b"engram_um costs 1\nnonsense\n")
+        for command in ("info", "calibrate"):
+            self.assert_fails(tool(command, environment={"EUM_COSTS": damaged}), 1, "line 2", "unset EUM_COSTS")
+            self.assert_fails(tool(command, environment={"EUM_COSTS": "/nowhere/costs"}), 1, "No such file")
+
+    def test_info_says_from_how_many_rows_the_device_pays(self):
+        found = json.loads(tool("info", "--json", "--device", "sim:hopper").stdout)["chosen"]
+        rows = found["break_even_rows_resident"]
+        self.assertGreater(rows, 1)
+        self.assertIn(f"for one query of 768 float32: from {rows} rows on that it has", tool("info", "--device", "sim:hopper").stdout.decode())
+        host = tool("info", "--device", "host")
+        self.assertIsNone(json.loads(tool("info", "--json", "--device", "host").stdout)["chosen"]["break_even_rows_cold"])
+        self.assertNotIn(b"the device pays", host.stdout)
 
 
 class WordVectors(ToolTest):

@@ -130,6 +130,14 @@ fn structs() -> Vec<Struct> {
             struct_size, runs, timed, predicted_ns, actual_ns, chunked, fallbacks, last_executor, rest,
             last_predicted_ns, last_actual_ns
         }
+        eum_costs_info by eum_costs_info_init {
+            struct_size, source, reserved, to_device_mbps, to_host_mbps, in_place_mbps, memory_mbps, copy_ns, prefetch_ns,
+            prefetch_unit_ns, prefetch_unit_bytes, launch_ns, macs_mhz, host_copy_mbps, host_copy_all_mbps, calibration_ns
+        }
+        eum_break_even_config by eum_break_even_config_init { struct_size, element, reserved, dim, query_count, rows }
+        eum_break_even by eum_break_even_init {
+            struct_size, rows_cold, rows_resident, uses, cpu_ns, device_cold_ns, device_resident_ns
+        }
         eum_decision by eum_decision_init {
             struct_size, role, backing, backing_reason, last_movement, last_bytes, bytes_to_device, bytes_to_host,
             bytes_on_host, bytes_on_device, launches, maps, extents, reserved, in_place_ns, move_ns,
@@ -174,6 +182,7 @@ fn constants() -> BTreeMap<&'static str, i64> {
         EUM_CONTEXT_OVERSUBSCRIBE EUM_ARGUMENT_ONCE EUM_WHOLE_SIZE EUM_POOL_OFF EUM_BUFFER_ZEROED EUM_WRAP_READ_ONLY EUM_WRAP_REGISTER
         EUM_ADVICE_READ_MOSTLY EUM_ADVICE_UNSET_READ_MOSTLY EUM_ADVICE_PREFERRED_LOCATION
         EUM_ADVICE_UNSET_PREFERRED_LOCATION EUM_ADVICE_ACCESSED_BY EUM_ADVICE_UNSET_ACCESSED_BY
+        EUM_COSTS_DEFAULT EUM_COSTS_FILE EUM_COSTS_MEASURED EUM_NEVER
         EUM_DEVICE_HOST EUM_DEVICE_CUDA EUM_DEVICE_SIM
         EUM_REASON_ASKED EUM_REASON_BEST EUM_REASON_BUILT_WITHOUT EUM_REASON_NO_DRIVER EUM_REASON_DRIVER_TOO_OLD
         EUM_REASON_NO_DEVICE EUM_REASON_DEVICES_HIDDEN EUM_REASON_DRIVER_FAILED

@@ -32,6 +32,7 @@
 mod buffer;
 mod context;
 mod cosine;
+mod costs;
 mod error;
 mod handle;
 mod info;
@@ -45,6 +46,7 @@ pub use buffer::{BorrowedBuffer, BorrowedBufferMut, IntoRawError, Readable, Unif
 pub use bytemuck;
 pub use context::{Context, ContextBuilder};
 pub use cosine::Rows;
+pub use costs::{BreakEven, Costs, CostsSource};
 pub use engram_um_sys as sys;
 pub use error::{Error, ErrorKind, Result};
 pub use info::{Decision, Info, Operation, OperationStats, Runs, Stats};

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{kind, numbers, on_each_device};
-use engram_um::{sys, Backing, Context, DeviceKind, DeviceReason, ErrorKind, LogLevel, Operation, UnifiedBuffer};
+use engram_um::{sys, Backing, Context, CostsSource, DeviceKind, DeviceReason, ErrorKind, LogLevel, Operation, UnifiedBuffer, F16};
 use std::sync::{Arc, Mutex};
 
 #[test]
@@ -108,4 +108,32 @@ fn the_log_hears_a_closure_that_panics_and_one_that_does_not() {
     let heard = std::mem::take(&mut *heard.lock().unwrap_or_else(|e| e.into_inner()));
     assert!(heard.iter().all(|(_, message)| !message.is_empty()), "{heard:?}");
     assert!(!heard.is_empty(), "a debug log of a launch is not silent");
+}
+
+#[test]
+fn costs_are_told_measured_and_kept_in_a_file() {
+    let context = Context::builder().device("sim:hopper").build().expect("a simulated device");
+    let before = context.costs().expect("costs");
+    assert_eq!((before.source, before.host_copy_mbps, before.calibration), (CostsSource::Default, None, None));
+    let after = context.calibrate().expect("a calibration");
+    assert_eq!((after.source, after.to_device_mbps.abs_diff(50_000) < 1000), (CostsSource::Measured, true));
+    assert!(after.calibration.is_some() && after.host_copy_all_mbps.is_some());
+    let path = std::env::temp_dir().join(format!("engram-um-costs-{}", std::process::id()));
+    context.save_costs(&path).expect("a file");
+    let text = std::fs::read_to_string(&path).expect("the file");
+    std::fs::remove_file(&path).expect("the file can go");
+    assert!(text.starts_with("engram_um costs 1\n") && text.contains(&format!("launch_ns {}\n", after.launch_ns)));
+    assert_eq!(context.save_costs("/nowhere/costs").map_err(|e| e.kind()), Err(ErrorKind::System));
+    assert_eq!(context.save_costs("a\0b").map_err(|e| e.kind()), Err(ErrorKind::InvalidArgument));
+}
+
+#[test]
+fn the_break_even_is_that_of_the_device() {
+    let device = Context::builder().device("sim:hopper").build().expect("a simulated device");
+    let pays = device.break_even::<F16>(768, 1, 0).expect("an answer");
+    assert!(pays.rows_resident > Some(1) && pays.uses.is_none());
+    assert!(device.break_even::<f32>(768, 1, 1_000_000).expect("an answer").uses.is_some());
+    assert_eq!(device.break_even::<f32>(0, 1, 0).map_err(|e| e.kind()), Err(ErrorKind::InvalidArgument));
+    let host = Context::builder().device("host").build().expect("the host");
+    assert_eq!(host.break_even::<f32>(768, 1, 10).expect("an answer").rows_resident, None);
 }
