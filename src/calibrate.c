@@ -128,7 +128,8 @@ static eum_status open_host(bench *b)
     for (int i = 0; i < 2; i++) {
         b->host[i] = malloc(LARGE_BYTES);
         if (b->host[i] == NULL)
-            return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory for the calibration's copies (%zu bytes); free some host memory", LARGE_BYTES);
+            return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory for the calibration's copies (%zu bytes); free some host memory",
+                            LARGE_BYTES);
         memset(b->host[i], i, LARGE_BYTES); /* its pages are there */
     }
     return EUM_OK;
@@ -336,7 +337,8 @@ static eum_status begin(eum_ctx *ctx, eum_costs *out)
     if (status != EUM_OK)
         return status;
     if (ctx->windows.state == EUM_WINDOW_OPEN)
-        status = eum_fail(EUM_ERROR_INVALID_STATE, "a window counts faults, and the calibration's would be among them; call eum_faults_end first");
+        status = eum_fail(EUM_ERROR_INVALID_STATE,
+                          "a window counts faults, and the calibration's would be among them; call eum_faults_end first");
     *out = ctx->costs;
     eum_ctx_unlock(ctx);
     return status;

@@ -23,7 +23,8 @@ static eum_costs_device device_of(const eum_ctx *ctx)
 
 static eum_status not_read(const char *path, int error)
 {
-    return eum_fail(EUM_ERROR_SYSTEM, "the costs in %s (EUM_COSTS) cannot be read: %s (errno %d); unset EUM_COSTS or name a file that can", path,
+    return eum_fail(EUM_ERROR_SYSTEM,
+                    "the costs in %s (EUM_COSTS) cannot be read: %s (errno %d); unset EUM_COSTS or name a file that can", path,
                     strerror(error), error);
 }
 
@@ -59,10 +60,11 @@ static eum_status load_file(eum_ctx *ctx, const char *path)
     eum_costs costs;
     eum_status status = read_file(path, text, sizeof text, &bytes);
     if (status == EUM_OK && bytes == sizeof text)
-        status = eum_fail(EUM_ERROR_INVALID_ARGUMENT,
-                          "the costs in %s: such a file is never longer than %zu bytes; make it anew with engram-um calibrate --output FILE, or "
-                          "unset EUM_COSTS",
-                          path, sizeof text - 1);
+        status = eum_fail(
+            EUM_ERROR_INVALID_ARGUMENT,
+            "the costs in %s: such a file is never longer than %zu bytes; make it anew with engram-um calibrate --output FILE, or "
+            "unset EUM_COSTS",
+            path, sizeof text - 1);
     if (status == EUM_OK)
         status = eum_figures_parse(text, bytes, path, &theirs, &costs);
     if (status != EUM_OK)
@@ -125,8 +127,8 @@ static eum_status write_file(const char *path, const char *text, size_t bytes)
         unlink(beside);
     free(beside);
     return fine ? EUM_OK
-                : eum_fail(EUM_ERROR_SYSTEM, "the costs cannot be written to %s: %s (errno %d); name a file that can be written", path,
-                           strerror(error), error);
+                : eum_fail(EUM_ERROR_SYSTEM, "the costs cannot be written to %s: %s (errno %d); name a file that can be written",
+                           path, strerror(error), error);
 }
 
 eum_status eum_ctx_save_costs(eum_ctx *ctx, const char *path)

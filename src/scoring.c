@@ -232,10 +232,8 @@ static eum_status fall_back(eum_strm *stream, const eum_scoring_request *request
 static void pay_rent(eum_ctx *ctx, const eum_scoring_request *request, uint64_t rent_ns)
 {
     eum_buf *buf = request->targets.buf;
-    eum_stay_question whole = {.costs = &ctx->costs,
-                               .bytes = buf->bytes,
-                               .by_copies = buf->backing == EUM_BACKING_MIRRORED,
-                               .over_link = buf->bytes};
+    eum_stay_question whole = {
+        .costs = &ctx->costs, .bytes = buf->bytes, .by_copies = buf->backing == EUM_BACKING_MIRRORED, .over_link = buf->bytes};
     eum_stay_answer rent = {.stays = true, .in_place_ns = rent_ns};
     eum_stay_used(&buf->stay, &rent, &whole);
 }

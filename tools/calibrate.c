@@ -102,7 +102,10 @@ typedef struct line {
     const char *key, *words, *unit;
     size_t offset;
 } line;
-#define LINE(field, words, unit) {#field, words, unit, offsetof(eum_costs_info, field)}
+#define LINE(field, words, unit)                                                                                                   \
+    {                                                                                                                              \
+#field, words, unit, offsetof(eum_costs_info, field)                                                                       \
+    }
 static const line lines[] = {
     LINE(to_device_mbps, "copies to the device", "MB/s"),
     LINE(to_host_mbps, "copies to the host", "MB/s"),
@@ -165,8 +168,8 @@ static void print_figure(uint64_t value)
 static void print_text(const calibration *c, const char *output)
 {
     char word[WORD_BYTES];
-    (void)printf("%s: %s\n\n%-30s  %12s  %12s\n", device_word(word, &c->info), c->info.device_name, "", source_name(c->before.source),
-                 source_name(c->after.source));
+    (void)printf("%s: %s\n\n%-30s  %12s  %12s\n", device_word(word, &c->info), c->info.device_name, "",
+                 source_name(c->before.source), source_name(c->after.source));
     for (size_t i = 0; i < LINES; i++) {
         const uint64_t before = figure(&c->before, &lines[i]), after = figure(&c->after, &lines[i]);
         if (before == 0 && after == 0)

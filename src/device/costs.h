@@ -17,8 +17,8 @@ typedef struct eum_costs {
     uint64_t launch_ns; /* a kernel without work: its start and the wait for it */
     uint64_t macs_mhz;  /* multiply-adds of the similarity kernels, millions a second; 0: no limit */
     /* Beside these, 0 where nothing else is known: */
-    uint64_t to_host_mbps;  /* host link, to the host; 0: as link_mbps */
-    uint64_t in_place_mbps; /* host link, under a kernel that reads in place; 0: as link_mbps */
+    uint64_t to_host_mbps;                       /* host link, to the host; 0: as link_mbps */
+    uint64_t in_place_mbps;                      /* host link, under a kernel that reads in place; 0: as link_mbps */
     uint64_t host_copy_mbps, host_copy_all_mbps; /* the CPU's copies, by one thread and by all workers; told, not decided by */
 } eum_costs;
 

@@ -64,8 +64,8 @@ START_TEST(resident_targets_pay_from_no_more_rows_than_cold_ones)
         eum_costs costs;
         eum_break_even_question q = some_question(seed, &costs);
         uint64_t cold = eum_break_even_rows(&q, false), resident = eum_break_even_rows(&q, true);
-        ck_assert_msg(cold == EUM_NEVER || (resident != EUM_NEVER && resident <= cold + cold / 50 + 1), "seed %u: %llu cold, %llu resident", seed,
-                      (unsigned long long)cold, (unsigned long long)resident);
+        ck_assert_msg(cold == EUM_NEVER || (resident != EUM_NEVER && resident <= cold + cold / 50 + 1),
+                      "seed %u: %llu cold, %llu resident", seed, (unsigned long long)cold, (unsigned long long)resident);
     }
 }
 END_TEST

@@ -70,7 +70,8 @@ static void expect_figures(const eum_costs *got, const eum_costs *wanted, bool p
 /* What probes of a machine with these costs take. */
 static eum_probes probes_of(const eum_costs *c)
 {
-    eum_probes p = {.small_bytes = 4 * KIB, .large_bytes = 16 * MIB, .launch = c->launch_ns, .far_bytes = 16 * MIB, .near_bytes = 63 * MIB};
+    eum_probes p = {
+        .small_bytes = 4 * KIB, .large_bytes = 16 * MIB, .launch = c->launch_ns, .far_bytes = 16 * MIB, .near_bytes = 63 * MIB};
     eum_costs back = eum_costs_back(c);
     p.to_small = eum_cost_copy(c, p.small_bytes);
     p.to_large = eum_cost_copy(c, p.large_bytes);
@@ -121,8 +122,8 @@ START_TEST(figures_that_cannot_be_true_are_cut_and_none_is_0)
     for (int i = 0; i < 3; i++) {
         eum_probes p = probes_of(&before);
         if (i == 0) /* a clock that stands still */
-            p.to_small = p.to_large = p.back_small = p.back_large = p.launch = p.near = p.prefetch_one = p.prefetch_units = p.host_one = p.host_all =
-                0;
+            p.to_small = p.to_large = p.back_small = p.back_large = p.launch = p.near = p.prefetch_one = p.prefetch_units =
+                p.host_one = p.host_all = 0;
         else if (i == 1) /* more takes less */
             p.to_large = p.back_large = p.far = p.near = p.prefetch_units = 1;
         else /* hours */
@@ -182,7 +183,8 @@ START_TEST(text_gives_the_same_costs_and_device_back)
         char text[EUM_FIGURES_TEXT], more[EUM_FIGURES_TEXT + 64];
         size_t bytes = eum_figures_text(&device, &costs, text);
         ck_assert_uint_eq(bytes, strlen(text));
-        int length = snprintf(more, sizeof more, "# measured in spring\n\n%.*s", (int)bytes - 1, text); /* and no end of the last line */
+        int length =
+            snprintf(more, sizeof more, "# measured in spring\n\n%.*s", (int)bytes - 1, text); /* and no end of the last line */
         OK(eum_figures_parse(more, (size_t)length, "a test", &same, &again));
         ck_assert_mem_eq(&again, &costs, sizeof costs);
         ck_assert(eum_costs_device_same(&same, &device));
@@ -221,7 +223,10 @@ static const struct {
     {"compute 9.0", "compute 9.0\ncompute 9.0", "line 4 says again"},
     {"copy_ns 8000", "copying_ns 8000", "none of the format's"},
     {"copy_ns 8000", "copy_ns", "is not a word and a value"},
-    {"copy_ns 8000", "copy_ns 80\x01" "00", "has no whole number"},
+    {"copy_ns 8000",
+     "copy_ns 80\x01"
+     "00",
+     "has no whole number"},
 };
 #define DAMAGES ((int)(sizeof damages / sizeof *damages))
 
@@ -419,8 +424,8 @@ START_TEST(on_the_host_only_the_cpus_copies_are_measured)
     ck_assert_int_eq(info.source, EUM_COSTS_MEASURED);
     ck_assert_uint_gt(info.host_copy_mbps, 0);
     ck_assert_uint_gt(info.host_copy_all_mbps, 0);
-    ck_assert_uint_eq(info.to_device_mbps + info.to_host_mbps + info.in_place_mbps + info.memory_mbps + info.copy_ns + info.prefetch_ns +
-                          info.prefetch_unit_ns + info.prefetch_unit_bytes + info.launch_ns + info.macs_mhz,
+    ck_assert_uint_eq(info.to_device_mbps + info.to_host_mbps + info.in_place_mbps + info.memory_mbps + info.copy_ns +
+                          info.prefetch_ns + info.prefetch_unit_ns + info.prefetch_unit_bytes + info.launch_ns + info.macs_mhz,
                       0);
     OK(eum_context_save_costs(context, path));
     setenv("EUM_COSTS", path, 1);

@@ -5,7 +5,9 @@
 mod common;
 
 use common::{kind, numbers, on_each_device};
-use engram_um::{sys, Backing, Context, CostsSource, DeviceKind, DeviceReason, ErrorKind, LogLevel, Operation, UnifiedBuffer, F16};
+use engram_um::{
+    sys, Backing, Context, CostsSource, DeviceKind, DeviceReason, ErrorKind, LogLevel, Operation, UnifiedBuffer, F16,
+};
 use std::sync::{Arc, Mutex};
 
 #[test]
