@@ -51,6 +51,27 @@ struct Arguments {
     uint64_t query_count, rows, dim, query_stride, row_stride;
 };
 
+/* What other blocks write and read during the launch: past the first cache, which is the multiprocessor's own. clang 14 lacks CUDA's functions. */
+__device__ __forceinline__ uint64_t load_past_l1(const uint64_t *address)
+{
+#if defined(__clang__)
+    unsigned long long value;
+    asm volatile("ld.global.cg.u64 %0, [%1];" : "=l"(value) : "l"(address) : "memory");
+    return value;
+#else
+    return __ldcg(reinterpret_cast<const unsigned long long *>(address));
+#endif
+}
+
+__device__ __forceinline__ void store_past_l1(uint64_t *address, uint64_t value)
+{
+#if defined(__clang__)
+    asm volatile("st.global.cg.u64 [%0], %1;" ::"l"(address), "l"(value) : "memory");
+#else
+    __stcg(reinterpret_cast<unsigned long long *>(address), static_cast<unsigned long long>(value));
+#endif
+}
+
 /* ------------------------------------------------------------------------------------------------- elements --------- */
 
 __device__ __forceinline__ float widen(float x)

@@ -127,7 +127,7 @@ __device__ __forceinline__ void merge_lists(const Arguments &a, uint64_t query, 
     const uint64_t *lists = a.lists + query * a.slices * a.list_stride;
     /* Rank, slice, place: the order of the entries of all slices. */
     auto key_at = [&](int slice, int place) {
-        const uint64_t entry = __ldcg(reinterpret_cast<const unsigned long long *>(lists) + slice * a.list_stride + place);
+        const uint64_t entry = load_past_l1(lists + slice * a.list_stride + place);
         return entry == kNothing ? kNothing : (entry & 0xffffffff00000000u) | static_cast<uint32_t>(slice * k + place);
     };
 
@@ -239,8 +239,7 @@ __device__ __forceinline__ void merge_lists(const Arguments &a, uint64_t query, 
         const uint64_t entry = entries[n];
         const uint32_t at = static_cast<uint32_t>(entry);
         const bool there = entry != kNothing;
-        const uint64_t row = there ? static_cast<uint32_t>(__ldcg(reinterpret_cast<const unsigned long long *>(lists) +
-                                                                  at / a.k * a.list_stride + at % a.k))
+        const uint64_t row = there ? static_cast<uint32_t>(load_past_l1(lists + at / a.k * a.list_stride + at % a.k))
                                    : 0;
         a.indices[query * a.k + static_cast<uint64_t>(n)] =
             there ? static_cast<int64_t>(at / a.k * a.slice_rows + row) : static_cast<int64_t>(-1);

@@ -175,8 +175,7 @@ __device__ __forceinline__ void finish_slice(const Arguments &a, uint64_t first_
     const int k = static_cast<int>(a.k), kept = static_cast<int>(a.kept), fresh = static_cast<int>(a.fresh);
     for (int i = static_cast<int>(threadIdx.x); i < count * k; i += kThreads) {
         const uint64_t query = first_query + static_cast<uint64_t>(i / k);
-        __stcg(reinterpret_cast<unsigned long long *>(a.lists) + (query * a.slices + blockIdx.x) * a.list_stride + i % k,
-               static_cast<unsigned long long>(entries[i / k * (kept + fresh) + i % k]));
+        store_past_l1(a.lists + (query * a.slices + blockIdx.x) * a.list_stride + i % k, entries[i / k * (kept + fresh) + i % k]);
     }
     if (GROUP != 1 || a.tag == 0)
         return;
