@@ -338,7 +338,8 @@ static void caller_by_library(const bench_machine *machine, const char *size, si
     eum_buffer *targets = make(machine, shape.bytes, EUM_ROLE_AUTO),
                *results = make(machine, shape.rows * BENCH_RESULTS_A_ROW * sizeof(float), EUM_ROLE_RESULTS);
     bench_params params = {shape.rows, shape.dim, 1, 0};
-    eum_argument arguments[2] = {{whole(targets), EUM_ACCESS_READ, EUM_ARGUMENT_ONCE}, {whole(results), EUM_ACCESS_OVERWRITE, EUM_ARGUMENT_ONCE}};
+    eum_argument arguments[2] = {{whole(targets), EUM_ACCESS_READ, EUM_ARGUMENT_ONCE},
+                                 {whole(results), EUM_ACCESS_OVERWRITE, EUM_ARGUMENT_ONCE}};
     eum_launch_config config = EUM_LAUNCH_CONFIG_INIT;
     config.gpu = bench_spread_gpu;
     config.cpu = bench_spread_cpu;

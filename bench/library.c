@@ -111,7 +111,8 @@ static void cosine(const library_set *s)
 static void spread(const library_set *s)
 {
     bench_params params = {s->c->shape.rows, s->c->shape.dim, bench_spread_scale(s->c->epoch), 0};
-    eum_argument arguments[2] = {{whole(s->targets), EUM_ACCESS_READ, EUM_ARGUMENT_ONCE}, {whole(s->results), EUM_ACCESS_OVERWRITE, EUM_ARGUMENT_ONCE}};
+    eum_argument arguments[2] = {{whole(s->targets), EUM_ACCESS_READ, EUM_ARGUMENT_ONCE},
+                                 {whole(s->results), EUM_ACCESS_OVERWRITE, EUM_ARGUMENT_ONCE}};
     eum_launch_config config = EUM_LAUNCH_CONFIG_INIT;
     config.gpu = bench_spread_gpu;
     config.cpu = bench_spread_cpu;

@@ -33,7 +33,7 @@ struct eum_buf {
     bool has_preference;  /* the newest such advice gave one, */
     eum_location prefers; /* this */
     uint32_t acquired;    /* leases of code that works outside eum_launch */
-    uint32_t references; /* launches in flight, waiters */
+    uint32_t references;  /* launches in flight, waiters */
     eum_release_fn release;
     void *release_user;
     eum_block memory; /* the host side, or the only side */

@@ -42,7 +42,8 @@ struct eum_ctx {
     eum_backing forced_backing;
     eum_backing_reason backing_reason;
     eum_backing backing;
-    uint64_t pinned, pinned_most; /* bytes that the library has pinned for buffers, the pool's too, and how many it does by its own choice */
+    uint64_t pinned,
+        pinned_most; /* bytes that the library has pinned for buffers, the pool's too, and how many it does by its own choice */
     eum_budget *budget;
     eum_pool pool;
     uint32_t flags;

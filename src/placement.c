@@ -59,7 +59,8 @@ const char *eum_backing_sentence(eum_backing backing, eum_backing_reason reason)
     case EUM_BACKING_REASON_CONCURRENT:
         return "Managed memory: the device lets the CPU and kernels use it at once, so pages are prefetched before each launch.";
     case EUM_BACKING_REASON_COPIES_PAY:
-        return "Mirrored: the device has concurrent managed memory, but explicit copies of what changed cost less here than the migration of pages; "
+        return "Mirrored: the device has concurrent managed memory, but explicit copies of what changed cost less here than the "
+               "migration of pages; "
                "EUM_BACKING=managed asks for managed memory all the same.";
     case EUM_BACKING_REASON_NO_CONCURRENT:
         return "Mirrored: the device has managed memory but no concurrent access to it (Windows, WSL, Jetson, or older than "
@@ -327,8 +328,8 @@ static void plan_pass(eum_plan *plan, const eum_extents *extents, const eum_use 
             if (pass == EUM_STEP_DISCARD && need.discard)
                 plan->discarded += end - begin;
             if ((pass == EUM_STEP_UNSET_READ_MOSTLY && need.unset) || (pass == EUM_STEP_SET_READ_MOSTLY && need.set) ||
-                (pass == EUM_STEP_DISCARD && need.discard) || (pass == EUM_STEP_BOUNCE && need.bounce) || (pass == EUM_STEP_PREFETCH && need.prefetch) ||
-                (pass == EUM_STEP_IN_PLACE && need.in_place))
+                (pass == EUM_STEP_DISCARD && need.discard) || (pass == EUM_STEP_BOUNCE && need.bounce) ||
+                (pass == EUM_STEP_PREFETCH && need.prefetch) || (pass == EUM_STEP_IN_PLACE && need.in_place))
                 append(plan, step);
         }
     }

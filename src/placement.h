@@ -13,8 +13,8 @@ typedef struct eum_backing_question {
     eum_backing forced;               /* EUM_BACKING_AUTO: free choice */
     uint64_t bytes;                   /* of the buffer; 0: of any ordinary one */
     uint64_t pinned_room;             /* how many more bytes may be pinned */
-    bool oversubscribe;               /* more memory than the device has was asked for: only managed memory can be evicted by itself */
-    const eum_costs *costs;           /* of the device */
+    bool oversubscribe;     /* more memory than the device has was asked for: only managed memory can be evicted by itself */
+    const eum_costs *costs; /* of the device */
 } eum_backing_question;
 typedef struct eum_backing_answer {
     eum_backing backing; /* EUM_BACKING_AUTO: the forced one is not possible here */
@@ -87,8 +87,9 @@ typedef struct eum_read_question {
     bool to_device;
     bool other_side_reads; /* just now: a map, an acquisition or a job */
     bool came_back;        /* since the last write the device had the bytes, and the CPU read them */
-    bool rewritten;        /* EUM_ROLE_QUERY: the CPU has rewritten it for every use, so the copies were for nothing; see contradiction.h */
-    bool writers;          /* jobs in flight write these pages, and the advice, which acts at once, would make them fault */
+    bool
+        rewritten; /* EUM_ROLE_QUERY: the CPU has rewritten it for every use, so the copies were for nothing; see contradiction.h */
+    bool writers;  /* jobs in flight write these pages, and the advice, which acts at once, would make them fault */
 } eum_read_question;
 #define EUM_DUPLICATE_FREELY ((uint64_t)4 << 20)
 bool eum_read_duplicates(const eum_read_question *question);

@@ -21,8 +21,8 @@ typedef struct eum_stay {
 
 typedef struct eum_stay_question {
     const eum_costs *costs;
-    uint64_t bytes; /* of the use that the device lacks */
-    bool by_copies; /* how they would move: by an explicit copy, or by a prefetch */
+    uint64_t bytes;     /* of the use that the device lacks */
+    bool by_copies;     /* how they would move: by an explicit copy, or by a prefetch */
     uint64_t over_link; /* of the use that would be used over the link: what the device lacks; mirrored, all of it */
 } eum_stay_question;
 

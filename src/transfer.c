@@ -68,8 +68,9 @@ static path choose_path(const eum_buf *buf, size_t offset, size_t bytes, const v
     bool mirrored = buf->backing == EUM_BACKING_MIRRORED && buf->memory.device != NULL; /* with a pinned host side */
     if (on_device && !mirrored) {
         /* Read-mostly copies that are to be written collapse at once: a map knows how to wait for that. */
-        bool collapses = writes && buf->backing == EUM_BACKING_MANAGED &&
-                         eum_extents_any_flag(&buf->extents, offset, offset + bytes, EUM_EXTENT_READ_MOSTLY | EUM_EXTENT_STUCK, NULL);
+        bool collapses =
+            writes && buf->backing == EUM_BACKING_MANAGED &&
+            eum_extents_any_flag(&buf->extents, offset, offset + bytes, EUM_EXTENT_READ_MOSTLY | EUM_EXTENT_STUCK, NULL);
         return collapses ? BY_CPU : pinned || bytes < 2 * DIRECT_BYTES ? STRAIGHT : STAGED;
     }
     if (!mirrored)

@@ -22,7 +22,8 @@ static bool in_place_by_role(const eum_move *move)
     bool results = use->role == EUM_ROLE_RESULTS && use->access != EUM_ACCESS_READ && bytes <= RESULTS_IN_PLACE;
     if (use->role != EUM_ROLE_STREAM && !results)
         return false;
-    for (size_t i = eum_extents_find(&buf->extents, use->begin); i < buf->extents.count && buf->extents.items[i].begin < use->end; i++) {
+    for (size_t i = eum_extents_find(&buf->extents, use->begin); i < buf->extents.count && buf->extents.items[i].begin < use->end;
+         i++) {
         const eum_extent *e = &buf->extents.items[i];
         if (use->access != EUM_ACCESS_OVERWRITE && e->valid != 0 && (e->valid & EUM_AT_HOST) == 0)
             return false; /* the bytes are on the device */
@@ -87,7 +88,8 @@ bool eum_buf_expects_reuse(const eum_buf *buf, size_t bytes)
     if (buf->role == EUM_ROLE_TARGETS)
         return true;
     bool learns = buf->role == EUM_ROLE_AUTO || buf->role == EUM_ROLE_QUERY;
-    uint64_t last = buf->stay.used_ns != 0 ? buf->stay.used_ns : buf->stay.last_ns; /* these bytes end a time, or begin it once more */
+    uint64_t last =
+        buf->stay.used_ns != 0 ? buf->stay.used_ns : buf->stay.last_ns; /* these bytes end a time, or begin it once more */
     return learns && last > eum_cost_copy(&buf->ctx->costs, bytes);
 }
 

@@ -50,7 +50,8 @@ static char *map_aligned(size_t bytes)
         (void)munmap(all, before);
     (void)munmap(all + before + bytes, CUDA_BLOCK - before);
     (void)madvise(all + before, bytes, MADV_HUGEPAGE);
-    (void)madvise(all + before, bytes, MADV_DONTFORK); /* a child that wrote would get a copy, or give us one that the device does not know */
+    (void)madvise(all + before, bytes,
+                  MADV_DONTFORK); /* a child that wrote would get a copy, or give us one that the device does not know */
     return all + before;
 }
 

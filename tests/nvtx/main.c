@@ -92,9 +92,15 @@ int main(int argc, char **argv)
     int (*open)(void), (*named)(const char *, uint64_t);
     *(void **)&open = dlsym(library, "eum_test_ranges_open");
     *(void **)&named = dlsym(library, "eum_test_ranges_named");
-    static const char *const names[] = {"engram_um: map", "engram_um: write", "engram_um: read", "engram_um: prefetch",
-                                        "engram_um: copy", "engram_um: set read-mostly", "engram_um: unset read-mostly",
-                                        "engram_um: in place", "engram_um: spill"};
+    static const char *const names[] = {"engram_um: map",
+                                        "engram_um: write",
+                                        "engram_um: read",
+                                        "engram_um: prefetch",
+                                        "engram_um: copy",
+                                        "engram_um: set read-mostly",
+                                        "engram_um: unset read-mostly",
+                                        "engram_um: in place",
+                                        "engram_um: spill"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (named(names[i], BYTES) == 0) {
             fprintf(stderr, "no range \"%s\" of %zu bytes\n", names[i], BYTES);

@@ -140,7 +140,8 @@ START_TEST(what_others_record_meanwhile_leaves_a_staged_transfer_its_room)
     pending p = {.view = part(buffer, 0, LARGE), .address = memory};
     start_and_hold(&p, call_read);
     size_t page = 64 * KIB, used = 0, moved = 0, room;
-    for (int i = 0; i < 40 && (room = room_of(buffer)) > 0; i++) { /* a launch with a movement records two uses, one without it one */
+    for (int i = 0; i < 40 && (room = room_of(buffer)) > 0;
+         i++) { /* a launch with a movement records two uses, one without it one */
         size_t at = room % 2 == 0 ? LARGE + 2 * page * moved++ : page * used++;
         wait_job(launch1(stream, (work){.kind = WORK_NOTHING}, reads(part(buffer, at, 4 * KIB))));
     }

@@ -131,7 +131,20 @@ typedef struct page_state {
     bool stuck;         /* was read-mostly where it is: mapped for reading only, until it moves */
 } page_state;
 
-enum { NEVER_WRITTEN, AT_HOST, AT_DEVICE, DUPLICATED, MOSTLY_HOST, MOSTLY_DEVICE, ASTRAY_HOST, ASTRAY_DEVICE, STUCK_DEVICE, STUCK_ASTRAY, MAPPED_HOST, STATES };
+enum {
+    NEVER_WRITTEN,
+    AT_HOST,
+    AT_DEVICE,
+    DUPLICATED,
+    MOSTLY_HOST,
+    MOSTLY_DEVICE,
+    ASTRAY_HOST,
+    ASTRAY_DEVICE,
+    STUCK_DEVICE,
+    STUCK_ASTRAY,
+    MAPPED_HOST,
+    STATES
+};
 
 static page_state page_of(unsigned kind)
 {
@@ -178,7 +191,8 @@ static eum_extent_change state_change(const page_state *page)
     eum_extent_change change = EUM_EXTENT_CHANGE_NONE;
     if (!page->unknown)
         change.valid_add = (page->host ? EUM_AT_HOST : 0) | (page->device ? eum_at(DEVICE) : 0);
-    change.flags_set = (page->read_mostly ? EUM_EXTENT_READ_MOSTLY : 0) | (page->unknown ? EUM_EXTENT_ASTRAY : 0) | (page->stuck ? EUM_EXTENT_STUCK : 0);
+    change.flags_set = (page->read_mostly ? EUM_EXTENT_READ_MOSTLY : 0) | (page->unknown ? EUM_EXTENT_ASTRAY : 0) |
+                       (page->stuck ? EUM_EXTENT_STUCK : 0);
     change.accessed_by_add = page->accessed_by ? eum_at(DEVICE) : 0;
     return change;
 }
@@ -226,7 +240,7 @@ static void drive_page(trial *t, page_state *page, const eum_step *step)
     case EUM_STEP_UNSET_READ_MOSTLY:
         trial_assert(t, page->read_mostly, "unset of a page that is not read-mostly");
         page->read_mostly = page->accessed_by = false; /* copies and mappings are gone */
-        if (page->host && page->device) /* where to is said to the driver before a write of the device's: move.c */
+        if (page->host && page->device)                /* where to is said to the driver before a write of the device's: move.c */
             *(t->collapse_to_host || step->keeps_host || !to_host ? &page->device : &page->host) = false;
         page->stuck = true;
         if (t->use.host_holds_page && step->where == EUM_LOCATION_HOST)

@@ -275,7 +275,8 @@ START_TEST(a_bulk_write_to_what_is_on_the_device_goes_there_directly)
         fill_words(words, SEED_BYTES / WORD, 2);
         traffic before = traffic_of(context);
         OK(eum_buffer_write(whole(buffer), words));
-        gpu_expect(stream, whole(buffer), 2); /* waits; mirrored bytes go to the device while or after the CPU has copied them to the host side */
+        gpu_expect(stream, whole(buffer),
+                   2); /* waits; mirrored bytes go to the device while or after the CPU has copied them to the host side */
         traffic after = traffic_of(context);
         bool in_place = role == EUM_ROLE_STREAM && explain(buffer).backing == EUM_BACKING_MIRRORED;
         if (there) {

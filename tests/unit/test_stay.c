@@ -123,9 +123,9 @@ START_TEST(whatever_was_learned_at_most_twice_the_cheaper_choice_and_a_fixed_cos
                 const uint64_t uses = 1 + next_random(&random) % (epoch % 3 == 0 ? 100 : 4);
                 const uint64_t in_place = uses * eum_cost_in_place(&costs, bytes), best = in_place < move ? in_place : move;
                 const uint64_t paid = pay_for(&stay, &whole, uses);
-                ck_assert_msg(paid <= 2 * best + costs.prefetch_ns + costs.unit_ns, "%llu bytes, %llu uses: %llu ns instead of %llu",
-                              (unsigned long long)bytes, (unsigned long long)uses, (unsigned long long)paid,
-                              (unsigned long long)best);
+                ck_assert_msg(paid <= 2 * best + costs.prefetch_ns + costs.unit_ns,
+                              "%llu bytes, %llu uses: %llu ns instead of %llu", (unsigned long long)bytes, (unsigned long long)uses,
+                              (unsigned long long)paid, (unsigned long long)best);
             }
         }
     }
