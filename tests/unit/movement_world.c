@@ -14,10 +14,10 @@ const place places[] = {
     {"host", "host", EUM_BACKING_AUTO, false, false},
     {"maxwell", "sim:maxwell", EUM_BACKING_AUTO, false, false},
     {"maxwell, managed", "sim:maxwell", EUM_BACKING_MANAGED, false, false},
-    {"pascal", "sim:pascal", EUM_BACKING_AUTO, true, false},
+    {"pascal", "sim:pascal", EUM_BACKING_MANAGED, true, false},
     {"pascal, mapped", "sim:pascal", EUM_BACKING_MAPPED, true, false},
-    {"turing", "sim:turing", EUM_BACKING_AUTO, true, true},
-    {"hopper", "sim:hopper", EUM_BACKING_AUTO, true, true},
+    {"turing", "sim:turing", EUM_BACKING_MANAGED, true, true},
+    {"hopper", "sim:hopper", EUM_BACKING_MANAGED, true, true},
     {"hopper, mirrored", "sim:hopper", EUM_BACKING_MIRRORED, true, false},
 };
 const int place_count = (int)(sizeof places / sizeof places[0]);

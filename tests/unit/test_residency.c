@@ -363,7 +363,7 @@ END_TEST
 START_TEST(a_stream_of_input_is_read_in_place_and_never_moves)
 {
     for (int sim = PASCAL; sim < SIMS; sim++) {
-        eum_context *context = open_on(sims[sim], EUM_BACKING_AUTO);
+        eum_context *context = open_on(sims[sim], EUM_BACKING_MANAGED);
         eum_buffer *input = new_buffer_as(context, 200 * KIB, EUM_ROLE_STREAM);
         for (uint32_t round = 0; round < 3; round++) {
             cpu_fill(whole(input), round);
@@ -503,7 +503,7 @@ END_TEST
 START_TEST(a_launch_that_reads_beside_a_writer_takes_no_page_from_a_map_that_reads)
 {
     for (int sim = PASCAL; sim < SIMS; sim++) {
-        eum_context *context = open_on(sims[sim], EUM_BACKING_AUTO);
+        eum_context *context = open_on(sims[sim], EUM_BACKING_MANAGED);
         eum_buffer *buffer = new_buffer(context, 64 * KIB);
         eum_stream *second = new_stream(context);
         cpu_fill(whole(buffer), 1);

@@ -133,8 +133,12 @@ pub struct Program {
 pub fn programs(device: &'static str) -> impl Strategy<Value = Program> {
     let simulated = device.starts_with("sim:");
     let options = (any::<bool>(), 0_u32..1000);
-    let backings =
-        if simulated { vec![sys::EUM_BACKING_AUTO, sys::EUM_BACKING_MIRRORED] } else { vec![sys::EUM_BACKING_AUTO] };
+    // Managed memory twice: that is where pages move. (On Maxwell maps and launches would have to take turns.)
+    let backings = match device {
+        "host" => vec![sys::EUM_BACKING_AUTO],
+        "sim:maxwell" => vec![sys::EUM_BACKING_AUTO, sys::EUM_BACKING_MIRRORED],
+        _ => vec![sys::EUM_BACKING_AUTO, sys::EUM_BACKING_MIRRORED, sys::EUM_BACKING_MANAGED, sys::EUM_BACKING_MANAGED],
+    };
     let memory = prop_oneof![3 => Just((false, false)), 1 => Just((true, false)), 1 => Just((true, true))];
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), memory);
     (options, prop::sample::select(backings), prop::collection::vec(step(), 1..40), flags).prop_map(
