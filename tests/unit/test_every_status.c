@@ -416,8 +416,9 @@ static eum_status device_lost(void)
     eum_buffer *buffer = buffer_with(context, 64, EUM_BACKING_AUTO);
     eum_argument argument = {whole(buffer), EUM_ACCESS_READ_WRITE, 0};
     eum_job job;
-    OK(launch(stream_of(context), do_nothing, &argument, 1, NULL, &job));
-    return done(eum_job_wait(job, -1), context, buffer);
+    /* Whether the kernel has run before the launch has its point decides which of the two calls hears of it first. */
+    eum_status status = launch(stream_of(context), do_nothing, &argument, 1, NULL, &job);
+    return done(status == EUM_OK ? eum_job_wait(job, -1) : status, context, buffer);
 }
 
 static eum_status job_failed(void)
