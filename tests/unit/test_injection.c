@@ -373,7 +373,12 @@ Suite *injection_suite(void)
         return suite;
     tcase_set_timeout(tests, 240);
     tcase_add_loop_test(tests, whichever_call_of_the_device_fails_no_byte_is_lost_and_nothing_leaks, 0, SETUPS);
-    tcase_add_loop_test(tests, when_every_call_of_a_kind_fails_no_byte_is_lost_and_nothing_leaks, 0, SETUPS);
+    /* qemu 7.2 loses 32 bytes of a memset to 0 (DC ZVA) whose first touch of a page is a fault that a handler resumes. */
+    TCase *zeroing = tcase_create("injection, zeroing guarded pages");
+    tcase_set_tags(zeroing, "native");
+    tcase_set_timeout(zeroing, 240);
+    tcase_add_loop_test(zeroing, when_every_call_of_a_kind_fails_no_byte_is_lost_and_nothing_leaks, 0, SETUPS);
+    suite_add_tcase(suite, zeroing);
     tcase_add_loop_test(tests, a_lost_device_is_an_error_everywhere_and_everything_still_ends, 0, SETUPS);
     tcase_add_loop_test(tests, a_context_that_cannot_be_created_leaves_nothing_behind, 0, SETUPS);
     tcase_add_loop_test(tests, a_context_waits_for_a_callback_behind_which_the_device_gave_no_point, 0, SETUPS);

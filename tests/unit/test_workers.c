@@ -322,8 +322,12 @@ Suite *workers_suite(void)
     tcase_add_test(tests, loops_from_several_threads_at_once_are_all_right);
     tcase_add_test(tests, a_loop_inside_a_loop_runs_alone);
     tcase_add_test(tests, sleeping_threads_wake_up_for_the_next_loop);
-    if (!SANITIZED)
-        tcase_add_test(tests, without_threads_to_start_the_caller_does_the_work);
+    if (!SANITIZED) {
+        TCase *limited = tcase_create("workers, limited");
+        tcase_set_tags(limited, "native"); /* qemu does not pass a limit of the address space on */
+        tcase_add_test(limited, without_threads_to_start_the_caller_does_the_work);
+        suite_add_tcase(suite, limited);
+    }
     tcase_add_test(tests, count_0_is_one_thread_a_core_that_may_be_used);
     tcase_add_test(tests, destroying_nothing_is_fine);
     suite_add_tcase(suite, tests);
