@@ -1,4 +1,5 @@
-/* weigh: what is learned from uses: whether a kernel uses the bytes of a buffer in place, or has them moved: because of its role, or by cost (the rule is in stay.h).
+/* weigh: what is learned from uses, and what follows: whether a kernel uses the bytes of a buffer in place, or has them moved, because of the
+ * role, or by cost (the rule is in stay.h).
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include "move.h"
 
