@@ -1,6 +1,6 @@
 /* launch: see launch.h. A launch is planned, then committed or rolled back: see docs/residency.md.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include "launch.h"
+#include "settled.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -23,17 +23,19 @@ static size_t align16(size_t bytes)
 static void finish(eum_task *task, eum_status status, int32_t code);
 static int32_t run_cpu(const eum_kernel_call *call);
 
-static eum_launch_record *record_create(eum_strm *stream, const eum_launch_request *request)
+/* In `room` if it is used up before the call returns, as CUDA's is, and fits there. */
+static eum_launch_record *record_create(eum_strm *stream, const eum_launch_request *request, char *room, size_t room_bytes)
 {
     size_t n = request->count;
     size_t head = align16(sizeof(eum_launch_record)), ranges = align16(n * sizeof(eum_range)),
            accesses = align16(n * sizeof(eum_access));
     size_t addresses = align16(n * sizeof(void *)), bytes = align16(n * sizeof(size_t));
     size_t total = head + ranges + accesses + addresses + bytes + align16(request->params_bytes);
-    eum_launch_record *record = malloc(total); /* aligned to 16, as params are to be */
+    bool cuda = stream->ctx->device->caps.kind == EUM_DEVICE_CUDA, borrowed = cuda && total <= room_bytes;
+    eum_launch_record *record = borrowed ? (void *)room : malloc(total); /* aligned to 16, as params are to be */
     if (record == NULL)
         return NULL;
-    memset(record, 0, head);
+    *record = (eum_launch_record){.borrowed = borrowed};
     char *at = (char *)record + head;
     record->ranges = (eum_range *)at;
     record->accesses = (eum_access *)(at += ranges);
@@ -60,8 +62,14 @@ static eum_launch_record *record_create(eum_strm *stream, const eum_launch_reque
                                           .bytes = record->bytes,
                                           .params = request->params_bytes > 0 ? at : NULL,
                                           .params_bytes = request->params_bytes,
-                                          .user = stream->ctx->device->caps.kind == EUM_DEVICE_CUDA ? request->user : record};
+                                          .user = cuda ? request->user : record};
     return record;
+}
+
+static void record_free(eum_launch_record *record)
+{
+    if (record != NULL && !record->borrowed)
+        free(record);
 }
 
 /* -------------------------------------------------------------------------------------------------- references ----- */
@@ -143,16 +151,21 @@ static void finish(eum_task *task, eum_status status, int32_t code)
 {
     eum_launch_record *record = (eum_launch_record *)task;
     eum_ctx *ctx = record->stream->ctx;
+    if (ctx->device->caps.kind ==
+        EUM_DEVICE_CUDA) { /* inside submit, which has the lock, and has not recorded yet what this releases */
+        let_go(record);
+        record_free(record);
+        return;
+    }
     pthread_mutex_lock(&ctx->lock);
     if (status != EUM_OK) {
         eum_failure_add(ctx, (eum_point){record->stream->serial, record->sequence}, status, record->dependency_failed ? 0 : code);
         eum_log_write(&ctx->log, EUM_LOG_ERROR, "a job failed: %s, code %" PRId32, eum_status_name(status), code);
     }
-    if (ctx->device->caps.kind != EUM_DEVICE_CUDA)
-        mark_written(record, status != EUM_OK);
+    mark_written(record, status != EUM_OK);
     let_go(record);
     pthread_mutex_unlock(&ctx->lock);
-    free(record);
+    record_free(record);
 }
 
 /* ---------------------------------------------------------------------------------------------------- checks ------- */
@@ -262,13 +275,18 @@ static bool has_discards(const eum_plan *plan)
     return false;
 }
 
+/* For mark_written, when the record is gone. */
+static eum_launch_record written_by(const eum_launch_request *request)
+{
+    return (eum_launch_record){.count = request->count,
+                               .ranges = (eum_range *)(uintptr_t)request->ranges,
+                               .accesses = (eum_access *)(uintptr_t)request->accesses};
+}
+
 static eum_status submit(eum_launch_record *record, const eum_launch_request *request, eum_move *moves, eum_job *out)
 {
     eum_strm *stream = record->stream;
     eum_ctx *ctx = stream->ctx;
-    eum_launch_record written = {.count = request->count,
-                                 .ranges = (eum_range *)(uintptr_t)request->ranges,
-                                 .accesses = (eum_access *)(uintptr_t)request->accesses};
     hold(record, moves);
     /* Nothing may take the sequence before it is known: finish takes the lock, which we hold. On CUDA it runs inside submit. */
     record->sequence = stream->sequence + 1;
@@ -280,13 +298,14 @@ static eum_status submit(eum_launch_record *record, const eum_launch_request *re
         eum_error saved;
         eum_error_save(&saved);
         let_go(record);
+        eum_launch_record written = written_by(request);
         /* A GPU callback may have started something; what was discarded is gone in any case. */
         for (size_t i = 0; i < request->count; i++) {
             eum_launch_record one = {.count = 1, .ranges = &written.ranges[i], .accesses = &written.accesses[i]};
             if ((status == EUM_ERROR_LAUNCH_FAILED && ctx->device->caps.kind == EUM_DEVICE_CUDA) || has_discards(&moves[i].plan))
                 mark_written(&one, true);
         }
-        free(record);
+        record_free(record);
         eum_error_restore(&saved);
         return status;
     }
@@ -306,6 +325,7 @@ static eum_status submit(eum_launch_record *record, const eum_launch_request *re
     }
     ctx->stats.launches++;
     if (marked != EUM_OK) {
+        eum_launch_record written = written_by(request);
         status = without_point(ctx, moves, &written, marked);
         if (status != EUM_OK)
             return status;
@@ -319,6 +339,7 @@ static eum_status submit(eum_launch_record *record, const eum_launch_request *re
 }
 
 #define FEW 8
+#define ROOM_BYTES 1024
 
 eum_status eum_engine_launch(eum_strm *stream, const eum_launch_request *request, eum_job *out)
 {
@@ -333,7 +354,8 @@ eum_status eum_engine_launch(eum_strm *stream, const eum_launch_request *request
     eum_move few[FEW], *moves = few;
     if (request->count > FEW)
         moves = malloc(request->count * sizeof *moves);
-    eum_launch_record *record = record_create(stream, request);
+    _Alignas(max_align_t) char room[ROOM_BYTES];
+    eum_launch_record *record = record_create(stream, request, room, sizeof room);
     if (moves == NULL || record == NULL) {
         status = eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory for a launch; free some host memory");
         goto free_both;
@@ -344,9 +366,11 @@ eum_status eum_engine_launch(eum_strm *stream, const eum_launch_request *request
     if (ctx->graveyard != NULL)
         eum_ctx_reap(ctx);
     EUM_TRACE_PUSH("engram_um: launch", 0);
-    status = eum_launch_settle(stream, request, moves);
-    if (status == EUM_OK)
-        status = eum_moves_run(moves, request->count, stream);
+    if (!eum_launch_is_settled(stream, request, moves)) {
+        status = eum_launch_settle(stream, request, moves);
+        if (status == EUM_OK)
+            status = eum_moves_run(moves, request->count, stream);
+    }
     if (status == EUM_OK) {
         status = submit(record, request, moves, out);
         record = NULL; /* the device's, or freed */
@@ -356,7 +380,7 @@ eum_status eum_engine_launch(eum_strm *stream, const eum_launch_request *request
         eum_move_end(&moves[i]);
     eum_ctx_unlock(ctx);
 free_both:
-    free(record);
+    record_free(record);
     if (moves != few)
         free(moves);
     return status;

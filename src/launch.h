@@ -18,6 +18,7 @@ typedef struct eum_launch_record {
     eum_access *accesses;
     void **addresses;
     size_t *bytes;
+    bool borrowed; /* it lies in memory of the launch's own call, which is not over before finish is */
 } eum_launch_record;
 
 /* Checks the arguments of a launch or an acquisition against each other and against the stream: contexts, overlap. */

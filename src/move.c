@@ -33,7 +33,7 @@ void eum_move_init(eum_move *move, eum_buf *buf, size_t offset, size_t bytes, eu
     if (buf->backing == EUM_BACKING_MANAGED && (where != EUM_LOCATION_HOST || access != EUM_ACCESS_READ))
         move->use.host_holds_page = host_holds_page(buf, &move->use, !writers_in_flight(move, &writer));
     move->lease = 0;
-    move->over_link = move->started = move->seen = move->weighed = move->defines_later = false;
+    move->over_link = move->settled = move->started = move->seen = move->weighed = move->defines_later = false;
     eum_plan_init(&move->plan);
 }
 
@@ -665,7 +665,10 @@ void eum_moves_commit(eum_move *moves, size_t count, eum_point point, bool submi
         eum_hazards_add(&buf->hazards, use->begin, use->end, use_kind(use), point);
         if (use->access == EUM_ACCESS_READ)
             continue; /* it changes nothing */
-        eum_extent_change change = eum_use_change(use, ++buf->version);
+        buf->version++;
+        if (moves[i].settled)
+            continue;
+        eum_extent_change change = eum_use_change(use, buf->version);
         if (moves[i].defines_later)
             change.flags_clear &= ~EUM_EXTENT_UNDEFINED;
         eum_extents_change(&buf->extents, use->begin, use->end, &change);

@@ -14,7 +14,8 @@ typedef struct eum_move {
     bool started; /* movements of the plan were submitted and are not recorded yet */
     bool
         over_link; /* mirrored, and there is no room for a device copy or it does not pay: the device uses the pinned host side in place */
-    bool seen; /* it was looked at whether to weigh it */
+    bool settled; /* nothing of it moves, and commit changes nothing about where bytes are; see settled.h */
+    bool seen;    /* it was looked at whether to weigh it */
     bool weighed;
     eum_stay_answer answer; /* if weighed */
     /* what is overwritten is defined once that has happened, not at the commit: jobs in flight still find it undefined */
@@ -29,6 +30,10 @@ void eum_move_end(eum_move *move);
 /* Which uses are made in place: those whose role says so, and, where the kernel reads or writes each byte once, without atomics (bit i of `once`),
  * those with EUM_ROLE_AUTO while that costs less than moving. All uses of one launch; before share_pages and make_room. */
 void eum_moves_weigh(eum_move *moves, size_t count, uint64_t once);
+/* Does its role say that mirrored bytes are used over the link? */
+bool eum_move_in_place_by_role(const eum_move *move);
+/* Is it left open by the role whether a use that is made once (bit of `once`) is made in place? */
+bool eum_move_is_weighed(const eum_move *move);
 /* At commit: what was weighed was done. */
 void eum_move_was_weighed(const eum_move *move);
 /* After the commit of what a kernel does, or who acquired the bytes for one: does the role of the buffer say so? */

@@ -307,12 +307,18 @@ eum_status eum_fail_cuda(int32_t cuda_code, const char *cuda_name, const char *f
 
 void eum_error_save(eum_error *out)
 {
-    *out = last_error;
+    if (last_error.status == EUM_OK)
+        out->status = EUM_OK; /* there is nothing to keep, and every launch asks */
+    else
+        *out = last_error;
 }
 
 void eum_error_restore(const eum_error *saved)
 {
-    last_error = *saved;
+    if (saved->status != EUM_OK)
+        last_error = *saved;
+    else if (last_error.status != EUM_OK)
+        last_error = (eum_error)EUM_ERROR_INIT;
 }
 
 eum_status eum_check_may_wait(const char *function)

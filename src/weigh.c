@@ -13,7 +13,7 @@ static eum_stay_question stay_question(const eum_buf *buf, uint64_t bytes)
 #define RESULTS_IN_PLACE ((uint64_t)8 << 20)
 
 /* The roles that say how mirrored bytes are used: over the link, where kernels reach the pinned host side. */
-static bool in_place_by_role(const eum_move *move)
+bool eum_move_in_place_by_role(const eum_move *move)
 {
     const eum_use *use = &move->use;
     const eum_buf *buf = move->buf;
@@ -38,16 +38,24 @@ static void use_host_side(eum_move *move)
     move->use.where = EUM_LOCATION_HOST;
 }
 
-static void weigh(eum_move *move)
+bool eum_move_is_weighed(const eum_move *move)
 {
-    eum_buf *buf = move->buf;
-    eum_use *use = &move->use;
+    const eum_buf *buf = move->buf;
+    const eum_use *use = &move->use;
     bool managed = use->backing == EUM_BACKING_MANAGED && use->concurrent;
     bool mirrored = use->backing == EUM_BACKING_MIRRORED && buf->memory.device != NULL;
     bool open = use->role == EUM_ROLE_AUTO ||
                 (use->role == EUM_ROLE_QUERY && (mirrored || buf->habit.contradiction == EUM_CONTRADICTION_QUERY_REWRITTEN));
-    if (!open || use->where == EUM_LOCATION_HOST || use->begin == use->end || (!managed && !mirrored))
+    return open && use->where != EUM_LOCATION_HOST && use->begin != use->end && (managed || mirrored);
+}
+
+static void weigh(eum_move *move)
+{
+    eum_buf *buf = move->buf;
+    eum_use *use = &move->use;
+    if (!eum_move_is_weighed(move))
         return;
+    bool mirrored = use->backing == EUM_BACKING_MIRRORED;
     move->seen = true;
     uint64_t begin, end;
     eum_use_footprint(use, &begin, &end);
@@ -66,7 +74,7 @@ static void weigh(eum_move *move)
     move->weighed = question.bytes > 0;
     if (!move->answer.stays)
         return;
-    use->stay = managed;
+    use->stay = !mirrored;
     if (mirrored)
         use_host_side(move);
 }
@@ -154,7 +162,7 @@ static void leave_shared(eum_move *moves, size_t count)
 void eum_moves_weigh(eum_move *moves, size_t count, uint64_t once)
 {
     for (size_t i = 0; i < count; i++)
-        if (in_place_by_role(&moves[i]))
+        if (eum_move_in_place_by_role(&moves[i]))
             use_host_side(&moves[i]);
     for (size_t i = 0; i < count && once != 0; i++)
         if ((once >> i & 1) != 0)

@@ -22,6 +22,9 @@ typedef struct cuda_driver {
     int (*primary_retain)(void **out, int device);
     int (*device_name)(char *name, int capacity, int device);
     int (*stream_context)(cudaStream_t stream, void **out);
+    /* In every launch: without the runtime's part, which takes about 25 ns a call. */
+    int (*exchange_capture_mode)(enum cudaStreamCaptureMode *mode);
+    int (*event_record)(cudaEvent_t event, cudaStream_t stream);
     /* NULL before CUDA 13. */
     int (*discard_batch)(unsigned long long *addresses, size_t *sizes, size_t count, unsigned long long flags, cudaStream_t stream);
 } cuda_driver;
@@ -58,6 +61,7 @@ static inline cuda_device *cuda_of(eum_device *device)
  * were. The capture mode is relaxed meanwhile, so that our allocations do not end a capture of the application. */
 typedef struct cuda_scope {
     enum cudaStreamCaptureMode mode;
+    bool pushed; /* else the device's context was current already */
 } cuda_scope;
 cudaError_t cuda_load_driver(void);
 cudaError_t cuda_primary_get(int index, const cuda_primary **out);
@@ -109,7 +113,7 @@ struct cuda_stream {
     uint32_t capacity; /* a power of two */
     uint64_t newest;
     atomic_uint_fast64_t passed;
-    cuda_event *spare_events; /* of no mark; under the mutex */
+    cuda_event *spare_events, *last_spare; /* of no mark, first in, first out; last_spare where there is one. Under the mutex */
     /* The mark that was made with the kernel, while CUDA was entered; 0: none, or something came after it. Of the caller who serialises the
      * calls on the stream. */
     uint64_t submitted;

@@ -76,7 +76,9 @@ static cudaError_t load_driver_once(void)
         !find_call(get_proc, "cuCtxSetCurrent", 12000, &calls.context_make_current) ||
         !find_call(get_proc, "cuDevicePrimaryCtxRetain", 12000, &calls.primary_retain) ||
         !find_call(get_proc, "cuDeviceGetName", 12000, &calls.device_name) ||
-        !find_call(get_proc, "cuStreamGetCtx", 12000, &calls.stream_context))
+        !find_call(get_proc, "cuStreamGetCtx", 12000, &calls.stream_context) ||
+        !find_call(get_proc, "cuThreadExchangeStreamCaptureMode", 12000, &calls.exchange_capture_mode) ||
+        !find_call(get_proc, "cuEventRecord", 12000, &calls.event_record))
         return cudaErrorInsufficientDriver;
     (void)find_call(get_proc, "cuMemDiscardBatchAsync", 13000, &calls.discard_batch);
     /* Registered after CUDA's own handlers, so it runs before them. */
@@ -123,12 +125,14 @@ cudaError_t cuda_enter_primary(const cuda_primary *primary, cuda_scope *out)
 {
     if (cuda_is_exiting())
         return cudaErrorCudartUnloading;
-    int error = cuda_calls.context_push(primary->context);
+    void *current = NULL;
+    out->pushed = cuda_calls.context_current(&current) != 0 || current != primary->context;
+    int error = out->pushed ? cuda_calls.context_push(primary->context) : 0;
     if (error != 0)
         return (cudaError_t)error;
     out->mode = cudaStreamCaptureModeRelaxed;
-    cudaError_t exchanged = cudaThreadExchangeStreamCaptureMode(&out->mode);
-    if (exchanged != cudaSuccess) {
+    cudaError_t exchanged = (cudaError_t)cuda_calls.exchange_capture_mode(&out->mode);
+    if (exchanged != cudaSuccess && out->pushed) {
         void *popped;
         (void)cuda_calls.context_pop(&popped);
     }
@@ -140,9 +144,10 @@ void cuda_leave(const cuda_scope *scope)
     if (cuda_is_exiting())
         return;
     enum cudaStreamCaptureMode mode = scope->mode;
-    (void)cudaThreadExchangeStreamCaptureMode(&mode);
+    (void)cuda_calls.exchange_capture_mode(&mode);
     void *popped;
-    (void)cuda_calls.context_pop(&popped);
+    if (scope->pushed)
+        (void)cuda_calls.context_pop(&popped);
 }
 
 bool cuda_is_gone(const cuda_device *device)

@@ -1,0 +1,89 @@
+/* settled: see settled.h. Each condition stands for something that the long way would find; tests/unit/test_settled.c compares the two.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "settled.h"
+
+/* Would the long way leave the bytes on the host, although they are on the device? */
+static bool may_be_used_there(const eum_buf *buf, const eum_move *move)
+{
+    const eum_use *use = &move->use;
+    if (buf->backing == EUM_BACKING_MIRRORED)
+        return use->where != EUM_LOCATION_HOST && buf->mirror.bytes != 0 && !eum_move_in_place_by_role(move);
+    if (buf->backing == EUM_BACKING_MANAGED)
+        return use->concurrent && buf->advised_role == buf->role && !eum_use_in_place(use);
+    return true; /* in one place */
+}
+
+/* Would it make a movement, or change what is known of the bytes? */
+static bool bytes_are_there(const eum_buf *buf, const eum_use *use)
+{
+    bool one_place = buf->backing != EUM_BACKING_MIRRORED && buf->backing != EUM_BACKING_MANAGED;
+    eum_locations here = eum_at(use->where);
+    uint32_t in_the_way =
+        use->access == EUM_ACCESS_READ ? EUM_EXTENT_UNDEFINED | EUM_EXTENT_ASTRAY : ~0u; /* the others are about writes */
+    uint64_t begin, end;
+    eum_use_footprint(use, &begin, &end);
+    for (size_t i = eum_extents_find(&buf->extents, begin); i < buf->extents.count && buf->extents.items[i].begin < end; i++) {
+        const eum_extent *e = &buf->extents.items[i];
+        bool there = use->access == EUM_ACCESS_READ ? (e->valid & here) != 0 : e->valid == here;
+        if ((e->flags & in_the_way) != 0 || (!one_place && !there))
+            return false;
+    }
+    return true;
+}
+
+static bool has_passed(void *arg, eum_point point)
+{
+    return eum_point_passed(arg, point);
+}
+
+static bool is_in_order(const eum_buf *buf, eum_access access, uint64_t stream)
+{
+    for (size_t i = 0; i < buf->hazards.count; i++) {
+        const eum_hazard *h = &buf->hazards.items[i];
+        bool both_read = h->kind == EUM_HAZARD_READ && access == EUM_ACCESS_READ;
+        if (h->point.stream != stream && !both_read)
+            return false;
+    }
+    return true;
+}
+
+/* Is everything in flight on the buffer on this stream? What others did and is done, such as the copy that brought the bytes, is forgotten, so
+ * that it is not asked about again. */
+static bool nobody_else_is_there(eum_buf *buf, eum_access access, const eum_strm *stream)
+{
+    if (is_in_order(buf, access, stream->serial))
+        return true;
+    eum_hazards_prune(&buf->hazards, has_passed, stream->ctx);
+    return is_in_order(buf, access, stream->serial);
+}
+
+bool eum_launch_is_settled(const eum_strm *stream, const eum_launch_request *request, eum_move *moves)
+{
+    const eum_device_caps *caps = &stream->ctx->device->caps;
+    eum_location where = caps->kind == EUM_DEVICE_HOST ? EUM_LOCATION_HOST : caps->index;
+    if (where != EUM_LOCATION_HOST && !caps->concurrent_managed)
+        return false; /* maps of other buffers may matter */
+    for (size_t i = 0; i < request->count; i++) {
+        const eum_range *range = &request->ranges[i];
+        eum_buf *buf = range->buf;
+        eum_move *move = &moves[i];
+        if (range->bytes == 0 || buf->given_up || buf->lease_count != 0 ||
+            (buf->read_only && request->accesses[i] != EUM_ACCESS_READ) || !nobody_else_is_there(buf, request->accesses[i], stream))
+            return false;
+        eum_move_init(move, buf, range->offset, range->bytes, request->accesses[i], where);
+        if (!may_be_used_there(buf, move) || !bytes_are_there(buf, &move->use) ||
+            !eum_hazards_reserve(&buf->hazards, request->count))
+            return false;
+        move->settled = true;
+        move->seen = (request->once >> i & 1) != 0 && eum_move_is_weighed(move);
+    }
+    for (size_t i = 0; i < request->count; i++) {
+        eum_buf *buf = request->ranges[i].buf;
+        if (buf->backing == EUM_BACKING_MIRRORED)
+            eum_buf_touch_mirror(buf);
+        buf->last_bytes = 0;
+        buf->last_movement =
+            where != EUM_LOCATION_HOST && buf->backing == EUM_BACKING_MAPPED ? EUM_MOVEMENT_IN_PLACE : EUM_MOVEMENT_NONE;
+    }
+    return true;
+}
