@@ -1,4 +1,5 @@
-/* buffer: life, ownership and state of a buffer; see buffer.h. Maps are in map.c, transfers in transfer.c.
+/* buffer: life and state of a buffer; see buffer.h. Wrapping and giving up are in ownership.c, leases in lease.c, maps in map.c, transfers in
+ * transfer.c.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include "buffer.h"
 
@@ -74,117 +75,9 @@ eum_use eum_buf_use(const eum_buf *buf, size_t offset, size_t bytes, eum_access 
                      .concurrent = caps->concurrent_managed};
 }
 
-typedef struct open_writer {
-    eum_ctx *ctx;
-    bool found;
-} open_writer;
-
-static void look_at_writer(void *arg, eum_point point)
-{
-    open_writer *writer = arg;
-    writer->found = writer->found || !eum_point_passed(writer->ctx, point);
-}
-
-/* Whether a CPU callback in flight may still write the bytes: then it defines them, or it does not. */
-static bool is_being_written(const eum_buf *buf, size_t offset, size_t bytes)
-{
-    open_writer writer = {.ctx = buf->ctx};
-    if (buf->ctx->device->caps.kind != EUM_DEVICE_CUDA) /* there failures are known when the launch returns */
-        eum_hazards_writers(&buf->hazards, offset, offset + bytes, look_at_writer, &writer);
-    return writer.found;
-}
-
-eum_status eum_buf_check_access(eum_buf *buf, size_t offset, size_t bytes, eum_access access)
-{
-    eum_status status = eum_buf_check_mapped(buf, offset, bytes, access);
-    uint64_t where;
-    if (status == EUM_OK && bytes > 0 && access != EUM_ACCESS_OVERWRITE &&
-        eum_extents_any_flag(&buf->extents, offset, offset + bytes, EUM_EXTENT_UNDEFINED, &where) &&
-        !is_being_written(buf, offset, bytes))
-        status =
-            eum_fail(EUM_ERROR_UNDEFINED_DATA,
-                     "a job that was to write byte %" PRIu64 " failed, so what is there is undefined; write it again first", where);
-    return status;
-}
-
-eum_status eum_buf_check_mapped(eum_buf *buf, size_t offset, size_t bytes, eum_access access)
-{
-    if (access != EUM_ACCESS_READ && buf->read_only)
-        return eum_fail(EUM_ERROR_READ_ONLY, "the buffer was wrapped with EUM_WRAP_READ_ONLY; only EUM_ACCESS_READ is possible");
-    if (bytes == 0)
-        return EUM_OK;
-    for (size_t i = 0; i < buf->lease_count; i++) {
-        const eum_lease *lease = &buf->leases[i];
-        if (lease->begin >= offset + bytes || lease->end <= offset || lease->begin == lease->end ||
-            (lease->access == EUM_ACCESS_READ && access == EUM_ACCESS_READ))
-            continue;
-        if (lease->external && lease->held)
-            return eum_fail(EUM_ERROR_MAPPED,
-                            "another thread's eum_buffer_write or eum_buffer_read works on bytes %" PRIu64 " to %" PRIu64
-                            "; let it return before using %zu to %zu",
-                            lease->begin, lease->end, offset, offset + bytes);
-        if (lease->external)
-            return eum_fail(EUM_ERROR_MAPPED,
-                            "bytes %" PRIu64 " to %" PRIu64 " are acquired for %s; call eum_stream_release before using %zu to %zu",
-                            lease->begin, lease->end, lease->access == EUM_ACCESS_READ ? "reading" : "writing", offset,
-                            offset + bytes);
-        return eum_fail(EUM_ERROR_MAPPED,
-                        "bytes %" PRIu64 " to %" PRIu64 " are mapped for %s; call eum_buffer_unmap before using %zu to %zu",
-                        lease->begin, lease->end, lease->access == EUM_ACCESS_READ ? "reading" : "writing", offset, offset + bytes);
-    }
-    return EUM_OK;
-}
-
-eum_status eum_buf_reserve_lease(eum_buf *buf)
-{
-    if (buf->lease_count < buf->lease_capacity)
-        return EUM_OK;
-    size_t capacity = buf->lease_capacity * 2 + 1;
-    eum_lease *leases = realloc(buf->leases, capacity * sizeof *leases);
-    if (leases == NULL)
-        return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory for a map; free some host memory");
-    buf->leases = leases;
-    buf->lease_capacity = capacity;
-    return EUM_OK;
-}
-
-void eum_buf_remove_lease(eum_buf *buf, size_t index)
-{
-    for (size_t i = index + 1; i < buf->lease_count; i++)
-        buf->leases[i - 1] = buf->leases[i];
-    if (--buf->lease_count > 0)
-        return;
-    free(buf->leases); /* most buffers are not mapped most of the time */
-    buf->leases = NULL;
-    buf->lease_capacity = 0;
-}
-
-eum_status eum_buf_lease(eum_buf *buf, size_t offset, size_t bytes, eum_access access, uint64_t *out_id)
-{
-    eum_status status = eum_buf_reserve_lease(buf);
-    if (status != EUM_OK)
-        return status;
-    *out_id = ++buf->lease_id;
-    buf->acquired++;
-    buf->leases[buf->lease_count++] =
-        (eum_lease){.begin = offset, .end = offset + bytes, .access = access, .id = *out_id, .held = true, .external = true};
-    return EUM_OK;
-}
-
-void eum_buf_end_lease(eum_buf *buf, uint64_t id)
-{
-    for (size_t i = 0; i < buf->lease_count; i++) {
-        if (buf->leases[i].id != id)
-            continue;
-        eum_buf_remove_lease(buf, i);
-        buf->acquired--;
-        return; /* else the buffer was destroyed meanwhile, and its leases with it */
-    }
-}
-
 /* ----------------------------------------------------------------------------------------------------- creation ---- */
 
-static void count_live(eum_buf *buf)
+void eum_buf_count_live(eum_buf *buf)
 {
     eum_stats *stats = &buf->ctx->stats;
     if (++stats->buffers_live > stats->buffers_peak)
@@ -350,7 +243,7 @@ eum_status eum_buf_create(eum_ctx *ctx, size_t bytes, const eum_buffer_config *c
         return status;
     }
     eum_ctx_hold(ctx);
-    count_live(buf);
+    eum_buf_count_live(buf);
     eum_ctx_unlock(ctx);
     if (zeroed) {
         status = zero(buf);
@@ -364,88 +257,6 @@ eum_status eum_buf_create(eum_ctx *ctx, size_t bytes, const eum_buffer_config *c
     }
     *out = buf;
     return EUM_OK;
-}
-
-/* ----------------------------------------------------------------------------------------------------- wrapping ---- */
-
-static eum_status wrapped_backing(const eum_ctx *ctx, eum_buf *buf, eum_memory memory, bool registered)
-{
-    bool host_only = ctx->device->caps.kind == EUM_DEVICE_HOST;
-    buf->backing_reason = EUM_BACKING_REASON_WRAPPED;
-    switch (memory) {
-    case EUM_MEMORY_HOST:
-        buf->backing = host_only ? EUM_BACKING_HOST : registered ? EUM_BACKING_MAPPED : EUM_BACKING_MIRRORED;
-        return EUM_OK;
-    case EUM_MEMORY_PINNED:
-        buf->backing = host_only ? EUM_BACKING_HOST : EUM_BACKING_MAPPED;
-        return EUM_OK;
-    case EUM_MEMORY_MANAGED:
-        buf->backing = EUM_BACKING_MANAGED;
-        break;
-    default:
-        buf->backing = EUM_BACKING_DEVICE;
-        break;
-    }
-    if (host_only)
-        return eum_fail(EUM_ERROR_NOT_SUPPORTED,
-                        "%s memory was wrapped in a context without a device; wrap host memory, or make the "
-                        "context on the device",
-                        memory == EUM_MEMORY_MANAGED ? "managed" : "device");
-    return EUM_OK;
-}
-
-static void init_wrapped_extents(eum_buf *buf)
-{
-    switch (buf->backing) {
-    case EUM_BACKING_MANAGED: /* somebody else moved its pages */
-        eum_extents_init(&buf->extents, buf->bytes, 0, EUM_EXTENT_ASTRAY);
-        break;
-    case EUM_BACKING_DEVICE:
-        eum_extents_init(&buf->extents, buf->bytes, eum_at(buf->ctx->device->caps.index), 0);
-        break;
-    default:
-        eum_extents_init(&buf->extents, buf->bytes, EUM_AT_HOST, 0);
-        break;
-    }
-}
-
-eum_status eum_buf_wrap(eum_ctx *ctx, const eum_wrap_config *config, eum_buf **out)
-{
-    eum_status status = eum_ctx_check_device(ctx, "eum_buffer_wrap");
-    if (status != EUM_OK)
-        return status;
-    eum_buf *buf = calloc(1, sizeof *buf);
-    if (buf == NULL)
-        return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory for a buffer; free some host memory");
-    buf->ctx = ctx;
-    buf->bytes = config->bytes;
-    buf->role = config->role;
-    buf->ownership = config->ownership;
-    buf->wrapped = true;
-    buf->read_only = (config->flags & EUM_WRAP_READ_ONLY) != 0;
-    buf->release = config->release;
-    buf->release_user = config->release_user;
-    bool reg = (config->flags & EUM_WRAP_REGISTER) != 0;
-    status = eum_ctx_lock(ctx, "eum_buffer_wrap");
-    if (status != EUM_OK) {
-        free(buf);
-        return status;
-    }
-    status = wrapped_backing(ctx, buf, config->memory, reg);
-    if (status == EUM_OK && config->bytes > 0)
-        status = ctx->device->ops->adopt(ctx->device, config->memory, config->address, config->bytes, reg, &buf->memory);
-    if (status == EUM_OK) {
-        if (config->bytes == 0)
-            buf->memory.host = config->address;
-        init_wrapped_extents(buf);
-        eum_ctx_hold(ctx);
-        count_live(buf);
-        *out = buf;
-    }
-    eum_ctx_unlock(ctx);
-    if (status != EUM_OK)
-        free(buf);
-    return status;
 }
 
 /* -------------------------------------------------------------------------------------------------------- end ------ */
@@ -478,8 +289,7 @@ bool eum_buf_reap(eum_buf *buf)
     return true;
 }
 
-/* Waits until nothing in flight uses the buffer any more. Lock held on entry and exit. */
-static void wait_until_unused(eum_buf *buf)
+void eum_buf_wait_until_unused(eum_buf *buf)
 {
     eum_ctx *ctx = buf->ctx;
     for (;;) {
@@ -531,7 +341,7 @@ void eum_buf_end(eum_buf *buf)
         pthread_mutex_unlock(&ctx->lock);
     } else {
         bring_home(buf);
-        wait_until_unused(buf);
+        eum_buf_wait_until_unused(buf);
         eum_release_fn release = buf->ownership == EUM_OWNED ? buf->release : NULL;
         void *user = buf->release_user;
         void *address = buf->memory.host != NULL ? buf->memory.host : buf->memory.device;
@@ -542,71 +352,6 @@ void eum_buf_end(eum_buf *buf)
             release(user, address, bytes);
     }
     eum_ctx_drop(ctx);
-}
-
-/* ----------------------------------------------------------------------------------------------------- into_raw ---- */
-
-static void release_nothing(void *user, void *address, size_t bytes)
-{
-    (void)user;
-    (void)address;
-    (void)bytes;
-}
-
-static void give_up(eum_buf *buf, eum_raw *raw)
-{
-    eum_ctx *ctx = buf->ctx;
-    *raw = (eum_raw){
-        .struct_size = sizeof *raw, .address = buf->memory.host, .device_address = buf->memory.device, .bytes = buf->bytes};
-    raw->memory = buf->memory.bytes != 0 ? buf->memory.kind : EUM_MEMORY_HOST;
-    if (buf->wrapped) {
-        raw->release = buf->release;
-        raw->release_user = buf->release_user;
-        eum_buf_drop_mirror(buf);
-        eum_buf_release(buf, &buf->memory); /* un-adopts */
-    } else if (buf->memory.bytes == 0) {
-        raw->release = release_nothing;
-    } else {
-        ctx->stats.raw_given_up[buf->memory.kind]++;
-        if (buf->memory.kind == EUM_MEMORY_PINNED)
-            ctx->pinned -= buf->memory.bytes;
-        ctx->device->ops->give_up(ctx->device, &buf->memory, &raw->release, &raw->release_user);
-        memset(&buf->memory, 0, sizeof buf->memory);
-        eum_buf_drop_mirror(buf);
-    }
-    buf->given_up = true;
-}
-
-eum_status eum_buf_into_raw(eum_buf *buf, eum_raw *out)
-{
-    eum_ctx *ctx = buf->ctx;
-    if (buf->wrapped && buf->ownership == EUM_BORROWED)
-        return eum_fail(EUM_ERROR_NOT_OWNED, "a borrowed buffer owns no memory that could be given up; destroy it instead");
-    void *mapped = NULL;
-    uint64_t lease = 0;
-    eum_status status = EUM_OK;
-    if (buf->backing != EUM_BACKING_DEVICE)
-        status = eum_buf_hold((eum_range){buf, 0, buf->bytes}, buf->read_only ? EUM_ACCESS_READ : EUM_ACCESS_READ_WRITE, &mapped,
-                              &lease);
-    if (status != EUM_OK)
-        return status;
-    status = eum_buf_enter(buf, "eum_buffer_into_raw");
-    if (status != EUM_OK)
-        return status;
-    if (buf->lease_count != (buf->backing != EUM_BACKING_DEVICE ? 1u : 0u)) { /* an acquisition counts as well */
-        eum_ctx_unlock(ctx);
-        if (mapped != NULL)
-            eum_buf_let_go(buf, lease);
-        return eum_fail(EUM_ERROR_MAPPED, "the buffer is mapped; call eum_buffer_unmap before giving it up");
-    }
-    wait_until_unused(buf);
-    if (buf->given_up) { /* by another thread, while this one waited */
-        eum_ctx_unlock(ctx);
-        return eum_fail(EUM_ERROR_INVALID_HANDLE, "the buffer's memory was given up by eum_buffer_into_raw; use the raw address");
-    }
-    give_up(buf, out);
-    eum_ctx_unlock(ctx);
-    return EUM_OK;
 }
 
 /* ------------------------------------------------------------------------------------------- role, info, explain --- */

@@ -65,6 +65,10 @@ eum_status eum_buf_check_mapped(eum_buf *buf, size_t offset, size_t bytes, eum_a
 eum_status eum_buf_check_access(eum_buf *buf, size_t offset, size_t bytes, eum_access access);
 /* The address on the side of `where` (which has a block by now). */
 void *eum_buf_address(const eum_buf *buf, size_t offset, eum_location where);
+/* It is one of the live ones of eum_stats now. Lock held. */
+void eum_buf_count_live(eum_buf *buf);
+/* Waits until nothing in flight uses the buffer any more. Lock held on entry and exit. */
+void eum_buf_wait_until_unused(eum_buf *buf);
 /* Memory from the pool or the device, and back. *out_where: where the pages of a managed block are, whatever is in them; 0: nowhere, or it is no
  * managed memory. Release: nothing in flight uses the block any more. Lock held. Errors: EUM_ERROR_OVER_BUDGET, EUM_ERROR_OUT_OF_MEMORY,
  * EUM_ERROR_OUT_OF_DEVICE_MEMORY. */

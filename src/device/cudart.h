@@ -1,5 +1,5 @@
 /* cudart: what the files of the CUDA device share: cudart.c (opening, the table), cudart_call.c (how a call is made and how it fails),
- * cudart_memory.c, cudart_pinned.c, cudart_stream.c, cudart_queue.c, cudart_count.c. Only these include CUDA's headers.
+ * cudart_memory.c, cudart_pinned.c, cudart_stream.c, cudart_queue.c, cudart_count.c, cudart_cupti.c. Only these include CUDA's headers.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #ifndef EUM_DEVICE_CUDART_H
 #define EUM_DEVICE_CUDART_H

@@ -1,8 +1,5 @@
-/* cudart_count: page faults and movements of managed memory, from the driver's records, through CUPTI loaded at run time.
+/* cudart_count: page faults and movements of managed memory, from the driver's records, which CUPTI (cudart_cupti.h) hands over.
  * SPDX-License-Identifier: MIT OR Apache-2.0
- *
- * The few declarations of CUPTI that this takes are repeated here: their layout and numbers are CUPTI's binary interface, the same in 12.x
- * and 13.x, so that a library built without its headers counts too. Where the headers are, the compiler compares.
  *
  * The records of all windows of the process go to one list, since CUPTI has one pair of callbacks; a window keeps its part. Each end of a
  * window makes one page fault of its own and waits for the record of it: what the driver knew before has then arrived, and a counter that
@@ -11,124 +8,12 @@
 
 #if EUM_HAVE_CUDA
 
-#include <dlfcn.h>
-#include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "device/cudart.h"
+#include "device/cudart_cupti.h"
 #include "threads.h"
-
-#if defined(__has_include)
-#if __has_include(<cupti.h>)
-#define HAVE_CUPTI_HEADERS 1
-#include <cupti.h>
-#endif
-#endif
-
-/* ------------------------------------------------------------------------------------ CUPTI's binary interface ------ */
-
-#define KIND_UNIFIED_MEMORY 25u
-#define FLUSH_FORCED 1u
-enum { COUNTER_HTOD = 1, COUNTER_DTOH = 2, COUNTER_CPU_FAULT = 3, COUNTER_GPU_FAULT = 4 };
-enum { CAUSE_USER = 1, CAUSE_COHERENCE = 2, CAUSE_SPECULATIVE = 3, CAUSE_EVICTION = 4 };
-
-/* What CUpti_ActivityUnifiedMemoryCounter2 (to 12.7) and 3 (since 12.8) have in common. */
-typedef struct unified_memory_record {
-    uint32_t kind, counter;
-    uint64_t value; /* bytes of a transfer; fault groups of a GPU fault; the program counter of a CPU fault */
-    uint64_t start, end;
-    uint64_t address;
-    uint32_t source, destination, stream, process, flags, pad;
-} unified_memory_record;
-
-typedef struct counter_config {
-    uint32_t scope, kind, device, enable;
-} counter_config;
-
-typedef struct cupti_calls {
-    int (*subscribe)(void **out_subscriber, void (*callback)(void *, int, uint32_t, const void *), void *user);
-    int (*unsubscribe)(void *subscriber);
-    int (*register_callbacks)(void (*request)(uint8_t **, size_t *, size_t *),
-                              void (*complete)(void *, uint32_t, uint8_t *, size_t, size_t));
-    int (*configure)(counter_config *configs, uint32_t count);
-    int (*enable)(uint32_t kind);
-    int (*disable)(uint32_t kind);
-    int (*flush_all)(uint32_t flag);
-    int (*next_record)(uint8_t *buffer, size_t valid, void **record);
-    int (*dropped)(void *context, uint32_t stream, size_t *out);
-    int (*result_string)(int result, const char **out);
-} cupti_calls;
-
-#ifdef HAVE_CUPTI_HEADERS
-typedef CUpti_ActivityUnifiedMemoryCounter2 theirs; /* deprecated, and still declared, since 12.8; what 3 adds comes behind */
-_Static_assert(offsetof(unified_memory_record, kind) == offsetof(theirs, kind) &&
-                   offsetof(unified_memory_record, counter) == offsetof(theirs, counterKind) &&
-                   offsetof(unified_memory_record, value) == offsetof(theirs, value) &&
-                   offsetof(unified_memory_record, start) == offsetof(theirs, start) &&
-                   offsetof(unified_memory_record, address) == offsetof(theirs, address) &&
-                   offsetof(unified_memory_record, flags) == offsetof(theirs, flags) &&
-                   sizeof(unified_memory_record) == sizeof(theirs),
-               "the record is CUPTI's");
-_Static_assert(sizeof(counter_config) == sizeof(CUpti_ActivityUnifiedMemoryCounterConfig) &&
-                   KIND_UNIFIED_MEMORY == CUPTI_ACTIVITY_KIND_UNIFIED_MEMORY_COUNTER &&
-                   FLUSH_FORCED == CUPTI_ACTIVITY_FLAG_FLUSH_FORCED &&
-                   COUNTER_HTOD == (int)CUPTI_ACTIVITY_UNIFIED_MEMORY_COUNTER_KIND_BYTES_TRANSFER_HTOD &&
-                   COUNTER_DTOH == (int)CUPTI_ACTIVITY_UNIFIED_MEMORY_COUNTER_KIND_BYTES_TRANSFER_DTOH &&
-                   COUNTER_CPU_FAULT == (int)CUPTI_ACTIVITY_UNIFIED_MEMORY_COUNTER_KIND_CPU_PAGE_FAULT_COUNT &&
-                   COUNTER_GPU_FAULT == (int)CUPTI_ACTIVITY_UNIFIED_MEMORY_COUNTER_KIND_GPU_PAGE_FAULT &&
-                   CAUSE_EVICTION == (int)CUPTI_ACTIVITY_UNIFIED_MEMORY_MIGRATION_CAUSE_EVICTION,
-               "the numbers are CUPTI's");
-#endif
-
-/* CUPTI's results that have a meaning of their own here. */
-static eum_status status_of(int result)
-{
-    switch (result) {
-    case 26: /* HARDWARE_BUSY */
-    case 31: /* UM_PROFILING_NOT_SUPPORTED_WITH_MPS */
-    case 33: /* VIRTUALIZED_DEVICE_NOT_SUPPORTED */
-    case 35: /* INSUFFICIENT_PRIVILEGES */
-    case 36: /* OLD_PROFILER_API_INITIALIZED */
-    case 39: /* MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED */
-    case 40: /* VIRTUALIZED_DEVICE_INSUFFICIENT_PRIVILEGES */
-    case 41: /* CONFIDENTIAL_COMPUTING_NOT_SUPPORTED */
-        return EUM_ERROR_COUNTING_REFUSED;
-    default:
-        return EUM_ERROR_COUNTING_UNAVAILABLE;
-    }
-}
-
-static const char *advice_of(int result)
-{
-    switch (result) {
-    case 14:
-        return "this CUPTI and the driver do not fit together; name another one in EUM_CUPTI";
-    case 27:
-    case 28:
-    case 29:
-        return "this platform or device has no such counters";
-    case 30:
-        return "the devices cannot reach each other's memory; hide all but one with CUDA_VISIBLE_DEVICES";
-    case 31:
-        return "it does not work under the Multi-Process Service; run without it";
-    case 33:
-    case 40:
-        return "the virtual machine does not allow it; its host's administrator can";
-    case 35:
-        return "users may not profile here; see NVreg_RestrictProfilingToAdminUsers, or run as administrator";
-    case 26:
-    case 36:
-    case 39:
-        return "another profiler is attached to this process; run without it";
-    case 41:
-        return "it does not work with confidential computing";
-    default:
-        return "see the code in CUPTI's documentation";
-    }
-}
 
 /* ---------------------------------------------------------------------------------------------------- records ------- */
 
@@ -157,8 +42,7 @@ static bool witness_seen;
 
 /* Windows begin and end under this one. */
 static pthread_mutex_t window_mutex = PTHREAD_MUTEX_INITIALIZER;
-static cupti_calls cupti; /* filled, and never changed again, once cupti_loaded */
-static bool cupti_loaded, callbacks_registered;
+static bool callbacks_registered;
 static void *subscriber;
 static uint32_t open_windows;
 static char *witness; /* the block that it lies in; NULL while nothing is counted */
@@ -237,7 +121,7 @@ static void buffer_requested(uint8_t **out_buffer, size_t *out_size, size_t *out
 static void note_dropped(void *context, uint32_t stream)
 {
     size_t dropped = 0;
-    if (cupti.dropped(context, stream, &dropped) != 0 || dropped == 0)
+    if (cuda_cupti.dropped(context, stream, &dropped) != 0 || dropped == 0)
         return;
     (void)pthread_mutex_lock(&list_mutex);
     list_lost += dropped;
@@ -249,7 +133,7 @@ static void buffer_completed(void *context, uint32_t stream, uint8_t *buffer, si
     (void)size;
     (void)pthread_mutex_lock(&list_mutex);
     void *record = NULL;
-    while (valid > 0 && cupti.next_record(buffer, valid, &record) == 0) {
+    while (valid > 0 && cuda_cupti.next_record(buffer, valid, &record) == 0) {
         uint32_t kind;
         memcpy(&kind, record, sizeof kind);
         if (kind == KIND_UNIFIED_MEMORY)
@@ -265,103 +149,6 @@ static void subscriber_called(void *user, int domain, uint32_t id, const void *d
     (void)user, (void)domain, (void)id, (void)data; /* no callback is enabled: subscribing only keeps other profilers out */
 }
 
-/* ---------------------------------------------------------------------------------------------------- loading ------- */
-
-static bool find(void *library, const char *name, void *out_call)
-{
-    void *found = dlsym(library, name);
-    memcpy(out_call, &found, sizeof found); /* ISO C has no conversion from an object pointer to a function pointer */
-    return found != NULL;
-}
-
-static bool take_calls(void *library)
-{
-    cupti_calls calls;
-    if (!find(library, "cuptiSubscribe", &calls.subscribe) || !find(library, "cuptiUnsubscribe", &calls.unsubscribe) ||
-        !find(library, "cuptiActivityRegisterCallbacks", &calls.register_callbacks) ||
-        !find(library, "cuptiActivityConfigureUnifiedMemoryCounter", &calls.configure) ||
-        !find(library, "cuptiActivityEnable", &calls.enable) || !find(library, "cuptiActivityDisable", &calls.disable) ||
-        !find(library, "cuptiActivityFlushAll", &calls.flush_all) ||
-        !find(library, "cuptiActivityGetNextRecord", &calls.next_record) ||
-        !find(library, "cuptiActivityGetNumDroppedRecords", &calls.dropped) ||
-        !find(library, "cuptiGetResultString", &calls.result_string))
-        return false;
-    cupti = calls;
-    cupti_loaded = true;
-    return true;
-}
-
-static bool try_library(const char *path)
-{
-    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (library == NULL)
-        return false;
-    if (take_calls(library)) /* and stays: it has threads of its own */
-        return true;
-    (void)dlclose(library);
-    return false;
-}
-
-static const char *const cupti_names[] = {"libcupti.so.13", "libcupti.so.12", "libcupti.so"};
-#define CUPTI_NAMES (sizeof cupti_names / sizeof cupti_names[0])
-
-static bool try_toolkit(const char *root, int driver)
-{
-    static const char *const folders[] = {"extras/CUPTI/lib64", "lib64", "lib"};
-    for (size_t i = 0; root != NULL && *root != 0 && i < sizeof folders / sizeof folders[0]; i++) {
-        for (size_t k = driver >= 13000 ? 0 : 1; k < CUPTI_NAMES; k++) {
-            char path[1024];
-            int length = snprintf(path, sizeof path, "%s/%s/%s", root, folders[i], cupti_names[k]);
-            if (length > 0 && (size_t)length < sizeof path && try_library(path))
-                return true;
-        }
-    }
-    return false;
-}
-
-static eum_status load_cupti(const cuda_device *device)
-{
-    if (cupti_loaded)
-        return EUM_OK;
-    const char *named = getenv("EUM_CUPTI");
-    if (named != NULL && *named != 0) {
-        if (try_library(named))
-            return EUM_OK;
-        const char *why = dlerror();
-        return eum_fail(EUM_ERROR_COUNTING_UNAVAILABLE,
-                        "EUM_CUPTI is \"%.200s\", which is no CUPTI that can be loaded (%.150s); correct or unset it", named,
-                        why != NULL ? why : "it lacks functions");
-    }
-    int driver = device->base.caps.driver_version; /* CUPTI 13 needs a driver that knows CUDA 13 */
-    for (size_t i = driver >= 13000 ? 0 : 1; i < CUPTI_NAMES; i++)
-        if (try_library(cupti_names[i]))
-            return EUM_OK;
-    if (try_toolkit(getenv("CUDA_HOME"), driver) || try_toolkit(getenv("CUDA_PATH"), driver) ||
-        try_toolkit("/usr/local/cuda", driver))
-        return EUM_OK;
-    return eum_fail(
-        EUM_ERROR_COUNTING_UNAVAILABLE,
-        "Page faults are counted through CUPTI, and libcupti was not found; it comes with the CUDA toolkit (extras/CUPTI/lib64): "
-        "put its folder into LD_LIBRARY_PATH, or name the file in EUM_CUPTI.");
-}
-
-/* From the moment on that CUPTI has our callbacks, our code must stay where it is. */
-static void stay_loaded(void)
-{
-    Dl_info self;
-    if (dladdr((const void *)cupti_names, &self) != 0 && self.dli_fname != NULL)
-        (void)dlopen(self.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
-}
-
-static eum_status cupti_failed(const cuda_device *device, int result, const char *what)
-{
-    const char *name = NULL;
-    if (cupti.result_string(result, &name) != 0 || name == NULL)
-        name = "unknown";
-    return eum_fail(status_of(result), "Page faults of CUDA device %d cannot be counted: %s gave %s (CUPTI code %d); %s.",
-                    (int)device->base.caps.index, what, name, result, advice_of(result));
-}
-
 #define PATIENCE_NS (2000 * INT64_C(1000000)) /* for a record that was announced */
 
 /* -------------------------------------------------------------------------------------------- starting, stopping ---- */
@@ -371,7 +158,7 @@ static int configure(uint32_t enable)
     counter_config configs[4];
     for (uint32_t i = 0; i < 4; i++)
         configs[i] = (counter_config){.scope = 1, .kind = COUNTER_HTOD + i, .enable = enable};
-    return cupti.configure(configs, 4);
+    return cuda_cupti.configure(configs, 4);
 }
 
 /* A block of its own, so that nobody else's pages move along. A device without concurrent access takes no faults, and the CPU may not touch
@@ -396,10 +183,10 @@ static bool make_witness(const cuda_device *device)
 static void stop(void)
 {
     if (subscriber != NULL) {
-        (void)cupti.disable(KIND_UNIFIED_MEMORY);
+        (void)cuda_cupti.disable(KIND_UNIFIED_MEMORY);
         (void)configure(0);
-        (void)cupti.flush_all(FLUSH_FORCED);
-        (void)cupti.unsubscribe(subscriber);
+        (void)cuda_cupti.flush_all(FLUSH_FORCED);
+        (void)cuda_cupti.unsubscribe(subscriber);
     }
     subscriber = NULL;
     if (witness != NULL)
@@ -414,17 +201,17 @@ static void stop(void)
 
 static eum_status start(const cuda_device *device)
 {
-    eum_status status = load_cupti(device);
+    eum_status status = cuda_cupti_load(device);
     if (status != EUM_OK)
         return status;
     const char *what = "cuptiSubscribe";
-    int result = cupti.subscribe(&subscriber, subscriber_called, NULL);
+    int result = cuda_cupti.subscribe(&subscriber, subscriber_called, NULL);
     if (result != 0)
         subscriber = NULL;
     if (result == 0 && !callbacks_registered) {
-        stay_loaded();
+        cuda_stay_loaded();
         what = "cuptiActivityRegisterCallbacks";
-        result = cupti.register_callbacks(buffer_requested, buffer_completed);
+        result = cuda_cupti.register_callbacks(buffer_requested, buffer_completed);
         callbacks_registered = result == 0;
     }
     if (result == 0) {
@@ -433,10 +220,10 @@ static eum_status start(const cuda_device *device)
     }
     if (result == 0) {
         what = "cuptiActivityEnable";
-        result = cupti.enable(KIND_UNIFIED_MEMORY);
+        result = cuda_cupti.enable(KIND_UNIFIED_MEMORY);
     }
     if (result != 0)
-        status = cupti_failed(device, result, what);
+        status = cuda_cupti_failed(device, result, what);
     else if (!make_witness(device)) /* only now: it is an allocation after enabling that starts the driver's recording */
         status = eum_fail(EUM_ERROR_OUT_OF_DEVICE_MEMORY, "No managed memory is left to count page faults with (%zu bytes).",
                           CUDA_BLOCK);
@@ -476,7 +263,7 @@ static bool send_witness_away(const cuda_device *device)
 static bool collect(const cuda_device *device)
 {
     if (witness == NULL)
-        return cupti.flush_all(FLUSH_FORCED) == 0;
+        return cuda_cupti.flush_all(FLUSH_FORCED) == 0;
     if (!send_witness_away(device))
         return false;
     (void)pthread_mutex_lock(&list_mutex);
@@ -484,7 +271,7 @@ static bool collect(const cuda_device *device)
     (void)pthread_mutex_unlock(&list_mutex);
     *(volatile char *)witness = 1; /* the fault */
     for (int64_t begin = eum_now_ns(); !witness_recorded() && eum_now_ns() - begin < PATIENCE_NS;) {
-        if (cupti.flush_all(FLUSH_FORCED) != 0)
+        if (cuda_cupti.flush_all(FLUSH_FORCED) != 0)
             break;
         if (!witness_recorded())
             (void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);

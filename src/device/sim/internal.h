@@ -212,7 +212,7 @@ eum_status eum_sim_alive(const eum_sim *sim);
 /* Parses "KIND:N" or "KIND:all" up to `end`. */
 bool eum_sim_inject_parse(eum_sim *sim, const char *text, const char *end);
 
-/* ------------------------------------------------------------------------------------------- stream.c, schedule.c --- */
+/* --------------------------------------------------------------------------- stream.c, submit.c, run.c, schedule.c --- */
 
 typedef enum eum_sim_op_kind {
     EUM_SIM_OP_COPY,
@@ -313,6 +313,12 @@ struct eum_sim {
 };
 
 extern const struct eum_device_ops eum_sim_ops;
+
+static inline eum_sim *eum_sim_of(const eum_sim_stream *stream)
+{
+    return (eum_sim *)stream->base.device;
+}
+
 /* NULL if the device is not simulated. */
 eum_sim *eum_sim_from(eum_device *device);
 
@@ -342,12 +348,17 @@ eum_status eum_sim_wait(eum_dstream *stream, uint64_t sequence, int64_t timeout_
 eum_status eum_sim_synchronize(eum_device *device);
 /* sim->lock held. Puts the operation at the end of the stream's queue and sees to it that somebody runs it. Errors: EUM_ERROR_SYSTEM. */
 eum_status eum_sim_enqueue(eum_sim_stream *stream, eum_sim_op *op);
-/* stream.c: runs an operation, with no lock held. Returns its cost in ns. */
+/* run.c: runs an operation, with no lock held. Returns its cost in ns. */
 uint64_t eum_sim_op_run(eum_sim *sim, eum_sim_op *op);
-/* stream.c, sim->lock held: what ends with it. The operation is freed. */
+/* submit.c, sim->lock held: what ends with it. The operation is freed. */
 void eum_sim_op_end(eum_sim_stream *stream, eum_sim_op *op);
 /* stream.c, sim->lock held. */
 eum_sim_mark *eum_sim_mark_find(eum_sim_stream *stream, uint64_t sequence);
+/* stream.c, sim->lock held. Room for one more mark, at the array's end. */
+bool eum_sim_mark_reserve(eum_sim_stream *stream);
+/* stream.c, sim->lock held. The host learned something: forgets marks that tell nothing new, and opens the host views again if no kernel can be
+ * running. */
+void eum_sim_host_learned(eum_sim *sim);
 /* stream.c, sim->lock held: the host knows that the stream has passed `sequence`. */
 void eum_sim_host_joins(eum_sim_stream *stream, uint64_t sequence);
 void eum_sim_host_joins_all(eum_sim *sim);

@@ -1,0 +1,38 @@
+/* move_parts: what the files of move share: move.c (plans, runs and records), move_conflicts.c (what is in the way) and move_steps.c (one step).
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * The context's lock is held for all of these. */
+#ifndef EUM_SRC_MOVE_PARTS_H
+#define EUM_SRC_MOVE_PARTS_H
+
+#include "move.h"
+
+/* ---- move_conflicts.c ---- */
+
+static inline eum_hazard_kind eum_use_hazard(const eum_use *use)
+{
+    return use->access == EUM_ACCESS_READ ? EUM_HAZARD_READ : EUM_HAZARD_WRITE;
+}
+
+/* Does the plan take bytes away from where somebody may be using them? Copies of a mirrored buffer go to a side that holds nothing valid, so
+ * everybody who used it has been waited for by whoever made it invalid; read-mostly pages stay where they were. */
+bool eum_plan_takes_away(const eum_plan *plan);
+/* Managed pages that a job in flight writes, or uses over the link, would be taken from it by read-mostly advice. */
+bool eum_move_writers_in_flight(const eum_move *move, eum_point *out_point);
+/* Does this read leave the pages where they are and make copies? */
+bool eum_move_duplicates(const eum_move *move);
+/* Discards are only made where nothing is in flight, and on devices that keep them in order. */
+bool eum_move_busy(const eum_move *move, const eum_strm *stream);
+/* Is anything in flight that the planned use conflicts with? */
+bool eum_move_conflicts(const eum_move *move);
+/* Orders the stream after all of that. Errors: device errors. */
+eum_status eum_move_order(const eum_move *move, eum_strm *stream);
+
+/* ---- move_steps.c ---- */
+
+/* Submits the step and records what it changes. A hint that fails is said, and fails nothing. Errors: device errors. */
+eum_status eum_step_run(eum_buf *buf, eum_step *step, eum_strm *stream);
+/* TARGETS live on the device: said to the driver once for the whole buffer, and taken back when the role changes. */
+void eum_buf_advise_role(eum_buf *buf, const eum_use *use);
+
+#endif
