@@ -151,8 +151,7 @@ static void finish(eum_task *task, eum_status status, int32_t code)
 {
     eum_launch_record *record = (eum_launch_record *)task;
     eum_ctx *ctx = record->stream->ctx;
-    if (ctx->device->caps.kind ==
-        EUM_DEVICE_CUDA) { /* inside submit, which has the lock, and has not recorded yet what this releases */
+    if (ctx->device->caps.kind == EUM_DEVICE_CUDA) { /* inside submit, under its lock; the uses are committed after that */
         let_go(record);
         record_free(record);
         return;

@@ -307,10 +307,15 @@ eum_status eum_fail_cuda(int32_t cuda_code, const char *cuda_name, const char *f
 
 void eum_error_save(eum_error *out)
 {
-    if (last_error.status == EUM_OK)
-        out->status = EUM_OK; /* there is nothing to keep, and every launch asks */
-    else
+    if (last_error.status != EUM_OK) {
         *out = last_error;
+        return;
+    }
+    /* There is nothing to keep, and every launch asks: without filling the texts. */
+    out->struct_size = sizeof *out;
+    out->status = EUM_OK;
+    out->cuda_code = 0;
+    out->cuda_name[0] = out->sentence[0] = 0;
 }
 
 void eum_error_restore(const eum_error *saved)
