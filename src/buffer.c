@@ -57,11 +57,11 @@ void *eum_buf_address(const eum_buf *buf, size_t offset, eum_location where)
     return base == NULL ? NULL : base + offset;
 }
 
-eum_use eum_buf_use(const eum_buf *buf, size_t offset, size_t bytes, eum_access access, eum_location where)
+void eum_buf_use(const eum_buf *buf, size_t offset, size_t bytes, eum_access access, eum_location where, eum_use *out)
 {
     const eum_device_caps *caps = &buf->ctx->device->caps;
     bool managed = buf->backing == EUM_BACKING_MANAGED;
-    return (eum_use){.begin = offset,
+    *out = (eum_use){.begin = offset,
                      .end = offset + bytes,
                      .access = access,
                      .where = where,

@@ -58,7 +58,7 @@ struct eum_buf {
 eum_status eum_buf_enter(eum_buf *buf, const char *function);
 /* Lock held. */
 uint64_t eum_buf_extent_bytes(const eum_buf *buf);
-eum_use eum_buf_use(const eum_buf *buf, size_t offset, size_t bytes, eum_access access, eum_location where);
+void eum_buf_use(const eum_buf *buf, size_t offset, size_t bytes, eum_access access, eum_location where, eum_use *out);
 /* EUM_ERROR_MAPPED if a live map conflicts with the access, EUM_ERROR_READ_ONLY. */
 eum_status eum_buf_check_mapped(eum_buf *buf, size_t offset, size_t bytes, eum_access access);
 /* Also EUM_ERROR_UNDEFINED_DATA. Not while CPU callbacks in flight may write the bytes: look again when they are done. */

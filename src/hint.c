@@ -79,7 +79,8 @@ static void record_advice(eum_buf *buf, eum_range range, eum_advice advice, eum_
         buf->has_preference = advice == EUM_ADVICE_PREFERRED_LOCATION;
         buf->prefers = where;
     }
-    eum_use use = eum_buf_use(buf, range.offset, range.bytes, EUM_ACCESS_READ, EUM_LOCATION_HOST);
+    eum_use use;
+    eum_buf_use(buf, range.offset, range.bytes, EUM_ACCESS_READ, EUM_LOCATION_HOST, &use);
     uint64_t begin, end;
     eum_use_footprint(&use, &begin, &end);
     switch (advice) {

@@ -24,7 +24,7 @@ static bool host_holds_page(const eum_buf *buf, const eum_use *use, bool duplica
 void eum_move_init(eum_move *move, eum_buf *buf, size_t offset, size_t bytes, eum_access access, eum_location where)
 {
     move->buf = buf;
-    move->use = eum_buf_use(buf, offset, bytes, access, where);
+    eum_buf_use(buf, offset, bytes, access, where, &move->use);
     eum_point writer; /* while it is in flight, pages cannot be duplicated */
     if (buf->backing == EUM_BACKING_MANAGED && (where != EUM_LOCATION_HOST || access != EUM_ACCESS_READ))
         move->use.host_holds_page = host_holds_page(buf, &move->use, !eum_move_writers_in_flight(move, &writer));

@@ -32,6 +32,8 @@ void eum_move_end(eum_move *move);
 void eum_moves_weigh(eum_move *moves, size_t count, uint64_t once);
 /* Does its role say that mirrored bytes are used over the link? */
 bool eum_move_in_place_by_role(const eum_move *move);
+/* Makes it so. */
+void eum_move_use_host_side(eum_move *move);
 /* Is it left open by the role whether a use that is made once (bit of `once`) is made in place? */
 bool eum_move_is_weighed(const eum_move *move);
 /* At commit: what was weighed was done. */

@@ -2,29 +2,30 @@
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include "settled.h"
 
-/* Would the long way leave the bytes on the host, although they are on the device? */
-static bool may_be_used_there(const eum_buf *buf, const eum_move *move)
+/* Is the address that the long way would give the kernel known without weighing and making room? Mirrored: the device copy's, or the host side's. */
+static bool has_an_address(const eum_buf *buf, eum_move *move)
 {
-    const eum_use *use = &move->use;
-    if (buf->backing == EUM_BACKING_MIRRORED)
-        return use->where != EUM_LOCATION_HOST && buf->mirror.bytes != 0 && !eum_move_in_place_by_role(move);
-    if (buf->backing == EUM_BACKING_MANAGED)
-        return use->concurrent && buf->advised_role == buf->role && !eum_use_in_place(use);
-    return true; /* in one place */
+    if (buf->backing == EUM_BACKING_MIRRORED && eum_move_in_place_by_role(move))
+        eum_move_use_host_side(move);
+    else if (buf->backing == EUM_BACKING_MIRRORED)
+        return move->use.where != EUM_LOCATION_HOST && buf->mirror.bytes != 0;
+    return buf->backing != EUM_BACKING_MANAGED || (move->use.concurrent && buf->advised_role == buf->role);
 }
 
-/* Would it make a movement, or change what is known of the bytes? */
+/* Would it move the bytes, or change what is known of them? */
 static bool bytes_are_there(const eum_buf *buf, const eum_use *use)
 {
     bool one_place = buf->backing != EUM_BACKING_MIRRORED && buf->backing != EUM_BACKING_MANAGED;
+    bool reads = use->access == EUM_ACCESS_READ, in_place = eum_use_in_place(use);
     eum_locations here = eum_at(use->where);
-    uint32_t in_the_way =
-        use->access == EUM_ACCESS_READ ? EUM_EXTENT_UNDEFINED | EUM_EXTENT_ASTRAY : ~0u; /* the others are about writes */
+    uint32_t in_the_way = reads ? EUM_EXTENT_UNDEFINED | EUM_EXTENT_ASTRAY : ~0u; /* the others are about writes */
     uint64_t begin, end;
     eum_use_footprint(use, &begin, &end);
     for (size_t i = eum_extents_find(&buf->extents, begin); i < buf->extents.count && buf->extents.items[i].begin < end; i++) {
         const eum_extent *e = &buf->extents.items[i];
-        bool there = use->access == EUM_ACCESS_READ ? (e->valid & here) != 0 : e->valid == here;
+        bool there = reads ? (e->valid & here) != 0 : e->valid == here;
+        if (in_place) /* managed */
+            there = e->flags == 0 && ((reads && there) || (e->valid == EUM_AT_HOST && (e->accessed_by & here) != 0));
         if ((e->flags & in_the_way) != 0 || (!one_place && !there))
             return false;
     }
@@ -71,19 +72,19 @@ bool eum_launch_is_settled(const eum_strm *stream, const eum_launch_request *req
             (buf->read_only && request->accesses[i] != EUM_ACCESS_READ) || !nobody_else_is_there(buf, request->accesses[i], stream))
             return false;
         eum_move_init(move, buf, range->offset, range->bytes, request->accesses[i], where);
-        if (!may_be_used_there(buf, move) || !bytes_are_there(buf, &move->use) ||
-            !eum_hazards_reserve(&buf->hazards, request->count))
+        if (!has_an_address(buf, move) || !bytes_are_there(buf, &move->use) || !eum_hazards_reserve(&buf->hazards, request->count))
             return false;
         move->settled = true;
         move->seen = (request->once >> i & 1) != 0 && eum_move_is_weighed(move);
     }
     for (size_t i = 0; i < request->count; i++) {
         eum_buf *buf = request->ranges[i].buf;
-        if (buf->backing == EUM_BACKING_MIRRORED)
+        if (buf->backing == EUM_BACKING_MIRRORED && !moves[i].over_link)
             eum_buf_touch_mirror(buf);
+        bool in_place = moves[i].over_link || eum_use_in_place(&moves[i].use) ||
+                        (where != EUM_LOCATION_HOST && buf->backing == EUM_BACKING_MAPPED);
         buf->last_bytes = 0;
-        buf->last_movement =
-            where != EUM_LOCATION_HOST && buf->backing == EUM_BACKING_MAPPED ? EUM_MOVEMENT_IN_PLACE : EUM_MOVEMENT_NONE;
+        buf->last_movement = in_place ? EUM_MOVEMENT_IN_PLACE : EUM_MOVEMENT_NONE;
     }
     return true;
 }

@@ -32,7 +32,7 @@ bool eum_move_in_place_by_role(const eum_move *move)
     return true;
 }
 
-static void use_host_side(eum_move *move)
+void eum_move_use_host_side(eum_move *move)
 {
     move->over_link = true;
     move->use.where = EUM_LOCATION_HOST;
@@ -76,7 +76,7 @@ static void weigh(eum_move *move)
         return;
     use->stay = !mirrored;
     if (mirrored)
-        use_host_side(move);
+        eum_move_use_host_side(move);
 }
 
 void eum_move_was_weighed(const eum_move *move)
@@ -163,7 +163,7 @@ void eum_moves_weigh(eum_move *moves, size_t count, uint64_t once)
 {
     for (size_t i = 0; i < count; i++)
         if (eum_move_in_place_by_role(&moves[i]))
-            use_host_side(&moves[i]);
+            eum_move_use_host_side(&moves[i]);
     for (size_t i = 0; i < count && once != 0; i++)
         if ((once >> i & 1) != 0)
             weigh(&moves[i]);

@@ -57,6 +57,12 @@ static void ask(question *q, world *w)
     q->request.params_bytes = sizeof q->accesses;
 }
 
+static eum_location location_of(const eum_strm *stream)
+{
+    const eum_device_caps *caps = &stream->ctx->device->caps;
+    return caps->kind == EUM_DEVICE_HOST ? EUM_LOCATION_HOST : caps->index;
+}
+
 static void in_the_way(void *arg, eum_point point)
 {
     eum_strm *stream = arg;
@@ -68,14 +74,15 @@ static void expect_nothing_to_do(eum_strm *stream, const question *q, const eum_
 {
     eum_move by_hand[2];
     for (size_t i = 0; i < 2; i++)
-        eum_move_init(&by_hand[i], q->ranges[i].buf, q->ranges[i].offset, q->ranges[i].bytes, q->accesses[i], moves[i].use.where);
+        eum_move_init(&by_hand[i], q->ranges[i].buf, q->ranges[i].offset, q->ranges[i].bytes, q->accesses[i], location_of(stream));
     eum_moves_weigh(by_hand, 2, q->request.once);
     eum_moves_share_pages(by_hand, 2);
     for (size_t i = 0; i < 2; i++) {
         eum_move *move = &by_hand[i];
         eum_buf *buf = move->buf;
         ck_assert_int_eq(eum_buf_check_access(buf, q->ranges[i].offset, q->ranges[i].bytes, q->accesses[i]), EUM_OK);
-        ck_assert(!move->over_link && !move->use.stay && !move->weighed);
+        ck_assert_int_eq(move->over_link, moves[i].over_link);
+        ck_assert(!move->use.stay && !move->weighed);
         ck_assert_int_eq(move->seen, moves[i].seen);
         eum_plan_use(&move->plan, &buf->extents, &move->use);
         ck_assert_msg(move->plan.count == 0, "step %d was left out", move->plan.count > 0 ? (int)move->plan.steps[0].kind : 0);
