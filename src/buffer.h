@@ -43,7 +43,8 @@ struct eum_buf {
     eum_hazards hazards;
     eum_lease *leases;
     size_t lease_count, lease_capacity;
-    uint64_t version, lease_id;
+    uint64_t version; /* writes that there were */
+    uint64_t lease_id;
     uint64_t came_back; /* managed: 1 + the version that the CPU last had to have moved back to read it; 0: never */
     eum_stay stay;
     eum_habit habit; /* and of its role */

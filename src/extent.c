@@ -100,7 +100,6 @@ static void join_with_next(eum_extents *set, size_t i)
     eum_extent *a = &set->items[i];
     const eum_extent *b = &set->items[i + 1];
     a->end = b->end;
-    a->version = a->version > b->version ? a->version : b->version;
     a->valid &= b->valid;
     a->accessed_by &= b->accessed_by;
     remove_after(set, i);
@@ -130,8 +129,6 @@ void eum_extents_change(eum_extents *set, uint64_t begin, uint64_t end, const eu
         e->valid = (e->valid & change->valid_keep) | change->valid_add;
         e->accessed_by = (e->accessed_by & change->accessed_by_keep) | change->accessed_by_add;
         e->flags = (e->flags & ~change->flags_clear) | change->flags_set;
-        if (change->version != 0)
-            e->version = change->version;
     }
     size_t i = first > 0 ? first - 1 : 0;
     for (size_t remaining = last - i + 1; remaining > 0 && i + 1 < set->count; remaining--) {

@@ -24,7 +24,6 @@ static inline eum_locations eum_at(eum_location where)
 
 typedef struct eum_extent {
     uint64_t begin, end;       /* bytes from the buffer's start */
-    uint64_t version;          /* of the newest write in it */
     eum_locations valid;       /* locations that hold the bytes; 0 and not astray: never written, worthless */
     eum_locations accessed_by; /* managed: devices with accessed-by advice */
     uint32_t flags;
@@ -57,12 +56,11 @@ typedef struct eum_extent_change {
     eum_locations valid_keep, valid_add;             /* valid = (valid & keep) | add */
     eum_locations accessed_by_keep, accessed_by_add; /* likewise */
     uint32_t flags_clear, flags_set;
-    uint64_t version; /* 0: leave it */
 } eum_extent_change;
 #define EUM_KEEP_ALL (~(eum_locations)0)
 #define EUM_EXTENT_CHANGE_NONE                                                                                                     \
     {                                                                                                                              \
-        EUM_KEEP_ALL, 0, EUM_KEEP_ALL, 0, 0, 0, 0                                                                                  \
+        EUM_KEEP_ALL, 0, EUM_KEEP_ALL, 0, 0, 0                                                                                     \
     }
 
 /* Applies the change to exactly [begin, end), splitting and merging as needed; end <= bytes; an empty range changes nothing. Room was

@@ -124,7 +124,8 @@ eum_status eum_buf_bring(eum_buf *buf, size_t offset, size_t bytes, eum_access a
         status = eum_fail(EUM_ERROR_UNDEFINED_DATA,
                           "a job that was to write this range failed while the map waited for it; write it again");
     if (status == EUM_OK && access != EUM_ACCESS_READ) { /* the CPU has the bytes now: its writes are the newest */
-        eum_extent_change change = eum_use_change(&move.use, ++buf->version);
+        buf->version++;
+        eum_extent_change change = eum_use_change(&move.use);
         size_t splits = eum_extents_splits(&buf->extents, offset) + eum_extents_splits(&buf->extents, offset + bytes);
         if (eum_extents_reserve_boundaries(&buf->extents, splits))
             eum_extents_change(&buf->extents, offset, offset + bytes, &change);

@@ -300,7 +300,7 @@ void eum_moves_commit(eum_move *moves, size_t count, eum_point point, bool submi
         buf->version++;
         if (moves[i].settled)
             continue;
-        eum_extent_change change = eum_use_change(use, buf->version);
+        eum_extent_change change = eum_use_change(use);
         if (moves[i].defines_later)
             change.flags_clear &= ~EUM_EXTENT_UNDEFINED;
         eum_extents_change(&buf->extents, use->begin, use->end, &change);

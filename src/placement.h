@@ -100,11 +100,18 @@ void eum_plan_use(eum_plan *plan, const eum_extents *extents, const eum_use *use
 
 /* What a step that was done changes, and what the use itself changes once its writer is submitted. */
 eum_extent_change eum_step_change(const eum_step *step);
-eum_extent_change eum_use_change(const eum_use *use, uint64_t version);
+eum_extent_change eum_use_change(const eum_use *use);
 
 /* The pages that the use touches (managed), or just its range: where it competes with others. */
 void eum_use_footprint(const eum_use *use, uint64_t *begin, uint64_t *end);
-/* Does the device use the bytes over the link, where the host has them? */
+/* The roles of bytes that kernels use over the link, where the host has them. */
+static inline bool eum_role_stays_on_host(eum_role role)
+{
+    return role == EUM_ROLE_STREAM || role == EUM_ROLE_RESULTS;
+}
+/* Does the role say so of this use by a kernel? Of mirrored memory, results are only written there, and only up to some size. */
+bool eum_role_in_place(const eum_use *use);
+/* Managed: does the device use the bytes over the link, where the host has them? */
 bool eum_use_in_place(const eum_use *use);
 
 #endif

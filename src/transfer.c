@@ -79,8 +79,9 @@ static path choose_path(const eum_buf *buf, size_t offset, size_t bytes, const v
         return !on_device ? BY_CPU : pinned || bytes < DIRECT_BYTES ? STRAIGHT : CHUNKED;
     if (bytes < DIRECT_BYTES || ctx->device->caps.kind == EUM_DEVICE_HOST)
         return BY_CPU;
-    bool in_place = buf->role == EUM_ROLE_STREAM || buf->role == EUM_ROLE_RESULTS;
-    return pinned ? STRAIGHT : (on_device && !in_place) || eum_buf_expects_reuse(buf, bytes) ? CHUNKED : BY_CPU;
+    return pinned                                                                                   ? STRAIGHT
+           : (on_device && !eum_role_stays_on_host(buf->role)) || eum_buf_expects_reuse(buf, bytes) ? CHUNKED
+                                                                                                    : BY_CPU;
 }
 
 /* --------------------------------------------------------------------------------------------- the device side ----- */

@@ -1,6 +1,5 @@
 /* calibrate: measures what movement costs on this machine, and keeps it in a file.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,14 +23,21 @@ static const char help[] =
     "  -h, --help     print this help\n";
 
 typedef struct calibrate_options {
-    const char *device, *output;
-    bool json;
+    common_options common;
+    const char *output;
 } calibrate_options;
 
 typedef struct calibration {
     eum_info info;
     eum_costs_info before, after;
 } calibration;
+
+static int take_option(void *own, int option, const char *value)
+{
+    calibrate_options *options = own;
+    (void)option; /* there is no other */
+    return options_output("calibrate", value, &options->output);
+}
 
 static int parse_options(int argc, char **argv, calibrate_options *options)
 {
@@ -40,29 +46,9 @@ static int parse_options(int argc, char **argv, calibrate_options *options)
                                           {"json", no_argument, NULL, OPTION_JSON},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
-    int result = 0;
-    while ((result = getopt_long(argc, argv, ":h", longs, NULL)) != -1) {
-        switch (result) {
-        case OPTION_DEVICE:
-            options->device = optarg;
-            break;
-        case OPTION_OUTPUT:
-            if (*optarg == '\0')
-                return tool_usage_error("calibrate", "the value of '--output' is empty; name the file to write");
-            options->output = optarg;
-            break;
-        case OPTION_JSON:
-            options->json = true;
-            break;
-        case 'h':
-            return options_print_help(help);
-        default:
-            return options_refused("calibrate", argv, result);
-        }
-    }
-    if (optind < argc)
-        return tool_usage_error("calibrate", "unexpected argument '%s'", argv[optind]);
-    return OPTIONS_GO_ON;
+    static const command_options known = {"calibrate", help, longs, take_option};
+    const int code = options_parse(&known, argc, argv, &options->common, options);
+    return code == OPTIONS_GO_ON ? options_no_more(&known, argc, argv) : code;
 }
 
 static bool calibrate(eum_context *context, const char *output, calibration *out, tool_error *error)
@@ -83,7 +69,7 @@ static bool run(const calibrate_options *options, calibration *out, tool_error *
 {
     eum_context_config config = EUM_CONTEXT_CONFIG_INIT;
     eum_context *context = NULL;
-    config.device = options->device;
+    config.device = options->common.device;
     if (eum_context_create(&config, &context) != EUM_OK)
         return tool_fail_library(error, "the device could not be opened");
     const bool done = calibrate(context, options->output, out, error);
@@ -193,7 +179,7 @@ int calibrate_main(int argc, char **argv)
     if (code != OPTIONS_GO_ON)
         return code;
     if (run(&options, &found, &error)) {
-        if (options.json)
+        if (options.common.json)
             print_json(&found);
         else
             print_text(&found, options.output);

@@ -1,6 +1,5 @@
 /* info: what this machine has and what the library makes of it.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -24,41 +23,16 @@ static const char help[] =
 
 #define DEVICES_MAX 64 /* devices 0 to 62, and the host */
 
-typedef struct info_options {
-    const char *device;
-    eum_backing backing;
-    bool json;
-} info_options;
-
-static int parse_options(int argc, char **argv, info_options *options)
+static int parse_options(int argc, char **argv, common_options *options)
 {
     static const struct option longs[] = {{"device", required_argument, NULL, OPTION_DEVICE},
                                           {"backing", required_argument, NULL, OPTION_BACKING},
                                           {"json", no_argument, NULL, OPTION_JSON},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
-    int result = 0;
-    while ((result = getopt_long(argc, argv, ":h", longs, NULL)) != -1) {
-        switch (result) {
-        case OPTION_DEVICE:
-            options->device = optarg;
-            break;
-        case OPTION_BACKING:
-            if (!backing_parse(optarg, &options->backing))
-                return tool_usage_error("info", "unknown backing '%s'; there are auto, managed, mirrored, mapped and host", optarg);
-            break;
-        case OPTION_JSON:
-            options->json = true;
-            break;
-        case 'h':
-            return options_print_help(help);
-        default:
-            return options_refused("info", argv, result);
-        }
-    }
-    if (optind < argc)
-        return tool_usage_error("info", "unexpected argument '%s'", argv[optind]);
-    return OPTIONS_GO_ON;
+    static const command_options known = {"info", help, longs, NULL};
+    const int code = options_parse(&known, argc, argv, options, NULL);
+    return code == OPTIONS_GO_ON ? options_no_more(&known, argc, argv) : code;
 }
 
 /* The shape that the break-even is told for: rows of sentence embeddings, one query. */
@@ -243,7 +217,7 @@ static void print_text(const device_info *devices, size_t count)
 
 int info_main(int argc, char **argv)
 {
-    info_options options = {0};
+    common_options options = {0};
     device_info devices[DEVICES_MAX];
     tool_error error = {0};
     size_t count = 1;

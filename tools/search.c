@@ -1,6 +1,5 @@
 /* search: the rows of a file that are nearest to a query.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,14 +44,14 @@ static const char help[] =
     "  -h, --help     print this help\n";
 
 typedef struct search_options {
-    const char *vectors, *labels, *device, *output;
+    common_options common;
+    const char *vectors, *labels, *output;
     const char *query_file; /* NULL: the query is a row */
     uint64_t query_row;
     size_t top;
-    eum_backing backing;
     eum_metric metric;
     eum_element element;
-    bool has_query, json, skip_self, count_faults;
+    bool has_query, skip_self, count_faults;
 } search_options;
 
 typedef struct search {
@@ -98,8 +97,9 @@ static int parse_top(search_options *options, const char *text)
     return OPTIONS_GO_ON;
 }
 
-static int parse_option(search_options *options, int option, const char *value)
+static int take_option(void *own, int option, const char *value)
 {
+    search_options *options = own;
     switch (option) {
     case OPTION_QUERY:
         return parse_query(options, value);
@@ -107,13 +107,6 @@ static int parse_option(search_options *options, int option, const char *value)
         return parse_top(options, value);
     case OPTION_LABELS:
         options->labels = value;
-        return OPTIONS_GO_ON;
-    case OPTION_DEVICE:
-        options->device = value;
-        return OPTIONS_GO_ON;
-    case OPTION_BACKING:
-        if (!backing_parse(value, &options->backing))
-            return tool_usage_error("search", "unknown backing '%s'; there are auto, managed, mirrored, mapped and host", value);
         return OPTIONS_GO_ON;
     case OPTION_METRIC:
         if (!metric_parse(value, &options->metric))
@@ -124,11 +117,7 @@ static int parse_option(search_options *options, int option, const char *value)
             return tool_usage_error("search", "unknown dtype '%s'; there are float32, float16 and bfloat16", value);
         return OPTIONS_GO_ON;
     case OPTION_OUTPUT:
-        options->output = value;
-        return OPTIONS_GO_ON;
-    case OPTION_JSON:
-        options->json = true;
-        return OPTIONS_GO_ON;
+        return options_output("search", value, &options->output);
     case OPTION_SKIP_SELF:
         options->skip_self = true;
         return OPTIONS_GO_ON;
@@ -136,7 +125,7 @@ static int parse_option(search_options *options, int option, const char *value)
         options->count_faults = true;
         return OPTIONS_GO_ON;
     default:
-        return options_print_help(help);
+        return TOOL_EXIT_USAGE; /* there is no other */
     }
 }
 
@@ -155,13 +144,10 @@ static int parse_options(int argc, char **argv, search_options *options)
                                           {"json", no_argument, NULL, OPTION_JSON},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
-    int option = 0;
-    while ((option = getopt_long(argc, argv, ":h", longs, NULL)) != -1) {
-        const int code =
-            option == '?' || option == ':' ? options_refused("search", argv, option) : parse_option(options, option, optarg);
-        if (code != OPTIONS_GO_ON)
-            return code;
-    }
+    static const command_options known = {"search", help, longs, take_option};
+    const int code = options_parse(&known, argc, argv, &options->common, options);
+    if (code != OPTIONS_GO_ON)
+        return code;
     if (optind == argc)
         return tool_usage_error("search", "the file with the vectors is missing");
     if (optind + 1 < argc)
@@ -248,8 +234,8 @@ static bool allocate_neighbors(search *s, tool_error *error)
 static bool open_device(search *s, tool_error *error)
 {
     eum_context_config config = EUM_CONTEXT_CONFIG_INIT;
-    config.device = s->options->device;
-    config.backing = s->options->backing;
+    config.device = s->options->common.device;
+    config.backing = s->options->common.backing;
     if (eum_context_create(&config, &s->context) != EUM_OK || eum_context_default_stream(s->context, &s->stream) != EUM_OK)
         return tool_fail_library(error, "the device could not be opened");
     return true;
@@ -500,7 +486,7 @@ static bool print_results(const search *s, tool_error *error)
                       .gpu_faults = s->gpu_faults};
     if (s->options->output != NULL && !results_write(s->options->output, s->neighbors, s->query_count, s->top, error))
         return false;
-    if (s->options->json)
+    if (s->options->common.json)
         report_json(&r);
     else
         report_text(&r);

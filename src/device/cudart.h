@@ -22,6 +22,7 @@ typedef struct cuda_driver {
     int (*primary_retain)(void **out, int device);
     int (*device_name)(char *name, int capacity, int device);
     int (*stream_context)(cudaStream_t stream, void **out);
+    int (*pointer_attributes)(unsigned count, const int *attributes, void **out, unsigned long long address);
     /* In every launch: without the runtime's part, which takes about 25 ns a call. */
     int (*exchange_capture_mode)(enum cudaStreamCaptureMode *mode);
     int (*event_record)(cudaEvent_t event, cudaStream_t stream);
@@ -90,6 +91,8 @@ void cuda_release(eum_device *device, eum_block *block);
 eum_status cuda_adopt(eum_device *device, eum_memory kind, void *address, size_t bytes, bool reg, eum_block *out);
 void cuda_unadopt(eum_device *device, eum_block *block);
 bool cuda_is_pinned(eum_device *device, const void *address, size_t bytes);
+/* Inside enter and leave: is every byte pinned, by one registration or allocation, or by several that lie side by side? */
+bool cuda_all_pinned(const void *address, size_t bytes);
 void cuda_give_up(eum_device *device, eum_block *block, eum_release_fn *out_release, void **out_user);
 eum_status cuda_advise(eum_device *device, const eum_block *block, size_t offset, size_t bytes, eum_advice advice,
                        eum_location where);

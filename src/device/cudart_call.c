@@ -77,6 +77,7 @@ static cudaError_t load_driver_once(void)
         !find_call(get_proc, "cuDevicePrimaryCtxRetain", 12000, &calls.primary_retain) ||
         !find_call(get_proc, "cuDeviceGetName", 12000, &calls.device_name) ||
         !find_call(get_proc, "cuStreamGetCtx", 12000, &calls.stream_context) ||
+        !find_call(get_proc, "cuPointerGetAttributes", 12000, &calls.pointer_attributes) ||
         !find_call(get_proc, "cuThreadExchangeStreamCaptureMode", 12000, &calls.exchange_capture_mode) ||
         !find_call(get_proc, "cuEventRecord", 12000, &calls.event_record))
         return cudaErrorInsufficientDriver;

@@ -129,7 +129,36 @@ void cuda_give_up(eum_device *base, eum_block *block, eum_release_fn *out_releas
 
 /* ----------------------------------------------------------------------------------------- memory of others -------- */
 
-/* Is every byte of the range of that kind? Looks at both ends. Gives the device address of the first. */
+/* CUpointer_attribute and CUmemorytype. */
+enum { POINTER_MEMORY_TYPE = 2, POINTER_IS_MANAGED = 8, POINTER_RANGE_START = 11, POINTER_RANGE_SIZE = 12 };
+#define MEMORY_TYPE_HOST 1u
+#define PAGE ((uintptr_t)4096) /* the smallest that is pinned */
+
+/* The end of the pinned range that the address lies in: an allocation, or a registration. 0: it is not pinned. Where the driver knows the range by
+ * other addresses only, the end of the page, since pages are pinned whole. */
+static uintptr_t pinned_until(uintptr_t address)
+{
+    static const int attributes[] = {POINTER_MEMORY_TYPE, POINTER_IS_MANAGED, POINTER_RANGE_START, POINTER_RANGE_SIZE};
+    unsigned type = 0, managed = 0;
+    unsigned long long start = 0;
+    size_t size = 0;
+    void *out[] = {&type, &managed, &start, &size};
+    if (cuda_calls.pointer_attributes(4, attributes, out, address) != 0 || type != MEMORY_TYPE_HOST || managed != 0)
+        return 0;
+    bool known = address >= start && address - start < size;
+    return known ? (uintptr_t)start + size : (address / PAGE + 1) * PAGE;
+}
+
+bool cuda_all_pinned(const void *address, size_t bytes)
+{
+    uintptr_t at = (uintptr_t)address, end = at + bytes;
+    while (at != 0 && at < end)
+        at = pinned_until(at);
+    return at != 0;
+}
+
+/* Is the range of that kind? Looks at both ends, and at every byte of what should be pinned: kernels would fault on the others. Gives the device
+ * address of the first. */
 static eum_status check_kind(cuda_device *device, eum_memory kind, void *address, size_t bytes, void **out_device)
 {
     enum cudaMemoryType wanted = kind == EUM_MEMORY_PINNED    ? cudaMemoryTypeHost
@@ -144,6 +173,9 @@ static eum_status check_kind(cuda_device *device, eum_memory kind, void *address
     if (first.type != wanted || last.type != wanted)
         return eum_fail(EUM_ERROR_NOT_SUPPORTED, "The %zu bytes at %p are not all %s memory of CUDA; name the kind that they are.",
                         bytes, address, kind_name(kind));
+    if (kind == EUM_MEMORY_PINNED && !cuda_all_pinned(address, bytes))
+        return eum_fail(EUM_ERROR_NOT_SUPPORTED,
+                        "Some of the %zu bytes at %p are pinned and some are not; pin all of them, or none.", bytes, address);
     if (kind == EUM_MEMORY_DEVICE && first.device != (int)device->base.caps.index)
         return eum_fail(EUM_ERROR_NOT_SUPPORTED,
                         "The memory at %p is on CUDA device %d, the context on device %d; wrap it in a context there.", address,
@@ -209,16 +241,11 @@ eum_status cuda_adopt(eum_device *base, eum_memory kind, void *address, size_t b
 bool cuda_is_pinned(eum_device *base, const void *address, size_t bytes)
 {
     cuda_scope scope;
-    struct cudaPointerAttributes first, last;
     if (cuda_enter_primary(cuda_of(base)->primary, &scope) != cudaSuccess)
         return false;
-    cudaError_t error = cudaPointerGetAttributes(&first, address);
-    if (error == cudaSuccess)
-        error = cudaPointerGetAttributes(&last, (const char *)address + (bytes - 1));
-    if (error != cudaSuccess)
-        (void)cudaGetLastError();
+    bool pinned = cuda_all_pinned(address, bytes);
     cuda_leave(&scope);
-    return error == cudaSuccess && first.type == cudaMemoryTypeHost && last.type == cudaMemoryTypeHost;
+    return pinned;
 }
 
 void cuda_unadopt(eum_device *base, eum_block *block)

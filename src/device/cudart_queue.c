@@ -30,7 +30,9 @@ eum_status cuda_copy(eum_dstream *stream, void *dst, const void *src, size_t byt
         return status;
     cudaError_t error = cudaMemcpyAsync(dst, src, bytes, kinds[direction], native_of(stream));
     if (error != cudaSuccess)
-        status = cuda_failed(device_of(stream), error, "Copying %zu bytes", bytes);
+        status = cuda_failed(
+            device_of(stream), error, "Copying %zu bytes%s", bytes,
+            error == cudaErrorInvalidValue ? " (CUDA copies no host memory that is pinned in part: all of it or none)" : "");
     cuda_leave(&scope);
     return status;
 }

@@ -44,6 +44,8 @@ Suite *cudart_suite(void)
 
 #include <cuda_runtime_api.h>
 
+#include "device/cudart.h"
+
 #define MS INT64_C(1000000)
 #define MIB ((size_t)1 << 20)
 
@@ -97,6 +99,75 @@ START_TEST(hidden_devices_are_told_apart_from_missing_ones)
         ck_assert_int_eq(reason, EUM_REASON_NO_DRIVER);
     }
     ck_assert_ptr_null(opened);
+}
+END_TEST
+
+/* Pinned ranges as the driver would tell of them. */
+typedef struct told_range {
+    uintptr_t begin, end;
+    bool managed, elsewhere; /* elsewhere: the driver knows it by another address */
+} told_range;
+static const told_range told[] = {{0x10000, 0x13000, false, false},
+                                  {0x13000, 0x14800, false, false},
+                                  {0x16000, 0x17000, false, false},
+                                  {0x17000, 0x18000, true, false},
+                                  {0x20000, 0x23000, false, true}};
+static int questions;
+
+static int tell(unsigned count, const int *attributes, void **out, unsigned long long address)
+{
+    ck_assert_uint_eq(count, 4);
+    ck_assert(attributes[0] == 2 && attributes[1] == 8 && attributes[2] == 11 && attributes[3] == 12);
+    questions++;
+    *(unsigned *)out[0] = 0, *(unsigned *)out[1] = 0, *(unsigned long long *)out[2] = 0, *(size_t *)out[3] = 0;
+    for (size_t i = 0; i < sizeof told / sizeof *told; i++) {
+        if (address < told[i].begin || address >= told[i].end)
+            continue;
+        *(unsigned *)out[0] = 1;
+        *(unsigned *)out[1] = told[i].managed;
+        *(unsigned long long *)out[2] = told[i].begin + (told[i].elsewhere ? 0x7000000 : 0);
+        *(size_t *)out[3] = told[i].end - told[i].begin;
+    }
+    return 0;
+}
+
+static int tell_nothing(unsigned count, const int *attributes, void **out, unsigned long long address)
+{
+    (void)count, (void)attributes, (void)out, (void)address;
+    return cudaErrorInvalidValue;
+}
+
+START_TEST(memory_is_pinned_if_all_of_it_is_whatever_registrations_it_is_in)
+{
+    static const struct {
+        uintptr_t begin;
+        size_t bytes;
+        bool pinned;
+        int questions;
+    } table[] = {
+        {0x10000, 0x3000, true, 1},  /* one registration */
+        {0x11234, 0x10, true, 1},    /* a part of it */
+        {0x10000, 0x4800, true, 2},  /* two side by side */
+        {0x12fff, 2, true, 2},       /* */
+        {0x10000, 0x4801, false, 3}, /* and a byte more */
+        {0x10000, 0x6001, false, 3}, /* both ends are, the middle is not */
+        {0xffff, 2, false, 1},       /* all but the first byte */
+        {0x16000, 0x1001, false, 2}, /* managed memory is not pinned */
+        {0x20123, 0x2000, true, 3},  /* page by page */
+        {0x20000, 0x3000, true, 3},  /* */
+        {0x20000, 0x3001, false, 4}, /* */
+        {0x30000, 1, false, 1},      /* plain memory */
+    };
+    const cuda_driver calls = cuda_calls;
+    cuda_calls.pointer_attributes = tell;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        questions = 0;
+        ck_assert_msg(cuda_all_pinned((const void *)table[i].begin, table[i].bytes) == table[i].pinned, "line %zu", i);
+        ck_assert_msg(questions == table[i].questions, "line %zu asked %d times", i, questions);
+    }
+    cuda_calls.pointer_attributes = tell_nothing;
+    ck_assert(!cuda_all_pinned((const void *)(uintptr_t)0x10000, 1));
+    cuda_calls = calls;
 }
 END_TEST
 
@@ -602,6 +673,35 @@ START_TEST(registered_host_memory_is_reached_in_place_and_can_be_registered_agai
 }
 END_TEST
 
+START_TEST(memory_registered_in_part_is_not_pinned_and_in_pieces_side_by_side_it_is)
+{
+    NEEDS_DEVICE();
+    const size_t piece = 64 * 1024;
+    char *plain = aligned_alloc(4096, 3 * piece);
+    eum_block block = {0};
+    ck_assert_ptr_nonnull(plain);
+    ck_assert(!ops->is_pinned(device, plain, 3 * piece));
+    ck_assert_int_eq(cudaHostRegister(plain, piece, cudaHostRegisterPortable), cudaSuccess);
+    ck_assert_int_eq(cudaHostRegister(plain + 2 * piece, piece, cudaHostRegisterPortable), cudaSuccess);
+    ck_assert(ops->is_pinned(device, plain, piece) && ops->is_pinned(device, plain + 2 * piece + 1, piece - 1));
+    ck_assert(!ops->is_pinned(device, plain, 3 * piece)); /* both ends are */
+    ck_assert(!ops->is_pinned(device, plain, piece + 1) && !ops->is_pinned(device, plain + piece, 1));
+    ck_assert_int_eq(ops->adopt(device, EUM_MEMORY_PINNED, plain, 3 * piece, false, &block), EUM_ERROR_NOT_SUPPORTED);
+    ck_assert_int_eq(cudaHostRegister(plain + piece, piece, cudaHostRegisterPortable), cudaSuccess);
+    ck_assert(ops->is_pinned(device, plain, 3 * piece) && ops->is_pinned(device, plain + 1, 3 * piece - 2));
+    eum_block there = alloc(EUM_MEMORY_DEVICE, 3 * piece);
+    submit_fill(stream, there.device, 3 * piece, 7);
+    ck_assert_int_eq(ops->copy(stream, plain, there.device, 3 * piece, EUM_DEVICE_TO_HOST), EUM_OK); /* one copy over all three */
+    drain(stream);
+    ck_assert(all_are(plain, 3 * piece, 7));
+    ops->release(device, &there);
+    for (size_t i = 0; i < 3; i++)
+        ck_assert_int_eq(cudaHostUnregister(plain + i * piece), cudaSuccess);
+    ck_assert_int_eq(cudaPeekAtLastError(), cudaSuccess);
+    free(plain);
+}
+END_TEST
+
 typedef struct given {
     eum_release_fn release;
     void *user, *address;
@@ -723,6 +823,7 @@ Suite *cudart_suite(void)
     TCase *any = tcase_create("opening");
     tcase_add_test(any, opening_succeeds_or_says_why_not);
     tcase_add_loop_test(any, hidden_devices_are_told_apart_from_missing_ones, 0, 2);
+    tcase_add_test(any, memory_is_pinned_if_all_of_it_is_whatever_registrations_it_is_in);
     suite_add_tcase(suite, any);
     TCase *tests = tcase_create("operations");
     tcase_add_checked_fixture(tests, set_up, tear_down);
@@ -745,6 +846,7 @@ Suite *cudart_suite(void)
     tcase_add_test(tests, the_legacy_stream_can_be_wrapped_and_the_per_thread_one_cannot);
     tcase_add_test(tests, memory_of_others_is_taken_as_what_it_is_and_nothing_else);
     tcase_add_test(tests, registered_host_memory_is_reached_in_place_and_can_be_registered_again);
+    tcase_add_test(tests, memory_registered_in_part_is_not_pinned_and_in_pieces_side_by_side_it_is);
     tcase_add_test(tests, memory_that_was_given_up_is_freed_after_the_device_on_another_thread);
     tcase_add_test(tests, small_pinned_blocks_are_apart_and_serve_again);
     tcase_add_test(tests, streams_of_several_threads_share_the_events);

@@ -55,7 +55,6 @@ static eum_extent_change random_change(void)
         change.accessed_by_keep = 0;
     change.flags_clear = (uint32_t)draw(8);
     change.flags_set = (uint32_t)(draw(8) & draw(8));
-    change.version = draw(2) == 0 ? 0 : 1 + draw(1000);
     return change;
 }
 
@@ -198,22 +197,6 @@ START_TEST(questions_about_flags_and_bytes_agree_with_the_byte_model)
 }
 END_TEST
 
-START_TEST(the_version_of_merged_extents_is_the_newest)
-{
-    eum_extents set;
-    eum_extents_init(&set, 10, EUM_AT_HOST, 0);
-    ck_assert(eum_extents_reserve(&set, 2));
-    eum_extent_change change = EUM_EXTENT_CHANGE_NONE;
-    change.version = 7;
-    eum_extents_change(&set, 0, 5, &change);
-    change.version = 6;
-    eum_extents_change(&set, 5, 10, &change);
-    ck_assert_uint_eq(set.count, 1);
-    ck_assert_uint_eq(set.items[0].version, 7);
-    eum_extents_free(&set);
-}
-END_TEST
-
 /* Alternates two states byte by byte. */
 static void stripe(eum_extents *set, eum_locations even, eum_locations odd, uint32_t odd_flags)
 {
@@ -322,7 +305,6 @@ Suite *extent_suite(void)
     tcase_add_test(tests, every_single_change_of_a_small_set_does_what_the_byte_model_does);
     tcase_add_test(tests, random_changes_agree_with_the_byte_model);
     tcase_add_test(tests, questions_about_flags_and_bytes_agree_with_the_byte_model);
-    tcase_add_test(tests, the_version_of_merged_extents_is_the_newest);
     tcase_add_test(tests, over_the_cap_copies_are_forgotten_and_data_are_not);
     tcase_add_test(tests, over_the_cap_the_only_copy_of_a_byte_is_never_forgotten);
     tcase_add_test(tests, over_the_cap_undefined_bytes_stay_exactly_those);

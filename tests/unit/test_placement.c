@@ -635,7 +635,7 @@ static void try_mirrored(const eum_locations *valid, eum_access access, eum_loca
         eum_extents_change(&extents, step->begin, step->end, &change);
     }
     demand(moving == expected);
-    eum_extent_change change = eum_use_change(&use, 1);
+    eum_extent_change change = eum_use_change(&use);
     eum_extents_change(&extents, begin, end, &change);
     for (uint64_t i = 0; i < SMALL; i++) {
         eum_locations now = extents.items[eum_extents_find(&extents, i)].valid;
@@ -746,6 +746,37 @@ START_TEST(results_and_streams_are_used_in_place_by_the_device_only)
 }
 END_TEST
 
+START_TEST(mirrored_results_are_written_in_place_up_to_eight_mebibytes_and_never_read_there)
+{
+    const uint64_t most = (uint64_t)8 << 20;
+    const struct {
+        eum_role role;
+        eum_access access;
+        uint64_t bytes;
+        bool in_place;
+    } table[] = {{EUM_ROLE_RESULTS, EUM_ACCESS_OVERWRITE, most, true},
+                 {EUM_ROLE_RESULTS, EUM_ACCESS_READ_WRITE, most, true},
+                 {EUM_ROLE_RESULTS, EUM_ACCESS_OVERWRITE, most + 1, false},
+                 {EUM_ROLE_RESULTS, EUM_ACCESS_READ, 1, false},
+                 {EUM_ROLE_STREAM, EUM_ACCESS_READ, most + 1, true},
+                 {EUM_ROLE_STREAM, EUM_ACCESS_OVERWRITE, most + 1, true},
+                 {EUM_ROLE_TARGETS, EUM_ACCESS_READ, 1, false},
+                 {EUM_ROLE_QUERY, EUM_ACCESS_READ, 1, false},
+                 {EUM_ROLE_AUTO, EUM_ACCESS_OVERWRITE, 1, false}};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        eum_use use = {.begin = 3,
+                       .end = 3 + table[i].bytes,
+                       .access = table[i].access,
+                       .where = DEVICE,
+                       .backing = EUM_BACKING_MIRRORED,
+                       .role = table[i].role};
+        ck_assert_msg(eum_role_in_place(&use) == table[i].in_place, "line %zu", i);
+        use.backing = EUM_BACKING_MANAGED; /* there the role alone decides: pages have no second place to be written in */
+        ck_assert_msg(eum_role_in_place(&use) == eum_role_stays_on_host(use.role), "line %zu, managed", i);
+    }
+}
+END_TEST
+
 Suite *placement_suite(void)
 {
     Suite *suite = suite_create("placement");
@@ -765,6 +796,7 @@ Suite *placement_suite(void)
     tcase_add_test(tests, contiguous_bytes_are_one_copy);
     tcase_add_test(tests, a_plan_of_many_pieces_grows);
     tcase_add_test(tests, results_and_streams_are_used_in_place_by_the_device_only);
+    tcase_add_test(tests, mirrored_results_are_written_in_place_up_to_eight_mebibytes_and_never_read_there);
     suite_add_tcase(suite, tests);
     return suite;
 }

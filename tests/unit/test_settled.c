@@ -90,7 +90,7 @@ static void expect_nothing_to_do(eum_strm *stream, const question *q, const eum_
         eum_hazards_conflicts(&buf->hazards, move->use.begin, move->use.end,
                               q->accesses[i] == EUM_ACCESS_READ ? EUM_HAZARD_READ : EUM_HAZARD_WRITE, stream->serial, in_the_way,
                               stream);
-        eum_extent_change change = eum_use_change(&move->use, 0); /* commit leaves it out */
+        eum_extent_change change = eum_use_change(&move->use); /* commit leaves it out */
         for (size_t k = eum_extents_find(&buf->extents, move->use.begin);
              k < buf->extents.count && buf->extents.items[k].begin < move->use.end; k++) {
             const eum_extent *e = &buf->extents.items[k];
