@@ -307,12 +307,24 @@ eum_status eum_fail_cuda(int32_t cuda_code, const char *cuda_name, const char *f
 
 void eum_error_save(eum_error *out)
 {
-    *out = last_error;
+    if (last_error.status != EUM_OK) {
+        *out = last_error;
+        return;
+    }
+    /* There is nothing else to keep. Calls do this often, and most threads have seen no failure. */
+    out->struct_size = sizeof *out;
+    out->status = EUM_OK;
+    out->cuda_code = 0;
+    out->cuda_name[0] = 0;
+    out->sentence[0] = 0;
 }
 
 void eum_error_restore(const eum_error *saved)
 {
-    last_error = *saved;
+    if (saved->status != EUM_OK)
+        last_error = *saved;
+    else if (last_error.status != EUM_OK)
+        last_error = (eum_error)EUM_ERROR_INIT;
 }
 
 eum_status eum_check_may_wait(const char *function)
