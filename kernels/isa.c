@@ -26,7 +26,7 @@ static int has_f16c(void)
 }
 #endif
 
-int eum_cpu_isa_usable(eum_cpu_isa isa)
+static int find_usable(eum_cpu_isa isa)
 {
     switch (isa) {
     case EUM_CPU_SCALAR:
@@ -47,6 +47,20 @@ int eum_cpu_isa_usable(eum_cpu_isa isa)
     default:
         return 0;
     }
+}
+
+/* Remembered: each call of a kernel asks, and a virtual machine takes 15 us for one cpuid instruction. */
+int eum_cpu_isa_usable(eum_cpu_isa isa)
+{
+    static atomic_int known[4]; /* 0: not yet, 1: no, 2: yes */
+    if ((int)isa < 0 || (size_t)isa >= sizeof known / sizeof known[0])
+        return 0;
+    int answer = atomic_load_explicit(&known[isa], memory_order_relaxed);
+    if (answer == 0) {
+        answer = find_usable(isa) ? 2 : 1;
+        atomic_store_explicit(&known[isa], answer, memory_order_relaxed);
+    }
+    return answer == 2;
 }
 
 const char *eum_cpu_isa_name(eum_cpu_isa isa)

@@ -28,14 +28,20 @@ typedef struct eum_prepared {
     bool nonfinite;     /* its scores are NaN */
 } eum_prepared;
 
+/* Into the first cache; the rest with EUM_PREFETCH_MEMORY into the second one, further ahead. */
+typedef enum eum_prefetch { EUM_PREFETCH_NONE, EUM_PREFETCH_CACHED, EUM_PREFETCH_MEMORY } eum_prefetch;
+
 typedef struct eum_tile {
     eum_metric metric;
     eum_element element;
     size_t dim;
-    size_t ahead;                    /* bytes to prefetch ahead of rows side by side, 0: none */
-    bool cached;                     /* all rows fit in a core's second cache */
-    size_t near, far;                /* the same for rows that are read one after the other, into the first and the second cache */
-    const void *rows[EUM_TILE_ROWS]; /* `count`, and the last one again up to a multiple of 16 */
+    size_t ahead;          /* bytes to prefetch ahead of rows side by side, 0: none */
+    bool cached;           /* all rows fit in a core's second cache */
+    eum_prefetch prefetch; /* of rows that are read one after the other */
+    const void
+        *rows[EUM_TILE_ROWS]; /* `count`, and the last one again up to a multiple of 16; not filled in where `first` is set */
+    const char *first;        /* one query and a whole tile of rows without gaps: the first row. Else NULL */
+    size_t stride;            /* from one row to the next, where `first` is set */
     unsigned count;
     const eum_prepared *queries; /* of the panel */
     unsigned query_count;
@@ -46,6 +52,18 @@ typedef struct eum_tile {
     float inverses[EUM_TILE_ROWS]; /* cosine: 1 / the rows' norms, NaN where float32 cannot carry them; filled by ops->norms */
     float scores[EUM_TILE_ROWS * EUM_TILE_QUERIES] __attribute__((aligned(64)));
 } eum_tile;
+
+static inline const void *eum_tile_row(const eum_tile *tile, unsigned r)
+{
+    return tile->first != NULL ? tile->first + r * tile->stride : tile->rows[r];
+}
+
+/* For who needs the addresses of all rows. */
+static inline void eum_tile_fill_rows(eum_tile *tile)
+{
+    for (unsigned r = 0; tile->first != NULL && r < tile->count; r++)
+        tile->rows[r] = tile->first + r * tile->stride;
+}
 
 /* One instruction set. */
 typedef struct eum_scoring_ops {

@@ -122,20 +122,24 @@ ALWAYS_INLINE void few_rows(eum_tile *tile, unsigned row, unsigned first_query, 
 #if ROW_BY_ROW
 #define HELD_STEPS 8 /* registers of a query that stays in registers */
 
+#define NEAR ((size_t)2048)
+#define FAR ((size_t)16384)
+
 /* All rows of the tile against its one query, one row after the other: one stream of memory, and the processor overlaps the rows by itself.
- * The sums are those of few_chunk, addition by addition. held: whole registers of the query, a constant up to HELD_STEPS; 0: more. */
-ALWAYS_INLINE void single_rows(eum_tile *tile, size_t held, few_kind kind, eum_element element)
+ * The sums are those of few_chunk, addition by addition. held: whole registers of the query, a constant up to HELD_STEPS; 0: more. near, far:
+ * constants, bytes to prefetch ahead into the first and the second cache, or 0. */
+ALWAYS_INLINE void single_rows(eum_tile *tile, size_t held, size_t near, size_t far, few_kind kind, eum_element element)
 {
-    const size_t steps = held > 0 ? held : tile->dim / W, near = tile->near, far = tile->far,
-                 size = element == EUM_ELEMENT_FLOAT32 ? 4 : 2;
+    const size_t steps = held > 0 ? held : tile->dim / W, size = element == EUM_ELEMENT_FLOAT32 ? 4 : 2;
     const unsigned rest = (unsigned)(tile->dim - steps * W);
     vec q[HELD_STEPS], sums[REDUCED], squares[REDUCED];
     vec last = rest > 0 ? v_load(tile->values + steps * W) : v_zero(); /* what it has too much is 0 */
     for (size_t i = 0; i < held; i++)
         q[i] = v_load(tile->values + i * W);
+    const char *next = tile->first;
     for (unsigned row = 0; row < tile->count; row += REDUCED) {
-        for (unsigned r = 0; r < REDUCED; r++) {
-            const char *from = tile->rows[row + r];
+        for (unsigned r = 0; r < REDUCED; r++, next += tile->stride) {
+            const char *from = tile->first != NULL ? next : tile->rows[row + r];
             vec s[2] = {v_zero(), v_zero()}; /* the product, the squares */
             for (size_t i = 0; i < steps; i++) {
                 if (near != 0)
@@ -158,9 +162,19 @@ ALWAYS_INLINE void single_rows(eum_tile *tile, size_t held, few_kind kind, eum_e
     }
 }
 
+ALWAYS_INLINE void single_rows_ahead(eum_tile *tile, size_t held, few_kind kind, eum_element element)
+{
+    if (tile->prefetch == EUM_PREFETCH_MEMORY)
+        single_rows(tile, held, NEAR, FAR, kind, element);
+    else if (tile->prefetch == EUM_PREFETCH_CACHED)
+        single_rows(tile, held, NEAR, 0, kind, element);
+    else
+        single_rows(tile, held, 0, 0, kind, element);
+}
+
 #define HELD(n)                                                                                                                    \
     case n:                                                                                                                        \
-        single_rows(tile, n, kind, element);                                                                                       \
+        single_rows_ahead(tile, n, kind, element);                                                                                 \
         break
 
 /* Whether it did them. In cache, longer rows are faster side by side: the query is then loaded once for all of them. */
@@ -179,7 +193,7 @@ ALWAYS_INLINE bool single_rows_of(eum_tile *tile, int queries, few_kind kind, eu
         HELD(7);
         HELD(8);
     default:
-        single_rows(tile, 0, kind, element);
+        single_rows_ahead(tile, 0, kind, element);
         break;
     }
     return true;
@@ -193,6 +207,7 @@ ALWAYS_INLINE void few_rows_of(eum_tile *tile, unsigned first_query, int queries
     const int rows = FEW_ROWS(queries, kind == FEW_DOT_AND_SQUARES);
     if (single_rows_of(tile, queries, kind, element))
         return;
+    eum_tile_fill_rows(tile);
     if (tile->ahead != 0 && queries <= 1)
         for (unsigned row = 0; row < tile->count; row += (unsigned)rows)
             few_rows(tile, row, first_query, rows, queries, kind, element, tile->ahead);
@@ -331,7 +346,7 @@ static void invert(eum_tile *tile)
         trusted += (unsigned)(tile->inverses[r] >= EUM_ROW_SQUARES_MIN) & (unsigned)(tile->inverses[r] <= EUM_ROW_SQUARES_MAX);
     for (unsigned r = 0; r < tile->count && trusted < tile->count; r++)
         if (!eum_row_squares_trusted(tile->inverses[r]))
-            tile->inverses[r] = eum_squares_exact(tile->element, tile->rows[r], tile->dim) == 0.0 ? INFINITY : NAN;
+            tile->inverses[r] = eum_squares_exact(tile->element, eum_tile_row(tile, r), tile->dim) == 0.0 ? INFINITY : NAN;
     for (unsigned r = 0; r < EUM_TILE_ROWS; r += W)
         v_store(tile->inverses + r, v_inverse_root(v_load(tile->inverses + r))); /* of infinity: 0, the score of a zero row */
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "context.h"
+#include "copy.h"
 #include "figures.h"
 #include "threads.h"
 
@@ -256,7 +257,7 @@ static eum_status run(bench *b, const probe *p)
         memcpy(b->host[1], b->host[0], p->amount);
         return EUM_OK;
     case COPY_ALL:
-        eum_workers_copy(b->ctx->workers, b->host[1], b->host[0], p->amount);
+        eum_workers_copy(b->ctx->workers, b->host[1], b->host[0], p->amount, EUM_READER_DEVICE);
         return EUM_OK;
     }
     return EUM_OK;

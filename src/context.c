@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "buffer.h"
+#include "spin.h"
 #include "stream.h"
 
 /* ------------------------------------------------------------------------------------------------------- lock ------ */
@@ -248,9 +249,14 @@ eum_status eum_ctx_create(const eum_context_config *config, eum_ctx **out)
     ctx->isa = eum_cpu_isa_best();
     ctx->stats.struct_size = sizeof ctx->stats;
     eum_status status = eum_workers_create(config->worker_threads, &ctx->workers);
+    int64_t spin_ns = 0;
     if (status == EUM_OK)
+        status = eum_spin_parse(getenv("EUM_SPIN"), &spin_ns);
+    if (status == EUM_OK) {
+        eum_workers_set_spin(ctx->workers, spin_ns);
         status = eum_device_open(config->device, &ctx->log, ctx->workers, &ctx->device, &ctx->reason, ctx->device_sentence,
                                  sizeof ctx->device_sentence);
+    }
     if (status == EUM_OK)
         status = eum_ctx_load_costs(ctx);
     if (status == EUM_OK)

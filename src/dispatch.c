@@ -71,7 +71,7 @@ static uint64_t read_ns(const eum_cpu_costs *cpu, uint64_t bytes)
            eum_cost_at(bytes - near - shared, cpu->thread_mbps);
 }
 
-static uint64_t cpu_ns(const eum_executor_question *q)
+uint64_t eum_predict_cpu(const eum_executor_question *q)
 {
     uint64_t bytes = target_bytes(q), pieces = times(bytes, 1 + q->queries / FEW_QUERIES) / GRAIN_BYTES;
     uint64_t threads = pieces < 1 ? 1 : least(pieces, q->threads), together = eum_cost_at(bytes, q->cpu.most_mbps);
@@ -106,7 +106,7 @@ static uint64_t reach_ns(const eum_executor_question *q, uint64_t bytes)
 
 eum_executor_answer eum_choose_executor(const eum_executor_question *q)
 {
-    eum_executor_answer answer = {.executor = EUM_EXECUTOR_DEVICE, .cpu_ns = cpu_ns(q)};
+    eum_executor_answer answer = {.executor = EUM_EXECUTOR_DEVICE, .cpu_ns = eum_predict_cpu(q)};
     uint64_t kernel = eum_cost_kernel(q->costs, target_bytes(q), macs(q));
     uint64_t resident = plus(kernel, plus(reach_ns(q, q->missing_queries), results_ns(q)));
     uint64_t once = move_ns(q, q->missing_targets), far = eum_cost_in_place(q->costs, q->over_link);

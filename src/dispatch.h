@@ -49,6 +49,9 @@ typedef struct eum_executor_answer {
     uint64_t rent_ns; /* what the CPU takes longer than the device on resident targets, if they could move there; else 0 */
 } eum_executor_answer;
 
+/* Predicted, for operands that are all on the host. */
+uint64_t eum_predict_cpu(const eum_executor_question *question);
+
 eum_executor_answer eum_choose_executor(const eum_executor_question *question);
 
 #endif

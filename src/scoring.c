@@ -48,19 +48,25 @@ static void ask_targets(const eum_ctx *ctx, const eum_scoring_request *request, 
     question->expected_ns = buf->stay.last_ns > buf->stay.used_ns ? buf->stay.last_ns - buf->stay.used_ns : 0;
 }
 
+/* What the request alone says. */
+static eum_executor_question question_of(const eum_ctx *ctx, const eum_scoring_request *request)
+{
+    return (eum_executor_question){.asked = request->executor,
+                                   .threads = eum_workers_free(ctx->workers),
+                                   .costs = &ctx->costs,
+                                   .cpu = eum_cpu_costs_of(ctx->isa),
+                                   .queries = request->query_count,
+                                   .rows = request->rows,
+                                   .dim = request->dim,
+                                   .element_bytes = request->element == EUM_ELEMENT_FLOAT32 ? 4 : 2,
+                                   .results = request->scores.bytes + request->indices.bytes};
+}
+
 static eum_executor_answer ask(const eum_ctx *ctx, const eum_scoring_request *request)
 {
-    eum_executor_question question = {.asked = request->executor,
-                                      .threads = eum_workers_free(ctx->workers),
-                                      .costs = &ctx->costs,
-                                      .cpu = eum_cpu_costs_of(ctx->isa),
-                                      .queries = request->query_count,
-                                      .rows = request->rows,
-                                      .dim = request->dim,
-                                      .element_bytes = request->element == EUM_ELEMENT_FLOAT32 ? 4 : 2,
-                                      .missing_queries = missing(ctx, &request->queries),
-                                      .results = request->scores.bytes + request->indices.bytes,
-                                      .missing_results = elsewhere(ctx, &request->scores) + elsewhere(ctx, &request->indices)};
+    eum_executor_question question = question_of(ctx, request);
+    question.missing_queries = missing(ctx, &request->queries);
+    question.missing_results = elsewhere(ctx, &request->scores) + elsewhere(ctx, &request->indices);
     ask_targets(ctx, request, &question);
     return eum_choose_executor(&question);
 }
@@ -120,6 +126,12 @@ static bool cpu_may(const eum_strm *stream, const eum_scoring_operands *all)
 static eum_status decide(eum_strm *stream, const eum_scoring_request *request, eum_run *run, uint64_t *out_rent_ns)
 {
     eum_ctx *ctx = stream->ctx;
+    if (ctx->device->caps.kind == EUM_DEVICE_HOST) { /* nothing to choose, and no buffer's state to look at */
+        eum_executor_question question = question_of(ctx, request);
+        run->executor = EUM_EXECUTOR_CPU;
+        run->predicted_ns[EUM_EXECUTOR_CPU] = eum_predict_cpu(&question);
+        return EUM_OK;
+    }
     eum_status status = eum_ctx_lock(ctx, "a similarity operation");
     if (status != EUM_OK)
         return status;
@@ -128,10 +140,7 @@ static eum_status decide(eum_strm *stream, const eum_scoring_request *request, e
     run->predicted_ns[EUM_EXECUTOR_CPU] = answer.cpu_ns;
     run->predicted_ns[EUM_EXECUTOR_DEVICE] = answer.device_ns;
     *out_rent_ns = answer.rent_ns;
-    if (ctx->device->caps.kind == EUM_DEVICE_HOST) {
-        run->executor = EUM_EXECUTOR_CPU;
-        run->predicted_ns[EUM_EXECUTOR_DEVICE] = 0;
-    } else if (request->executor == EUM_EXECUTOR_AUTO) {
+    if (request->executor == EUM_EXECUTOR_AUTO) {
         eum_scoring_operands all = eum_scoring_operands_of(request);
         eum_error saved;
         eum_error_save(&saved);
@@ -260,8 +269,9 @@ eum_status eum_engine_scoring(eum_strm *stream, const eum_scoring_request *reque
         if (status != EUM_OK)
             return status;
         eum_error_restore(&before);
+        int64_t now = job.sequence == 0 ? eum_now_ns() : 0; /* it is done: else its end is what counts */
         pthread_mutex_lock(&ctx->lock);
-        eum_operations_started(&ctx->operations, &run, (eum_point){job.stream, job.sequence}, eum_now_ns());
+        eum_operations_started(&ctx->operations, &run, (eum_point){job.stream, job.sequence}, now);
         if (automatic)
             (void)eum_operations_device(&ctx->operations, false);
         if (!launches)

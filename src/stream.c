@@ -101,14 +101,12 @@ void eum_failure_add(eum_ctx *ctx, eum_point point, eum_status status, int32_t c
         ctx->failure_count++;
 }
 
-eum_status eum_point_wait(eum_ctx *ctx, eum_point point, int64_t timeout_ns)
+/* As eum_point_wait, with the lock held on entry and exit, and given back in between. */
+static eum_status point_wait(eum_ctx *ctx, eum_point point, int64_t timeout_ns)
 {
-    pthread_mutex_lock(&ctx->lock);
     eum_strm *stream = eum_strm_find(ctx, point.stream);
-    if (stream == NULL) {
-        pthread_mutex_unlock(&ctx->lock);
+    if (stream == NULL)
         return EUM_OK;
-    }
     stream->references++;
     int watched = eum_operations_watched(&ctx->operations, point);
     bool too_late = watched >= 0 && ctx->device->ops->passed(stream->device_stream, point.sequence);
@@ -119,6 +117,13 @@ eum_status eum_point_wait(eum_ctx *ctx, eum_point point, int64_t timeout_ns)
     stream->references--;
     if (watched >= 0 && status == EUM_OK)
         eum_operations_ended(&ctx->operations, watched, point, now);
+    return status;
+}
+
+eum_status eum_point_wait(eum_ctx *ctx, eum_point point, int64_t timeout_ns)
+{
+    pthread_mutex_lock(&ctx->lock);
+    eum_status status = point_wait(ctx, point, timeout_ns);
     pthread_mutex_unlock(&ctx->lock);
     return status;
 }
@@ -146,16 +151,13 @@ eum_status eum_ctx_job_wait(eum_ctx *ctx, uint64_t serial, uint64_t sequence, in
         return status;
     eum_strm *stream = eum_strm_find(ctx, serial);
     bool known = serial != 0 && serial <= ctx->next_serial && sequence != 0 && (stream == NULL || sequence <= stream->sequence);
-    eum_ctx_unlock(ctx);
-    if (!known)
-        return eum_fail(EUM_ERROR_INVALID_HANDLE,
-                        "stream %" PRIu64 ", sequence %" PRIu64 " is no job of this context; pass a job as a launch returned it",
-                        serial, sequence);
-    status = eum_point_wait(ctx, (eum_point){serial, sequence}, timeout_ns);
-    if (status != EUM_OK)
-        return status;
-    pthread_mutex_lock(&ctx->lock);
-    for (size_t i = 0; i < ctx->failure_count; i++) {
+    status =
+        known ? point_wait(ctx, (eum_point){serial, sequence}, timeout_ns)
+              : eum_fail(EUM_ERROR_INVALID_HANDLE,
+                         "stream %" PRIu64 ", sequence %" PRIu64 " is no job of this context; pass a job as a launch returned it",
+                         serial, sequence);
+    bool passed = status == EUM_OK;
+    for (size_t i = 0; passed && i < ctx->failure_count; i++) {
         eum_failure *failure = &ctx->failures[i];
         if (failure->point.stream != serial || failure->point.sequence != sequence)
             continue;
@@ -163,7 +165,8 @@ eum_status eum_ctx_job_wait(eum_ctx *ctx, uint64_t serial, uint64_t sequence, in
         status = failed(failure);
         break;
     }
-    eum_ctx_reap(ctx);
+    if (passed)
+        eum_ctx_reap(ctx);
     eum_ctx_unlock(ctx);
     return status;
 }

@@ -6,9 +6,12 @@
 #include "threads.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <signal.h>
-#include <stdatomic.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cores.h"
 
@@ -61,6 +64,31 @@ bool eum_condition_wait_until(pthread_cond_t *condition, pthread_mutex_t *mutex,
     }
     struct timespec deadline = {.tv_sec = (time_t)(deadline_ns / NS_PER_S), .tv_nsec = (long)(deadline_ns % NS_PER_S)};
     return pthread_cond_timedwait(condition, mutex, &deadline) != ETIMEDOUT;
+}
+
+void eum_thread_cores_init(eum_thread_cores *cores)
+{
+    atomic_store(&cores->off, -1);
+    cores->several = sched_getaffinity(0, sizeof cores->allowed, &cores->allowed) == 0 && CPU_COUNT(&cores->allowed) > 1;
+}
+
+void eum_thread_keep_off(pthread_t thread, eum_thread_cores *cores, int cpu)
+{
+    if (!cores->several || cpu < 0 || cpu >= CPU_SETSIZE || atomic_exchange(&cores->off, cpu) == cpu)
+        return;
+    cpu_set_t others = cores->allowed;
+    CPU_CLR((size_t)cpu, &others);
+    (void)pthread_setaffinity_np(thread, sizeof others, &others);
+}
+
+void eum_futex_wait(_Atomic uint32_t *word, uint32_t value)
+{
+    (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+}
+
+void eum_futex_wake(_Atomic uint32_t *word, uint32_t most)
+{
+    (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, most < INT_MAX ? most : INT_MAX, NULL, NULL, 0);
 }
 
 int64_t eum_spin_ns(void)

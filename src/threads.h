@@ -3,7 +3,12 @@
 #ifndef EUM_SRC_THREADS_H
 #define EUM_SRC_THREADS_H
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -26,6 +31,21 @@ int64_t eum_now_ns(void);
 int eum_condition_init(pthread_cond_t *condition);
 /* Waits until the time is `deadline_ns` (negative: for ever) or a wake-up; false once the deadline has gone by. The mutex is held. */
 bool eum_condition_wait_until(pthread_cond_t *condition, pthread_mutex_t *mutex, int64_t deadline_ns);
+
+/* Sleeps until a wake-up, if *word is `value`; may return at any time. Wakes at most `most` of those who sleep on the word. */
+void eum_futex_wait(_Atomic uint32_t *word, uint32_t value);
+void eum_futex_wake(_Atomic uint32_t *word, uint32_t most);
+
+/* Where a thread may run, and the core of these that it stays off. */
+typedef struct eum_thread_cores {
+    cpu_set_t allowed;
+    bool several;   /* at least two, and known: at most CPU_SETSIZE */
+    atomic_int off; /* -1: none */
+} eum_thread_cores;
+/* Of the calling thread, and of those that it starts. */
+void eum_thread_cores_init(eum_thread_cores *cores);
+/* The thread leaves the core `cpu` and stays off it, until another one is named; a system call if that is news. By any thread. */
+void eum_thread_keep_off(pthread_t thread, eum_thread_cores *cores, int cpu);
 
 /* How long to spin before sleeping: 20 us, about what a sleep and a wake-up cost; 0 where only one core is there to spin on. */
 int64_t eum_spin_ns(void);

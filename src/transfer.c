@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "buffer.h"
+#include "copy.h"
 #include "move.h"
 #include "trace.h"
 
@@ -186,10 +187,11 @@ static eum_status staged(device_transfer *t)
         if (i >= RING && i - RING < chunks)
             status = eum_point_wait(ctx, points[slot], -1);
         if (status == EUM_OK && t->src != NULL)
-            eum_workers_copy(ctx->workers, ring[slot].host, t->src + at, bytes);
+            eum_workers_copy(ctx->workers, ring[slot].host, t->src + at, bytes, EUM_READER_DEVICE);
         if (status == EUM_OK && t->src == NULL && i >= RING && i - RING < chunks) {
             const size_t before = at - RING * chunk;
-            eum_workers_copy(ctx->workers, t->dst + before, ring[slot].host, t->bytes - before < chunk ? t->bytes - before : chunk);
+            eum_workers_copy(ctx->workers, t->dst + before, ring[slot].host, t->bytes - before < chunk ? t->bytes - before : chunk,
+                             EUM_READER_CPU);
         }
         pthread_mutex_lock(&ctx->lock);
         if (status == EUM_OK && bytes > 0) {
@@ -293,6 +295,12 @@ static eum_status move_device(device_transfer *t, path how, bool *out_again)
 
 /* ------------------------------------------------------------------------------------------------ the host side ---- */
 
+/* Of bytes that are written through the host side: a kernel is what buffers are written for, and it runs on the device or here. */
+static eum_reader reader_of(const eum_buf *buf)
+{
+    return buf->ctx->device->caps.kind == EUM_DEVICE_HOST ? EUM_READER_CPU : EUM_READER_DEVICE;
+}
+
 static eum_status by_cpu(eum_range range, const void *src, void *dst)
 {
     void *address;
@@ -301,9 +309,9 @@ static eum_status by_cpu(eum_range range, const void *src, void *dst)
     if (status != EUM_OK)
         return status;
     if (src != NULL)
-        eum_workers_copy(range.buf->ctx->workers, address, src, range.bytes);
+        eum_workers_copy(range.buf->ctx->workers, address, src, range.bytes, reader_of(range.buf));
     else if (dst != NULL)
-        eum_workers_copy(range.buf->ctx->workers, dst, address, range.bytes);
+        eum_workers_copy(range.buf->ctx->workers, dst, address, range.bytes, EUM_READER_CPU);
     eum_buf_let_go(range.buf, lease);
     return EUM_OK;
 }
@@ -334,7 +342,7 @@ static eum_status write_in_chunks(eum_range range, const char *src)
         return status;
     for (size_t at = 0; at < range.bytes; at += chunk) {
         eum_range part = chunk_at(range, at, chunk);
-        eum_workers_copy(ctx->workers, (char *)address + at, src + at, part.bytes);
+        eum_workers_copy(ctx->workers, (char *)address + at, src + at, part.bytes, EUM_READER_DEVICE);
         if (at + part.bytes == range.bytes)
             eum_buf_let_go(range.buf, lease);
         else

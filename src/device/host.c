@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define COPY_GRAIN ((uint64_t)256 * 1024) /* bytes a worker copies at once: an L2 cache's share */
+#include "copy.h"
 
 static host_device *host_of(eum_device *device)
 {
@@ -107,20 +107,13 @@ static void run_kernel(host_item *item)
     eum_callback_depth--;
 }
 
-static void copy_piece(void *arg, uint64_t begin, uint64_t end)
-{
-    const host_item *item = arg;
-    memcpy((char *)item->dst + begin, (const char *)item->src + begin, (size_t)(end - begin));
-}
-
-static void run_copy(host_device *device, host_item *item)
+static void run_copy(host_device *device, const host_item *item)
 {
     uintptr_t dst = (uintptr_t)item->dst, src = (uintptr_t)item->src;
-    bool overlap = dst < src + item->bytes && src < dst + item->bytes;
-    if (overlap || device->workers == NULL)
+    if (dst < src + item->bytes && src < dst + item->bytes)
         memmove(item->dst, item->src, item->bytes);
     else
-        eum_workers_run(device->workers, item->bytes, COPY_GRAIN, copy_piece, item);
+        eum_workers_copy(device->workers, item->dst, item->src, item->bytes, EUM_READER_CPU);
 }
 
 void host_item_run(host_device *device, host_item *item)

@@ -17,9 +17,10 @@
 #include "threads.h"
 
 #define IDLE_NS INT64_C(1000000000)
-#define NAP_NS INT64_C(250000) /* what a launch that nobody waits for may be late, after one that was waited for */
-#define NAPS 16u               /* without a launch, until it sleeps soundly: a nap costs a processor 2 to 3 us */
-#define FIRST_CAPACITY 16u     /* a power of two, as all capacities */
+#define NAP_NS INT64_C(250000)   /* a launch that nobody waits for may be two of these late, after one that was waited for */
+#define MOMENT_NS INT64_C(30000) /* what one that it finds is left to who may be about to wait for it */
+#define NAPS 16u                 /* without a launch, until it sleeps soundly: a nap costs a processor 2 to 3 us */
+#define FIRST_CAPACITY 16u       /* a power of two, as all capacities */
 
 struct host_stream {
     eum_dstream base;
@@ -168,17 +169,26 @@ static void wake_thread(host_stream *stream)
         (void)pthread_cond_signal(&stream->work);
 }
 
-/* Under the mutex: waits for an entry that nobody else runs; false if the thread shall end. While somebody does it stays. */
+/* Under the mutex: an entry that nobody runs; 0: none. */
+static uint64_t waiting_entry(const host_stream *stream)
+{
+    bool none = atomic_load(&stream->busy) || atomic_load(&stream->tail) == stream->head;
+    return none ? 0 : stream->items[stream->head & (stream->capacity - 1)].own;
+}
+
+/* Under the mutex: waits for an entry that nobody else runs; false if the thread shall end. While somebody does it stays. An entry that a nap
+ * finds has most likely just come, and who brought it is about to wait for it, and to run it: it is left to him until the next look. */
 static bool wait_for_work(host_stream *stream)
 {
     int64_t now = eum_now_ns(), idle = now + IDLE_NS, nap = NAP_NS;
-    uint64_t seen = atomic_load(&stream->head);
+    uint64_t seen = atomic_load(&stream->head), left = 0;
     unsigned naps = stream->followed ? NAPS : 0;
-    while (atomic_load(&stream->busy) || (!has_work(stream) && now < idle)) {
+    bool soon = false; /* look again after MOMENT_NS */
+    while (atomic_load(&stream->busy) || (has_work(stream) ? left != 0 && waiting_entry(stream) == left : now < idle)) {
         bool busy = atomic_load(&stream->busy);
-        stream->look = busy ? now + nap : naps > 0 ? now + NAP_NS : idle;
+        stream->look = busy ? now + nap : soon ? now + MOMENT_NS : naps > 0 || left != 0 ? now + NAP_NS : idle;
         stream->thread_sleeps = true;
-        (void)eum_condition_wait_until(&stream->work, &stream->mutex, stream->look);
+        bool told = eum_condition_wait_until(&stream->work, &stream->mutex, stream->look);
         stream->thread_sleeps = false;
         now = eum_now_ns();
         naps -= naps > 0;
@@ -189,6 +199,9 @@ static bool wait_for_work(host_stream *stream)
             nap = NAP_NS;
             naps = NAPS;
         }
+        uint64_t found = waiting_entry(stream);
+        soon = !told && stream->followed && found != 0 && left == 0;
+        left = told || !stream->followed || found == left ? 0 : found;
     }
     return atomic_load(&stream->tail) != stream->head;
 }
@@ -354,7 +367,7 @@ eum_status host_stream_wait(eum_dstream *base, uint64_t sequence, int64_t timeou
     if (point_passed(&at))
         return EUM_OK;
     if (timeout_ns != 0) {
-        int64_t now = eum_now_ns();
+        int64_t now = timeout_ns < 0 ? 0 : eum_now_ns();
         int64_t deadline = timeout_ns < 0 ? -1 : timeout_ns > INT64_MAX - now ? INT64_MAX : now + timeout_ns;
         if (timeout_ns < 0 && eum_callback_depth == 0)
             help(stream, sequence);

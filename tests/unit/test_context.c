@@ -84,6 +84,22 @@ START_TEST(the_environment_forces_a_backing_and_an_empty_value_does_not)
 }
 END_TEST
 
+START_TEST(the_environment_says_how_long_threads_look_for_work)
+{
+    eum_context_config config = EUM_CONTEXT_CONFIG_INIT;
+    eum_context *context = NULL;
+    config.device = "host";
+    setenv("EUM_SPIN", "soon", 1);
+    GIVES(EUM_ERROR_INVALID_ARGUMENT, eum_context_create(&config, &context));
+    setenv("EUM_SPIN", "0", 1);
+    OK(eum_context_create(&config, &context));
+    close_context(context);
+    setenv("EUM_SPIN", "", 1);
+    OK(eum_context_create(&config, &context));
+    close_context(context);
+}
+END_TEST
+
 START_TEST(mapped_buffers_are_used_in_place_by_both_sides)
 {
     eum_context *context = open_on("sim:pascal", EUM_BACKING_MAPPED);
@@ -250,6 +266,7 @@ Suite *context_suite(void)
     tcase_add_test(tests, the_backing_is_the_best_for_each_simulated_device);
     tcase_add_test(tests, oversubscribed_memory_is_managed);
     tcase_add_test(tests, the_environment_forces_a_backing_and_an_empty_value_does_not);
+    tcase_add_test(tests, the_environment_says_how_long_threads_look_for_work);
     tcase_add_test(tests, mapped_buffers_are_used_in_place_by_both_sides);
     tcase_add_test(tests, the_statistics_count_what_lives_and_what_lived_at_most);
     tcase_add_test(tests, managed_memory_beyond_the_budget_is_refused_with_the_numbers);

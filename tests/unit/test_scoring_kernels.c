@@ -513,6 +513,45 @@ START_TEST(a_query_alone_has_the_scores_that_it_has_among_few)
 }
 END_TEST
 
+START_TEST(rows_have_the_same_scores_from_either_end_and_by_their_numbers)
+{
+    enum { ROWS = 200, K = 20 };
+    static const size_t lengths[] = {1, 16, 100, 128, 130, 384};
+    float first[ROWS], again[ROWS], best[2][K];
+    int64_t numbers[ROWS], indices[2][K];
+    for (int64_t r = 0; r < ROWS; r++)
+        numbers[r] = r;
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
+        FOR_EACH_ELEMENT(element)
+    FOR_EACH_METRIC(metric)
+    FOR_EACH_ISA(isa)
+    {
+        data d = make(1, ROWS, lengths[i], i % 2, element);
+        fill_all(&d, UNIFORM);
+        eum_scoring_args args = args_of(&d, metric, first);
+        ck_assert_int_eq(eum_scoring_cpu(&args, isa, loop_at_once, NULL, 1), 0);
+        for (int run = 0; run < 3; run++) { /* from the end, from the start, by their numbers */
+            memset(again, 0xff, sizeof again);
+            args.scores = again;
+            args.numbers = run == 2 ? numbers : NULL;
+            ck_assert_int_eq(eum_scoring_cpu(&args, isa, loop_at_once, NULL, 1), 0);
+            if (memcmp(first, again, sizeof first) != 0)
+                ck_abort_msg("%s, metric %d, element %d, dim %zu, run %d", eum_cpu_isa_name(isa), metric, element, d.dim, run);
+        }
+        args.numbers = NULL;
+        args.k = K;
+        for (int run = 0; run < 2; run++) {
+            args.scores = best[run];
+            args.indices = indices[run];
+            ck_assert_int_eq(eum_scoring_cpu(&args, isa, loop_at_once, NULL, 1), 0);
+        }
+        ck_assert_int_eq(memcmp(best[0], best[1], sizeof best[0]), 0);
+        ck_assert_int_eq(memcmp(indices[0], indices[1], sizeof indices[0]), 0);
+        end(&d);
+    }
+}
+END_TEST
+
 Suite *scoring_kernels_suite(void)
 {
     Suite *suite = suite_create("scoring_kernels");
@@ -524,6 +563,7 @@ Suite *scoring_kernels_suite(void)
     tcase_add_test(scores, nothing_is_read_beyond_the_last_element);
     tcase_add_test(scores, rows_of_a_list_get_the_scores_they_have_among_all);
     tcase_add_test(scores, a_query_alone_has_the_scores_that_it_has_among_few);
+    tcase_add_test(scores, rows_have_the_same_scores_from_either_end_and_by_their_numbers);
     suite_add_tcase(suite, scores);
     tcase_set_timeout(best, 300);
     tcase_add_test(best, the_best_rows_are_those_of_a_sort_of_all_scores);

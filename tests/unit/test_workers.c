@@ -124,6 +124,92 @@ START_TEST(several_threads_share_a_loop)
 }
 END_TEST
 
+/* Two threads, eight pieces. Each waits in its first piece until the other is in one too; the caller then stays until the rest is done. */
+typedef struct shares {
+    atomic_int first[2], last[2], inside, done;
+    pthread_t caller;
+} shares;
+
+static void take_share(void *arg, uint64_t begin, uint64_t end)
+{
+    shares *s = arg;
+    int who = !pthread_equal(s->caller, pthread_self());
+    ck_assert_uint_eq(end, begin + 1);
+    if (atomic_load(&s->first[who]) < 0) {
+        atomic_store(&s->first[who], (int)begin);
+        atomic_fetch_add(&s->inside, 1);
+        while (atomic_load(&s->inside) < 2)
+            (void)sched_yield();
+        while (who == 0 && atomic_load(&s->done) < 7)
+            (void)sched_yield();
+    }
+    atomic_store(&s->last[who], (int)begin);
+    atomic_fetch_add(&s->done, 1);
+}
+
+START_TEST(each_thread_begins_with_its_own_share_and_then_takes_from_the_far_end_of_the_others)
+{
+    eum_workers *workers = NULL;
+    ck_assert_int_eq(eum_workers_create(2, &workers), EUM_OK);
+    for (int i = 0; i < 50; i++) {
+        shares s = {.first = {-1, -1}, .last = {-1, -1}, .caller = pthread_self()};
+        eum_workers_run(workers, 8, 1, take_share, &s);
+        ck_assert_int_eq(atomic_load(&s.done), 8);
+        ck_assert_int_eq(atomic_load(&s.first[0]), 0);
+        ck_assert_int_eq(atomic_load(&s.first[1]), 4);
+        ck_assert_int_eq(atomic_load(&s.last[1]), 1); /* 4 to 7, then 3, 2, 1 */
+    }
+    eum_workers_destroy(workers);
+}
+END_TEST
+
+START_TEST(threads_that_never_look_are_woken_for_each_loop)
+{
+    eum_workers *workers = NULL;
+    ck_assert_int_eq(eum_workers_create(8, &workers), EUM_OK);
+    eum_workers_set_spin(workers, 0);
+    for (int i = 0; i < 20; i++) {
+        unsigned char times[64] = {0};
+        loop l = {.times = times, .items = 64, .grain = 1, .caller = pthread_self()};
+        eum_workers_run(workers, 64, 1, i % 4 == 0 ? slow_visit : visit, &l);
+        ck_assert_int_eq(atomic_load(&l.wrong), 0);
+        if (i % 4 == 0)
+            ck_assert_int_ge(atomic_load(&l.on_other_threads), 1);
+    }
+    eum_workers_destroy(workers);
+}
+END_TEST
+
+START_TEST(a_thread_stays_off_one_core_at_a_time_of_those_that_it_may_use)
+{
+    eum_thread_cores cores;
+    cpu_set_t now;
+    eum_thread_cores_init(&cores);
+    if (cores.several) {
+        int cpus[2] = {-1, -1};
+        for (int i = 0, n = 0; i < CPU_SETSIZE && n < 2; i++)
+            if (CPU_ISSET((size_t)i, &cores.allowed))
+                cpus[n++] = i;
+        for (int round = 0; round < 4; round++) {
+            eum_thread_keep_off(pthread_self(), &cores, cpus[round % 2]);
+            ck_assert_int_eq(sched_getaffinity(0, sizeof now, &now), 0);
+            ck_assert(!CPU_ISSET((size_t)cpus[round % 2], &now));
+            ck_assert_int_eq(CPU_COUNT(&now), CPU_COUNT(&cores.allowed) - 1);
+        }
+        ck_assert_int_eq(sched_setaffinity(0, sizeof cores.allowed, &cores.allowed), 0);
+    }
+    CPU_ZERO(&now);
+    CPU_SET((size_t)sched_getcpu(), &now);
+    ck_assert_int_eq(sched_setaffinity(0, sizeof now, &now), 0); /* where there is one, it is used */
+    eum_thread_cores_init(&cores);
+    ck_assert(!cores.several);
+    eum_thread_keep_off(pthread_self(), &cores, sched_getcpu());
+    cpu_set_t after;
+    ck_assert_int_eq(sched_getaffinity(0, sizeof after, &after), 0);
+    ck_assert(CPU_EQUAL(&now, &after));
+}
+END_TEST
+
 static void *run_many(void *arg)
 {
     bool right = true;
@@ -319,6 +405,9 @@ Suite *workers_suite(void)
     tcase_add_test(tests, every_item_is_visited_once_in_whole_grains);
     tcase_add_test(tests, item_counts_near_the_end_of_64_bits_do_not_overflow);
     tcase_add_test(tests, several_threads_share_a_loop);
+    tcase_add_test(tests, each_thread_begins_with_its_own_share_and_then_takes_from_the_far_end_of_the_others);
+    tcase_add_test(tests, threads_that_never_look_are_woken_for_each_loop);
+    tcase_add_test(tests, a_thread_stays_off_one_core_at_a_time_of_those_that_it_may_use);
     tcase_add_test(tests, loops_from_several_threads_at_once_are_all_right);
     tcase_add_test(tests, a_loop_inside_a_loop_runs_alone);
     tcase_add_test(tests, sleeping_threads_wake_up_for_the_next_loop);
