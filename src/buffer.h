@@ -74,8 +74,11 @@ void eum_buf_wait_until_unused(eum_buf *buf);
  * EUM_ERROR_OUT_OF_DEVICE_MEMORY. */
 eum_status eum_buf_allocate(eum_buf *buf, eum_memory kind, size_t bytes, eum_block *block, eum_locations *out_where);
 void eum_buf_release(eum_buf *buf, eum_block *block);
-/* Mirrored: makes the device copy if there is none. Errors: EUM_ERROR_OVER_BUDGET, EUM_ERROR_OUT_OF_DEVICE_MEMORY. */
-eum_status eum_buf_need_mirror(eum_buf *buf);
+/* Does so much device memory find no room even if nothing else is there? */
+bool eum_buf_exceeds_budget(const eum_buf *buf, size_t bytes);
+/* Mirrored: makes the device copy if there is none. The library's own device memory: the memory. Errors: EUM_ERROR_OVER_BUDGET,
+ * EUM_ERROR_OUT_OF_DEVICE_MEMORY. */
+eum_status eum_buf_need_device_side(eum_buf *buf);
 /* Mirrored, with a device copy: frees it. What was valid only there is lost, so it must have been brought to the host, and nothing in flight
  * may use it. */
 void eum_buf_drop_mirror(eum_buf *buf);

@@ -57,7 +57,7 @@ static eum_executor_answer ask(const eum_ctx *ctx, const eum_scoring_request *re
                                       .queries = request->query_count,
                                       .rows = request->rows,
                                       .dim = request->dim,
-                                      .element_bytes = request->element == EUM_ELEMENT_FLOAT32 ? 4 : 2,
+                                      .element_bytes = eum_scoring_element_bytes(request),
                                       .missing_queries = missing(ctx, &request->queries),
                                       .results = request->scores.bytes + request->indices.bytes,
                                       .missing_results = elsewhere(ctx, &request->scores) + elsewhere(ctx, &request->indices)};
