@@ -1,9 +1,10 @@
 /* scoring: the similarity operations, from a checked request to scores. One mechanism for all four of them.
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * eum_engine_scoring (scoring.c) asks dispatch.h where to run, runs, falls back, and counts. There are three ways to run: as one launch
- * (scoring_launch.c), as launches on chunks that pass through staging buffers (scoring_chunks.c), and on the calling thread (scoring_host.c). The
- * first does not wait but where launches do; the other two return when the results are there. */
+ * eum_engine_scoring (scoring_source.c) makes a buffer of targets that are in memory of the caller's, for the call. eum_scoring_run (scoring.c) asks
+ * dispatch.h where to run, runs, falls back, and counts. There are three ways to run: as one launch (scoring_launch.c), as launches on chunks that
+ * pass through staging buffers (scoring_chunks.c; their size: scoring_shape.h), and on the calling thread (scoring_host.c). The first does not wait
+ * but where launches do; the other two return when the results are there, and so does everything with targets in memory of the caller's. */
 #ifndef EUM_SRC_SCORING_H
 #define EUM_SRC_SCORING_H
 
@@ -32,6 +33,9 @@ static inline bool eum_scoring_streams(const eum_scoring_request *request)
 {
     return request->query_count <= EUM_STREAMED_QUERIES && request->numbers == NULL;
 }
+
+/* The targets are a buffer, be it one for this call (request->source is not NULL). */
+eum_status eum_scoring_run(eum_strm *stream, const eum_scoring_request *request, eum_job *out);
 
 /* As one launch. Errors: as eum_engine_launch. */
 eum_status eum_scoring_launch(eum_strm *stream, const eum_scoring_request *request, eum_job *out);

@@ -84,8 +84,7 @@ eum_chunk_shape eum_chunk_shape_of(const eum_chunk_question *q)
     uint64_t rows = least(q->rows, capacity(targets, s.row_bytes, s.row_stride));
     uint64_t each = q->k > 0 ? q->k * (sizeof(float) + sizeof(int64_t)) : sizeof(float); /* of results: a query, or a pair */
     uint64_t by_results = q->k > 0 ? results / each : most(results / (rows == 0 ? 1 : rows) / each, BLOCK_QUERIES);
-    s.queries = even_blocks(q->query_count,
-                            least(capacity(least(part, STAGE_BYTES), s.query_bytes, s.query_stride), by_results));
+    s.queries = even_blocks(q->query_count, least(capacity(least(part, STAGE_BYTES), s.query_bytes, s.query_stride), by_results));
     s.rows = q->k > 0 ? rows : least(rows, most(results / each / s.queries, 1));
     if (q->scratch != NULL)
         fit_scratch(q, most(q->room / PARTS_WITH_SCRATCH * SCRATCH_PARTS, 1), &s);

@@ -110,7 +110,8 @@ eum_status eum_moves_make_room(eum_move *moves, size_t count, bool *out_waited)
             eum_buf_touch_mirror(buf);
             continue;
         }
-        bool may_help = no_room(status) && !eum_buf_exceeds_budget(buf, buf->bytes); /* else all would be spilled, launch after launch */
+        bool may_help =
+            no_room(status) && !eum_buf_exceeds_budget(buf, buf->bytes); /* else all would be spilled, launch after launch */
         eum_buf *other = may_help ? victim(buf->ctx, moves, count) : NULL;
         if (other != NULL && eum_callback_depth == 0) {
             eum_error_restore(&before);
