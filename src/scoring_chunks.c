@@ -30,6 +30,7 @@ typedef struct passage {
     eum_range query_range; /* the present block */
     size_t query_stride;
     stage stages[EUM_CHUNK_STAGES];
+    int stage_count;      /* one is enough for one chunk */
     char *staged_queries; /* host memory: a block of queries, the results of a chunk, the best so far, the numbers 0 to rows - 1 */
     float *scores, *best_scores;
     int64_t *indices, *best_indices, *numbers;
@@ -88,10 +89,16 @@ static eum_chunk_shape shape_of(eum_ctx *ctx, const eum_scoring_request *request
                                    .element_bytes = eum_scoring_element_bytes(request),
                                    .query_stride = request->query_stride,
                                    .row_stride = request->row_stride,
+                                   .moves = !eum_scoring_streams(request),
                                    .room = limit > used ? limit - used : 0,
                                    .scratch = needs_scratch ? scratch : NULL,
                                    .scratch_arg = &of};
     return eum_chunk_shape_of(&question);
+}
+
+static bool has_one_chunk(const eum_scoring_request *request, const eum_chunk_shape *shape)
+{
+    return request->rows > 0 && shape->rows >= request->rows && shape->queries >= request->query_count;
 }
 
 /* What the kernels can write where it belongs: results of one query lie in the order of rows, and one chunk has them all. */
@@ -100,8 +107,7 @@ static bool writes_directly(const eum_scoring_request *request, const eum_chunk_
     bool best = request->indices.buf != NULL;
     if (!is_reachable(request->scores.buf) || (best && !is_reachable(request->indices.buf)))
         return false;
-    bool one_chunk = request->rows > 0 && shape->rows >= request->rows && shape->queries >= request->query_count;
-    return one_chunk || (request->query_count == 1 && !best);
+    return has_one_chunk(request, shape) || (request->query_count == 1 && !best);
 }
 
 /* ---------------------------------------------------------------------------------------------------- resources ---- */
@@ -152,11 +158,14 @@ static eum_status prepare(passage *p)
     size_t results = (size_t)(s->queries * (best ? request->k : s->rows));
     p->direct_queries = is_reachable(request->queries.buf);
     p->direct_results = writes_directly(request, s);
+    p->stage_count = has_one_chunk(request, s) ? 1 : EUM_CHUNK_STAGES;
     if (!allocate(p, queries, results))
         return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no host memory to pass operands through the device in chunks; free some");
     eum_status status = p->direct_queries ? EUM_OK : stage_buffer(ctx, queries, &p->query_stage);
-    for (int i = 0; i < EUM_CHUNK_STAGES && status == EUM_OK; i++) {
+    for (int i = 0; i < p->stage_count && status == EUM_OK; i++) {
         status = stage_buffer(ctx, targets, &p->stages[i].targets);
+        if (status == EUM_OK)
+            p->stages[i].targets->goes_on = !eum_scoring_streams(request);
         if (status == EUM_OK && !p->direct_results)
             status = stage_buffer(ctx, results * sizeof(float), &p->stages[i].scores);
         if (status == EUM_OK && !p->direct_results && best)
@@ -259,7 +268,7 @@ static eum_status load_targets(passage *p, const stage *st, eum_range *out)
     return EUM_OK;
 }
 
-/* What the kernel would have moved on its own stream, behind the one before it, moves beside that one. A hint. */
+/* What is not on its way yet. The kernel would have moved it on its own stream, behind the one before it. A hint. */
 static void start_moving(passage *p, eum_range targets)
 {
     eum_ctx *ctx = p->stream->ctx;
@@ -395,7 +404,7 @@ static eum_status score_block(passage *p)
     }
     eum_status status = load_queries(p);
     for (uint64_t first = 0; first < request->rows && status == EUM_OK; first += p->shape.rows, n++) {
-        stage *st = &p->stages[n % EUM_CHUNK_STAGES];
+        stage *st = &p->stages[n % (unsigned)p->stage_count];
         status = collect(p, st);
         if (status != EUM_OK)
             break;
@@ -403,8 +412,8 @@ static eum_status score_block(passage *p)
         st->rows = least(p->shape.rows, request->rows - first);
         status = start(p, st);
     }
-    for (int i = 0; i < EUM_CHUNK_STAGES && status == EUM_OK; i++, n++)
-        status = collect(p, &p->stages[n % EUM_CHUNK_STAGES]);
+    for (int i = 0; i < p->stage_count && status == EUM_OK; i++, n++)
+        status = collect(p, &p->stages[n % (unsigned)p->stage_count]);
     if (status == EUM_OK && merges)
         status = write_results(p, request->scores, p->first_query * request->k, kept, sizeof(float), p->best_scores);
     if (status == EUM_OK && merges)

@@ -2,14 +2,10 @@
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include "scoring_shape.h"
 
-#include <stdbool.h>
-
-/* Large enough that a chunk's fixed costs do not show (a copy's is about 10 us, 16 MiB take about 300 us over PCIe 5). */
-#define STAGE_BYTES ((uint64_t)16 << 20)
-/* Smaller ones so that filling the first chunk and reading the last one, during which the other side does nothing, are short; but not so small
- * that starting a kernel and waking the copying threads (some 30 us) count. */
-#define CHUNKS 4
-#define SMALL_STAGE_BYTES ((uint64_t)1 << 20)
+/* Chunks are small enough that filling the first and reading the last, during which the other side does nothing, are short; and large enough
+ * that what each costs does not show: a kernel, and waking the copying threads, some 45 us on an H100's host. There 4 chunks of 4 MiB took 492 us,
+ * 2 of 8 MiB 516, one 562, and 8 of 2 MiB 699; with 3 MB, one took 144 us and three 274. Where chunks move, their copies follow the copying threads piece
+ * by piece, and kernels of many queries cost more to start, so they are as large as stages get. */
 /* What a stage has at least: staging buffers are pinned, so without room on the device kernels use them in place. */
 #define LEAST_BYTES ((uint64_t)256 << 10)
 /* Of the room that is left: two stages of targets with two each, their results with one each, the queries one, one spare; where there is scratch
@@ -79,12 +75,13 @@ eum_chunk_shape eum_chunk_shape_of(const eum_chunk_question *q)
     s.query_stride = staged_stride(s.query_bytes, q->query_stride == 0 ? s.query_bytes : q->query_stride);
     s.row_stride = staged_stride(s.row_bytes, q->row_stride);
     uint64_t part = most(q->room / (q->scratch != NULL ? PARTS_WITH_SCRATCH : PARTS), LEAST_BYTES);
-    uint64_t even = most(q->rows / CHUNKS * s.row_stride, SMALL_STAGE_BYTES);
-    uint64_t targets = least(2 * part, least(even, STAGE_BYTES)), results = least(part, STAGE_BYTES);
+    uint64_t even = q->moves ? EUM_CHUNK_MOST : most(q->rows / EUM_CHUNKS * s.row_stride, EUM_CHUNK_LEAST);
+    uint64_t targets = least(2 * part, least(even, EUM_CHUNK_MOST)), results = least(part, EUM_CHUNK_MOST);
     uint64_t rows = least(q->rows, capacity(targets, s.row_bytes, s.row_stride));
     uint64_t each = q->k > 0 ? q->k * (sizeof(float) + sizeof(int64_t)) : sizeof(float); /* of results: a query, or a pair */
     uint64_t by_results = q->k > 0 ? results / each : most(results / (rows == 0 ? 1 : rows) / each, BLOCK_QUERIES);
-    s.queries = even_blocks(q->query_count, least(capacity(least(part, STAGE_BYTES), s.query_bytes, s.query_stride), by_results));
+    s.queries =
+        even_blocks(q->query_count, least(capacity(least(part, EUM_CHUNK_MOST), s.query_bytes, s.query_stride), by_results));
     s.rows = q->k > 0 ? rows : least(rows, most(results / each / s.queries, 1));
     if (q->scratch != NULL)
         fit_scratch(q, most(q->room / PARTS_WITH_SCRATCH * SCRATCH_PARTS, 1), &s);

@@ -3,6 +3,7 @@
 #ifndef EUM_SRC_SCORING_SHAPE_H
 #define EUM_SRC_SCORING_SHAPE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -10,6 +11,10 @@
 #define EUM_CHUNK_ALIGNMENT 256
 /* Stages that take turns: the CPU fills one while the kernel reads the other. */
 #define EUM_CHUNK_STAGES 2
+/* Bytes of targets in a chunk, where there is room: a quarter of them, within these bounds; the largest where they move. */
+#define EUM_CHUNKS 4
+#define EUM_CHUNK_LEAST ((uint64_t)4 << 20)
+#define EUM_CHUNK_MOST ((uint64_t)16 << 20)
 /* Queries that are scored in one pass over the targets, which are then read once. With more the order of sums is another one. */
 #define EUM_STREAMED_QUERIES 8
 
@@ -18,6 +23,7 @@ typedef struct eum_chunk_question {
     uint64_t k;                      /* 0: all scores */
     size_t element_bytes;            /* of the targets */
     size_t query_stride, row_stride; /* of the operands */
+    bool moves;                      /* kernels read a chunk on the device and more than once; else once, over the link */
     uint64_t room;                   /* of the budget */
     /* Device memory that the kernels need beside the operands for so many queries and rows: never less for more. NULL: none. */
     size_t (*scratch)(const void *arg, uint64_t queries, uint64_t rows);

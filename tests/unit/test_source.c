@@ -88,7 +88,7 @@ static problem drawn(uint32_t draw)
     p.real = draw % 2 == 0;
     p.offset = word_at(draw, 7) % 9;
     p.k = p.operation == EUM_OPERATION_TOPK ? 1 + word_at(draw, 8) % 40 : 0;
-    p.rows = word_at(draw, 9) % (4 * MIB) / (p.dim + p.row_gap) / element_size(p.element) + 1; /* one chunk to five */
+    p.rows = word_at(draw, 9) % (7 * MIB) / (p.dim + p.row_gap) / element_size(p.element) + 1; /* one chunk or two */
     p.numbers = p.operation == EUM_OPERATION_ROWS ? 1 + word_at(draw, 10) % 5000 : 0;
     return p;
 }
@@ -132,12 +132,13 @@ END_TEST
 
 /* ---------------------------------------------------------------------------------------------- how it gets there --- */
 
+/* Of little room. */
 static const problem several_chunks = {
     .operation = EUM_OPERATION_COSINE, .metric = 1, .element = 1, .queries = 1, .rows = 2000, .dim = 512, .source = true};
 
 START_TEST(staging_memory_is_allocated_once)
 {
-    eum_context *context = open_sized(_i, 0);
+    eum_context *context = open_sized(_i, SMALL);
     eum_stats first = stats_of(context);
     for (int round = 0; round < 3; round++) {
         arrays a = make_arrays(&several_chunks);
@@ -225,13 +226,13 @@ END_TEST
 /* -------------------------------------------------------------------------------------------------------- failures -- */
 
 /* Each call of a kind in turn: an error or the right scores, and all is well afterwards. */
-static void fail_each(int device, const problem *p, eum_sim_operation operation, eum_executor executor)
+static void fail_each(int device, const problem *p, uint64_t budget, eum_sim_operation operation, eum_executor executor)
 {
     arrays expected = expected_answer(device, p);
     uint64_t failed = 0;
     for (uint64_t nth = 1;; nth++) {
         arrays a = make_arrays(p);
-        eum_context *context = open_sized(device, 0);
+        eum_context *context = open_sized(device, budget);
         operands o = make_operands(context, p, &a, false);
         uint64_t calls = eum_sim_calls(device_of(context), operation);
         eum_sim_fail(device_of(context), operation, nth);
@@ -270,14 +271,14 @@ START_TEST(every_failure_of_the_device_is_an_error_or_does_no_harm)
     best.queries = 10;
     best.k = 4;
     for (size_t i = 0; i < sizeof operations / sizeof *operations; i++) {
-        fail_each(1 + _i, &several_chunks, operations[i], EUM_EXECUTOR_DEVICE);
-        fail_each(1 + _i, &best, operations[i], EUM_EXECUTOR_DEVICE);
+        fail_each(1 + _i, &several_chunks, SMALL, operations[i], EUM_EXECUTOR_DEVICE);
+        fail_each(1 + _i, &best, SMALL, operations[i], EUM_EXECUTOR_DEVICE);
     }
     problem large = several_chunks;
     large.operation = EUM_OPERATION_SIMILARITY;
     large.queries = 128;
     large.rows = 4000;
-    fail_each(1 + _i, &large, EUM_SIM_SUBMIT, EUM_EXECUTOR_AUTO);
+    fail_each(1 + _i, &large, 0, EUM_SIM_SUBMIT, EUM_EXECUTOR_AUTO);
 }
 END_TEST
 
