@@ -8,9 +8,11 @@
 #include "work.h"
 
 typedef enum library_kind {
-    BY_AUTO,    /* no roles */
-    BY_ROLE,    /* the roles that fit */
-    BY_WRAPPING /* the pinned source itself is the buffer */
+    BY_AUTO,     /* no roles */
+    BY_ROLE,     /* the roles that fit */
+    BY_WRAPPING, /* the pinned source itself is the buffer */
+    BY_ARRAY,    /* the source itself is handed to the operation; on the device, */
+    BY_ANYWHERE  /* or wherever it is done sooner */
 } library_kind;
 
 typedef struct library_set {
@@ -28,10 +30,18 @@ static bool library_can(const bench_contender *self, const bench_case *c, bool *
         return c->pattern->role != EUM_ROLE_AUTO;
     case BY_WRAPPING:
         return c->pattern->source == BENCH_SOURCE_PINNED;
+    case BY_ARRAY:
+    case BY_ANYWHERE:
+        return c->pattern->array;
     case BY_AUTO:
         break;
     }
     return true;
+}
+
+static bool has_array(const library_set *s)
+{
+    return s->kind == BY_ARRAY || s->kind == BY_ANYWHERE;
 }
 
 static eum_view whole(eum_buffer *buffer)
@@ -77,7 +87,8 @@ static void *library_open(const bench_contender *self, bench_case *c)
     s->stream = c->machine->stream;
     s->query = make(s, c->shape.dim * sizeof(float), EUM_ROLE_QUERY);
     s->results = make(s, c->results * sizeof(float), EUM_ROLE_RESULTS);
-    s->targets = s->kind == BY_WRAPPING ? wrap(s) : make(s, c->shape.bytes, c->pattern->role);
+    if (!has_array(s))
+        s->targets = s->kind == BY_WRAPPING ? wrap(s) : make(s, c->shape.bytes, c->pattern->role);
     OK(eum_buffer_write(whole(s->query), c->query));
     memset(c->received, 0xff, c->results * sizeof(float));
     OK(eum_buffer_write(whole(s->results), c->received));
@@ -99,9 +110,12 @@ static void library_close(void *set)
 static void cosine(const library_set *s)
 {
     eum_cosine_config config = EUM_COSINE_CONFIG_INIT;
-    config.executor = EUM_EXECUTOR_DEVICE; /* this is about movement */
+    config.executor = s->kind == BY_ANYWHERE ? EUM_EXECUTOR_AUTO : EUM_EXECUTOR_DEVICE; /* this is about movement */
     config.query = whole(s->query);
-    config.targets = whole(s->targets);
+    if (has_array(s))
+        config.host_targets = s->c->source;
+    else
+        config.targets = whole(s->targets);
     config.scores = whole(s->results);
     config.rows = s->c->shape.rows;
     config.dim = s->c->shape.dim;
@@ -174,6 +188,8 @@ static void library_step(void *set, bench_step step, bench_step next)
     (void)next; /* the library does not know what comes */
     switch (step) {
     case BENCH_PUT:
+        if (has_array(s))
+            break;
         if (s->kind != BY_WRAPPING)
             OK(eum_buffer_write(whole(s->targets), s->c->source));
         else
@@ -217,7 +233,9 @@ static void library_touch(void *set)
 static void library_check(void *set)
 {
     const library_set *s = set;
-    for (size_t i = 0; i < BENCH_SAMPLES; i++)
+    for (size_t i = 0; i < BENCH_SAMPLES && has_array(s); i++)
+        s->c->sample_got[i] = s->c->source[s->c->sample[i]]; /* it is as it was */
+    for (size_t i = 0; i < BENCH_SAMPLES && !has_array(s); i++)
         OK(eum_buffer_read((eum_view){s->targets, s->c->sample[i] * sizeof(float), sizeof(float)}, &s->c->sample_got[i]));
 }
 
@@ -231,5 +249,7 @@ const bench_contender bench_library_contenders[] = {
     LIBRARY(BY_AUTO, "auto", "the library, no roles; after three cycles", 3),
     LIBRARY(BY_ROLE, "role", "the library, with the roles that fit", 1),
     LIBRARY(BY_WRAPPING, "wrap", "the library, with the pinned memory itself as buffer", 1),
+    LIBRARY(BY_ARRAY, "array", "the library, with the array itself (host_targets), on the device", 1),
+    LIBRARY(BY_ANYWHERE, "anywhere", "the same, on the CPU or the device, whichever is predicted to be done sooner", 1),
 };
 const size_t bench_library_contender_count = sizeof bench_library_contenders / sizeof bench_library_contenders[0];

@@ -41,18 +41,21 @@ static void *grown(void *items, size_t count, size_t size)
     return more;
 }
 
+#define TIME_WIDTH 11
+#define RATIO_WIDTH 18
+
 static void print_us(double ns)
 {
     if (isnan(ns))
-        printf(" %10s", "");
+        printf(" %*s", TIME_WIDTH, "");
     else
-        printf(" %10.*f", ns < 99950 ? 1 : 0, ns / 1e3);
+        printf(" %*.*f", TIME_WIDTH, ns < 99950 ? 1 : 0, ns / 1e3);
 }
 
 static void print_estimate(const bench_estimate *e)
 {
     if (e->count == 0)
-        printf("  %18s", "");
+        printf("  %*s", RATIO_WIDTH, "");
     else
         printf("  %5.2f [%4.2f, %4.2f]", e->median, e->low, e->high);
 }
@@ -73,12 +76,27 @@ static void print_all(const bench_result *r)
     }
 }
 
+static void print_header(void)
+{
+    char text[32];
+    printf("\n%-10s %12s %7s", "pattern", "rows x dim", "rounds");
+    for (size_t l = 0; l < bench_library_contender_count; l++) {
+        snprintf(text, sizeof text, "%s us", bench_library_contenders[l].name);
+        printf(" %*s", TIME_WIDTH, text);
+    }
+    printf(" %*s  %-16s", TIME_WIDTH, "rival us", "fastest rival");
+    for (size_t l = 0; l < bench_library_contender_count; l++) {
+        snprintf(text, sizeof text, "%s / rival", bench_library_contenders[l].name);
+        printf("  %-*s", RATIO_WIDTH, text);
+    }
+    printf("  %-*s\n", RATIO_WIDTH, "A/A");
+}
+
 static void print_case(const bench_result *r)
 {
     char shape[32];
     if (result_count == 1)
-        printf("\n%-10s %12s %7s %10s %10s %10s %10s  %-16s  %-18s  %-18s  %-18s  %-18s\n", "pattern", "rows x dim", "rounds",
-               "auto us", "role us", "wrap us", "rival us", "fastest rival", "auto / rival", "role / rival", "wrap / rival", "A/A");
+        print_header();
     bench_shape_text(r->shape, shape, sizeof shape);
     printf("%-10s %12s %7zu", r->pattern->name, shape, r->rounds);
     for (size_t l = 0; l < bench_library_contender_count; l++) {

@@ -45,6 +45,7 @@ typedef struct bench_pattern {
     bench_kernel kernel;
     bench_source source;
     bool whole;          /* edits and looks are of all targets; otherwise of their second quarter */
+    bool array;          /* the targets need no memory beside the array: an operation may be handed that */
     bool bulk;           /* the results are read with a bulk read, not through a map */
     eum_role role;       /* the role that fits the targets; AUTO: none does */
     size_t most;         /* bytes above which a cycle would take too long; 0: none */

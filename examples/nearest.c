@@ -14,7 +14,7 @@ int main(void)
         eum_buffer_create(ctx, sizeof query, NULL, &q) || eum_buffer_write((eum_view)ALL(q), query) ||
         eum_buffer_create(ctx, sizeof rows, NULL, &t) || eum_buffer_write((eum_view)ALL(t), rows) ||
         eum_buffer_create(ctx, 3 * sizeof(float), NULL, &s) ||
-        eum_cosine(stream, &(eum_cosine_config){sizeof(eum_cosine_config), ALL(q), ALL(t), ALL(s), 3, 4, 0, 0, 0}, NULL) ||
+        eum_cosine(stream, &(eum_cosine_config){sizeof(eum_cosine_config), ALL(q), ALL(t), ALL(s), 3, 4, 0, 0, 0, NULL}, NULL) ||
         eum_buffer_map((eum_view)ALL(s), EUM_ACCESS_READ, (void **)&scores)) { /* waits for the kernel, and for nothing else */
         eum_error error = EUM_ERROR_INIT;
         eum_last_error(&error);

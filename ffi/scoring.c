@@ -20,6 +20,7 @@ typedef struct call {
     size_t query_stride, row_stride;
     uint64_t results;       /* scores of each query */
     const int64_t *numbers; /* NULL: all rows */
+    const void *source;     /* NULL, or the targets in the caller's memory */
 } call;
 
 static size_t element_bytes(eum_element element)
@@ -117,6 +118,44 @@ static eum_status take_operand(const char *what, eum_view view, size_t needed, s
     return status;
 }
 
+/* Targets that are no view: what is known of them is their address. */
+static eum_status check_source(const call *c)
+{
+    const eum_view *view = &c->views[TARGETS];
+    const size_t element = element_bytes(c->element);
+    uintptr_t end = 0;
+    if (view->buffer != NULL || view->offset != 0 || view->bytes != 0)
+        return eum_fail(EUM_ERROR_INVALID_ARGUMENT,
+                        "targets and host_targets are both given; leave the view {NULL, 0, 0}, or host_targets NULL");
+    if ((uintptr_t)c->source % element != 0)
+        return eum_fail(EUM_ERROR_MISALIGNED, "host_targets is %p, which is not a multiple of its elements' %zu bytes", c->source,
+                        element);
+    if (__builtin_add_overflow((uintptr_t)c->source, c->needed[TARGETS], &end))
+        return eum_fail(EUM_ERROR_SIZE_OVERFLOW, "host_targets is %p, and %zu bytes from there end beyond all memory", c->source,
+                        c->needed[TARGETS]);
+    return EUM_OK;
+}
+
+static eum_scoring_request request_of(const call *c, const eum_range *ranges)
+{
+    return (eum_scoring_request){.operation = c->operation,
+                                 .executor = c->executor,
+                                 .metric = c->metric,
+                                 .element = c->element,
+                                 .queries = ranges[QUERIES],
+                                 .targets = ranges[TARGETS],
+                                 .scores = ranges[SCORES],
+                                 .indices = ranges[INDICES],
+                                 .source = c->source,
+                                 .numbers = c->numbers,
+                                 .query_count = c->query_count,
+                                 .rows = c->numbers != NULL ? c->results : c->rows,
+                                 .dim = c->dim,
+                                 .k = c->k,
+                                 .query_stride = c->query_stride,
+                                 .row_stride = c->row_stride};
+}
+
 static eum_status run(eum_stream *stream, call *c, eum_job *out)
 {
     eum_stream_object *on = NULL;
@@ -124,39 +163,31 @@ static eum_status run(eum_stream *stream, call *c, eum_job *out)
     size_t pinned = 0;
     eum_job job = {NULL, 0, 0};
     eum_status status = measure(c);
+    if (status == EUM_OK && c->source != NULL)
+        status = check_source(c);
     if (status == EUM_OK)
         status = eum_pin_stream(stream, &on);
     if (status != EUM_OK)
         return status;
     const size_t elements[OPERANDS] = {sizeof(float), element_bytes(c->element), sizeof(float), sizeof(int64_t)};
     while (status == EUM_OK && pinned < c->operands) {
-        status =
-            take_operand(name_of(c, pinned), c->views[pinned], c->needed[pinned], elements[pinned], on->stream, &ranges[pinned]);
+        if (pinned == TARGETS && c->source != NULL)
+            ranges[TARGETS].bytes = c->needed[TARGETS];
+        else
+            status = take_operand(name_of(c, pinned), c->views[pinned], c->needed[pinned], elements[pinned], on->stream,
+                                  &ranges[pinned]);
         if (status == EUM_OK)
             pinned++;
     }
     if (status == EUM_OK) {
-        eum_scoring_request request = {.operation = c->operation,
-                                       .executor = c->executor,
-                                       .metric = c->metric,
-                                       .element = c->element,
-                                       .queries = ranges[QUERIES],
-                                       .targets = ranges[TARGETS],
-                                       .scores = ranges[SCORES],
-                                       .indices = ranges[INDICES],
-                                       .numbers = c->numbers,
-                                       .query_count = c->query_count,
-                                       .rows = c->numbers != NULL ? c->results : c->rows,
-                                       .dim = c->dim,
-                                       .k = c->k,
-                                       .query_stride = c->query_stride,
-                                       .row_stride = c->row_stride};
+        const eum_scoring_request request = request_of(c, ranges);
         status = eum_engine_scoring(on->stream, &request, &job);
     }
     if (status == EUM_OK && out != NULL)
         *out = (eum_job){on->context, job.stream, job.sequence};
     while (pinned > 0)
-        eum_handle_unpin(c->views[--pinned].buffer);
+        if (c->views[--pinned].buffer != NULL)
+            eum_handle_unpin(c->views[pinned].buffer);
     eum_handle_unpin(stream);
     return status;
 }
@@ -178,6 +209,7 @@ eum_status eum_cosine(eum_stream *stream, const eum_cosine_config *config, eum_j
               .rows = full.rows,
               .dim = full.dim,
               .row_stride = full.row_stride,
+              .source = full.host_targets,
               .results = full.rows};
     return run(stream, &c, out);
 }
@@ -200,6 +232,7 @@ eum_status eum_similarity(eum_stream *stream, const eum_similarity_config *confi
               .dim = full.dim,
               .query_stride = full.query_stride,
               .row_stride = full.row_stride,
+              .source = full.host_targets,
               .results = full.rows};
     return run(stream, &c, out);
 }
@@ -223,6 +256,7 @@ eum_status eum_topk(eum_stream *stream, const eum_topk_config *config, eum_job *
               .k = full.k,
               .query_stride = full.query_stride,
               .row_stride = full.row_stride,
+              .source = full.host_targets,
               .results = full.k};
     return run(stream, &c, out);
 }
@@ -261,6 +295,7 @@ eum_status eum_similarity_rows(eum_stream *stream, const eum_similarity_rows_con
               .dim = full.dim,
               .query_stride = full.query_stride,
               .row_stride = full.row_stride,
+              .source = full.host_targets,
               .results = full.number_count,
               .numbers = full.number_count == 0 ? &none : full.numbers};
     return run(stream, &c, out);

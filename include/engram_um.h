@@ -476,6 +476,14 @@ typedef int32_t eum_executor;
  *              device in pieces, through staging buffers of the library of at most 16 MiB each. The results are the same bits. The call waits
  *              then, and the job is done (from inside a callback it fails as a launch would). If the device fails midway, the results are
  *              undefined until they are written again (EUM_ERROR_UNDEFINED_DATA).
+ *   Host       Targets may be an array of the caller's own instead of a view: host_targets is its address, and `targets` stays as it is by default.
+ *   targets    No buffer, no copy in user code. The array is read during the call only, which WAITS until the results are there: the job is
+ *              done, and inside a callback the call is EUM_ERROR_IN_CALLBACK. It must not be written meanwhile. What is predicted to be done
+ *              sooner is done: the CPU scores the array where it is; or it streams through the device in chunks, of which the CPU copies one
+ *              into pinned memory while the kernel works on the one before; or, where it is pinned or registered and each row is read once,
+ *              kernels read it in place. The scores are the bits that a buffer with the same rows at its start gives. Nothing stays on the
+ *              device: rows that are scored again belong into a buffer. (eum_launch has no such thing: how the input of your kernel may be
+ *              cut, only you know.)
  *   Appending  Targets may be a view of a larger buffer that is filled as rows come: reserve capacity, write new rows behind the old ones,
  *              and pass a view and `rows` that cover them. What is on the device stays there; only the new rows (managed memory: their
  *              pages) move. docs/residency.md has an example. */
@@ -490,14 +498,16 @@ typedef struct eum_cosine_config {
     size_t row_stride; /* bytes from one row to the next, a multiple of 4, at least dim * 4; 0: dim * 4 */
     eum_executor executor;
     int32_t reserved; /* 0 */
+    const void *host_targets; /* not NULL: the targets, in the caller's memory, instead of a view; see above */
 } eum_cosine_config;
-#define EUM_COSINE_CONFIG_INIT {sizeof(eum_cosine_config), {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, 0, 0, 0, 0, 0}
+#define EUM_COSINE_CONFIG_INIT {sizeof(eum_cosine_config), {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, 0, 0, 0, 0, 0, NULL}
 EUM_API void eum_cosine_config_init(eum_cosine_config *config);
 
 /* scores[r] = cosine(query, targets[r]), in [-1, 1]. A zero vector scores 0; a non-finite row scores NaN, that row alone; a
  * non-finite query makes every score NaN. |error| <= 1e-6 + 1e-5 * |exact|.
  * Errors: as eum_launch, and EUM_ERROR_BUFFER_TOO_SHORT, EUM_ERROR_MISALIGNED, EUM_ERROR_INVALID_ARGUMENT (dim 0, stride
- *   shorter than a row), EUM_ERROR_SIZE_OVERFLOW, EUM_ERROR_INVALID_ENUM (executor), errors of the executor. */
+ *   shorter than a row, targets and host_targets both given), EUM_ERROR_SIZE_OVERFLOW, EUM_ERROR_INVALID_ENUM (executor), EUM_ERROR_IN_CALLBACK
+ *   (with host_targets), errors of the executor. */
 EUM_API eum_status eum_cosine(eum_stream *stream, const eum_cosine_config *config, eum_job *out);
 
 /* How two vectors are compared. */
@@ -537,8 +547,9 @@ typedef struct eum_similarity_config {
     size_t row_stride;    /* bytes from one row to the next, a multiple of the element's size, at least dim elements; 0: dim elements */
     eum_executor executor;
     int32_t reserved; /* 0 */
+    const void *host_targets; /* not NULL: the targets, in the caller's memory, instead of a view; see above */
 } eum_similarity_config;
-#define EUM_SIMILARITY_CONFIG_INIT {sizeof(eum_similarity_config), 1, 1, {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, 1, 0, 0, 0, 0, 0, 0}
+#define EUM_SIMILARITY_CONFIG_INIT {sizeof(eum_similarity_config), 1, 1, {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, 1, 0, 0, 0, 0, 0, 0, NULL}
 EUM_API void eum_similarity_config_init(eum_similarity_config *config);
 
 /* scores[q * rows + r] = the metric of query q and row r.
@@ -563,8 +574,9 @@ typedef struct eum_topk_config {
     size_t row_stride;
     eum_executor executor;
     int32_t reserved; /* 0 */
+    const void *host_targets; /* not NULL: the targets, in the caller's memory, instead of a view; see above */
 } eum_topk_config;
-#define EUM_TOPK_CONFIG_INIT {sizeof(eum_topk_config), 1, 1, {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, 1, 0, 0, 1, 0, 0, 0, 0}
+#define EUM_TOPK_CONFIG_INIT {sizeof(eum_topk_config), 1, 1, {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, 1, 0, 0, 1, 0, 0, 0, 0, NULL}
 EUM_API void eum_topk_config_init(eum_topk_config *config);
 
 /* The k nearest rows of each query, the nearest first: the largest cosines or dot products, the smallest distances. Of equal scores the lower
@@ -591,8 +603,9 @@ typedef struct eum_similarity_rows_config {
     size_t row_stride;
     eum_executor executor;
     int32_t reserved; /* 0 */
+    const void *host_targets; /* not NULL: the targets, in the caller's memory, instead of a view; see above */
 } eum_similarity_rows_config;
-#define EUM_SIMILARITY_ROWS_CONFIG_INIT {sizeof(eum_similarity_rows_config), 1, 1, {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, 1, 0, 0, NULL, 0, 0, 0, 0, 0}
+#define EUM_SIMILARITY_ROWS_CONFIG_INIT {sizeof(eum_similarity_rows_config), 1, 1, {NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, 1, 0, 0, NULL, 0, 0, 0, 0, 0, NULL}
 EUM_API void eum_similarity_rows_config_init(eum_similarity_rows_config *config);
 
 /* scores[q * number_count + i] = the metric of query q and row numbers[i]. The numbers are plain host memory, checked and copied before

@@ -48,6 +48,13 @@ static bool take_from_pool(eum_buf *buf, eum_memory kind, size_t bytes, eum_bloc
     return true;
 }
 
+bool eum_buf_exceeds_budget(const eum_buf *buf, size_t bytes)
+{
+    uint64_t limit, used;
+    eum_budget_read(buf->ctx->budget, &limit, &used);
+    return bytes > limit;
+}
+
 /* From the pool, or from the device, for which the pool makes room. */
 eum_status eum_buf_allocate(eum_buf *buf, eum_memory kind, size_t bytes, eum_block *block, eum_locations *out_where)
 {
@@ -61,7 +68,8 @@ eum_status eum_buf_allocate(eum_buf *buf, eum_memory kind, size_t bytes, eum_blo
     eum_error_save(&before);
     eum_status status = allocate_raw(buf, kind, bytes, block);
     bool no_room = status == EUM_ERROR_OVER_BUDGET || status == EUM_ERROR_OUT_OF_DEVICE_MEMORY || status == EUM_ERROR_OUT_OF_MEMORY;
-    if (!no_room || !eum_ctx_trim_pool(ctx, 0))
+    bool hopeless = status == EUM_ERROR_OVER_BUDGET && eum_buf_exceeds_budget(buf, bytes);
+    if (!no_room || hopeless || !eum_ctx_trim_pool(ctx, 0))
         return status;
     eum_error_restore(&before);
     return allocate_raw(buf, kind, bytes, block);

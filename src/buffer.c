@@ -108,13 +108,15 @@ static void unlink_mirror(eum_buf *buf)
     buf->newer = buf->older = NULL;
 }
 
-eum_status eum_buf_need_mirror(eum_buf *buf)
+eum_status eum_buf_need_device_side(eum_buf *buf)
 {
-    if (buf->mirror.bytes != 0)
+    bool mirrored = buf->backing == EUM_BACKING_MIRRORED;
+    eum_block *block = mirrored ? &buf->mirror : &buf->memory;
+    if (block->bytes != 0)
         return EUM_OK;
     eum_locations where;
-    eum_status status = eum_buf_allocate(buf, EUM_MEMORY_DEVICE, buf->bytes, &buf->mirror, &where);
-    if (status == EUM_OK)
+    eum_status status = eum_buf_allocate(buf, EUM_MEMORY_DEVICE, buf->bytes, block, &where);
+    if (status == EUM_OK && mirrored)
         link_mirror(buf);
     return status;
 }
@@ -178,6 +180,10 @@ static eum_status create_locked(eum_buf *buf)
         eum_extents_init(&buf->extents, 0, 0, 0);
         return EUM_OK;
     }
+    if (buf->backing == EUM_BACKING_DEVICE) { /* allocated by its first launch, which can make room */
+        eum_extents_init(&buf->extents, buf->bytes, eum_at(caps->index), 0);
+        return EUM_OK;
+    }
     size_t bytes = buf->bytes;
     if (buf->backing == EUM_BACKING_MANAGED)
         bytes = round_up(bytes, bytes >= caps->block ? caps->block : caps->page);
@@ -191,8 +197,6 @@ static eum_status create_locked(eum_buf *buf)
         valid = where;
     else if (buf->backing == EUM_BACKING_MIRRORED)
         valid = 0;
-    else if (buf->backing == EUM_BACKING_DEVICE)
-        valid = eum_at(caps->index);
     eum_extents_init(&buf->extents, managed ? buf->memory.bytes : buf->bytes, valid, 0);
     return EUM_OK;
 }

@@ -29,6 +29,7 @@ struct eum_buf {
     eum_backing_reason backing_reason;
     eum_ownership ownership;
     bool wrapped, read_only, ended, given_up;
+    bool goes_on;         /* the library's own: what is written to it is for the device, at once */
     bool preferred;       /* managed: some pages may have been given a preferred location, because of the role or by the user */
     bool has_preference;  /* the newest such advice gave one, */
     eum_location prefers; /* this */
@@ -75,8 +76,11 @@ void eum_buf_wait_until_unused(eum_buf *buf);
  * EUM_ERROR_OUT_OF_DEVICE_MEMORY. */
 eum_status eum_buf_allocate(eum_buf *buf, eum_memory kind, size_t bytes, eum_block *block, eum_locations *out_where);
 void eum_buf_release(eum_buf *buf, eum_block *block);
-/* Mirrored: makes the device copy if there is none. Errors: EUM_ERROR_OVER_BUDGET, EUM_ERROR_OUT_OF_DEVICE_MEMORY. */
-eum_status eum_buf_need_mirror(eum_buf *buf);
+/* Does so much device memory find no room even if nothing else is there? */
+bool eum_buf_exceeds_budget(const eum_buf *buf, size_t bytes);
+/* Mirrored: makes the device copy if there is none. The library's own device memory: the memory. Errors: EUM_ERROR_OVER_BUDGET,
+ * EUM_ERROR_OUT_OF_DEVICE_MEMORY. */
+eum_status eum_buf_need_device_side(eum_buf *buf);
 /* Mirrored, with a device copy: frees it. What was valid only there is lost, so it must have been brought to the host, and nothing in flight
  * may use it. */
 void eum_buf_drop_mirror(eum_buf *buf);

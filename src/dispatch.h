@@ -26,7 +26,7 @@ eum_cpu_costs eum_cpu_costs_of(eum_cpu_isa isa);
 
 typedef struct eum_executor_question {
     eum_executor asked;
-    bool no_copy;   /* the targets find no room on the device: they pass through it each time */
+    bool no_copy;   /* the targets find no room on the device, or are the caller's: they pass through it in chunks each time */
     bool mapped;    /* the targets do not move at all: kernels always read them over the link */
     bool in_place;  /* the kernel may use over the link what the host has */
     bool by_copies; /* bytes move by copies, or by prefetches */

@@ -108,7 +108,9 @@ typedef struct eum_scoring_request {
     eum_metric metric;
     eum_element element;
     eum_range queries, targets, scores;
-    eum_range indices;      /* buf NULL: all scores */
+    eum_range indices; /* buf NULL: all scores */
+    const void
+        *source; /* NULL, or the targets in memory of the caller's, read during the call only; targets then has their bytes alone */
     const int64_t *numbers; /* NULL: all rows. Else `rows` numbers in range; copied */
     uint64_t query_count, rows, dim, k;
     size_t query_stride, row_stride;

@@ -47,9 +47,9 @@ void eum_moves_share_pages(eum_move *moves, size_t count);
 /* The address that the user of the bytes gets; NULL for an empty range. */
 void *eum_move_address(const eum_move *move);
 
-/* Makes the device copies that the uses need. Where there is no room, copies that were used longest ago are spilled first: their bytes go back
- * to the host, which takes waiting (the lock is released and taken again: *out_waited says so, and the caller looks at everything again). What
- * still finds no room is used over the link, if the host side is pinned. Errors: EUM_ERROR_OVER_BUDGET, EUM_ERROR_OUT_OF_DEVICE_MEMORY. */
+/* Makes the device copies that the uses need, and the library's own device memory. Where there is no room, copies that were used longest ago are
+ * spilled first: their bytes go back to the host, which takes waiting (the lock is released and taken again: *out_waited says so, and the caller
+ * looks at everything again). What still finds no room, or would find none on an empty device, is used over the link, if the host side is pinned. Errors: EUM_ERROR_OVER_BUDGET, EUM_ERROR_OUT_OF_DEVICE_MEMORY. */
 eum_status eum_moves_make_room(eum_move *moves, size_t count, bool *out_waited);
 
 /* Do copies from and to pageable memory wait in stream order, as CUDA's do? With the lock held that could be a wait for somebody who waits for

@@ -40,6 +40,10 @@ static void ask_targets(const eum_ctx *ctx, const eum_scoring_request *request, 
                        (buf->role == EUM_ROLE_STREAM && reachable);
     bool weighed = buf->role == EUM_ROLE_AUTO || (buf->role == EUM_ROLE_QUERY && buf->backing == EUM_BACKING_MIRRORED);
     question->in_place = weighed && eum_scoring_streams(request) && reachable;
+    if (request->source != NULL && !question->mapped) { /* through staging memory, which is reachable */
+        question->no_copy = true;
+        question->in_place = eum_scoring_streams(request);
+    }
     question->by_copies = buf->backing == EUM_BACKING_MIRRORED;
     question->reused = buf->role == EUM_ROLE_TARGETS;
     question->missing_targets = missing(ctx, &request->targets);
@@ -58,7 +62,7 @@ static eum_executor_question question_of(const eum_ctx *ctx, const eum_scoring_r
                                    .queries = request->query_count,
                                    .rows = request->rows,
                                    .dim = request->dim,
-                                   .element_bytes = request->element == EUM_ELEMENT_FLOAT32 ? 4 : 2,
+                                   .element_bytes = eum_scoring_element_bytes(request),
                                    .results = request->scores.bytes + request->indices.bytes};
 }
 
@@ -194,18 +198,35 @@ static eum_status run_on_host(eum_ctx *ctx, const eum_scoring_request *request)
     return finish(ctx, request, status, begun);
 }
 
+static eum_status run_in_chunks(eum_strm *stream, const eum_scoring_request *request, eum_run *run)
+{
+    bool begun = false;
+    eum_status status = eum_scoring_in_chunks(stream, request, &begun);
+    run->chunked = status == EUM_OK;
+    return finish(stream->ctx, request, status, begun);
+}
+
+/* Is it better to pass targets of the caller's through the device than to make a copy of all of them there, for this one use? */
+static bool streams_source(const eum_scoring_request *request)
+{
+    return request->source != NULL && request->rows > 0 && request->targets.buf->backing == EUM_BACKING_MIRRORED;
+}
+
 static eum_status run_on_device(eum_strm *stream, const eum_scoring_request *request, eum_run *run, eum_job *job)
 {
+    if (streams_source(request))
+        return run_in_chunks(stream, request, run);
     eum_error before;
     eum_error_save(&before);
     eum_status status = eum_scoring_launch(stream, request, job);
+    if (status == EUM_OK && request->source != NULL) {
+        status = eum_ctx_job_wait(stream->ctx, job->stream, job->sequence, -1);
+        *job = (eum_job){NULL, 0, 0};
+    }
     if (status == EUM_OK || !eum_scoring_may_chunk(request, status))
         return status;
     eum_error_restore(&before);
-    bool begun = false;
-    status = eum_scoring_in_chunks(stream, request, &begun);
-    run->chunked = status == EUM_OK;
-    return finish(stream->ctx, request, status, begun);
+    return run_in_chunks(stream, request, run);
 }
 
 /* The device could not, and the CPU may be able to: the inputs are as they were. */
@@ -247,7 +268,7 @@ static void pay_rent(eum_ctx *ctx, const eum_scoring_request *request, uint64_t 
     eum_stay_used(&buf->stay, &rent, &whole);
 }
 
-eum_status eum_engine_scoring(eum_strm *stream, const eum_scoring_request *request, eum_job *out)
+eum_status eum_scoring_run(eum_strm *stream, const eum_scoring_request *request, eum_job *out)
 {
     eum_ctx *ctx = stream->ctx;
     eum_job job = {NULL, 0, 0};
@@ -256,12 +277,13 @@ eum_status eum_engine_scoring(eum_strm *stream, const eum_scoring_request *reque
     eum_status status = EUM_OK;
     if (request->query_count > 0 && (request->rows > 0 || request->indices.buf != NULL)) {
         status = decide(stream, request, &run, &rent_ns);
-        bool launches = run.executor == EUM_EXECUTOR_DEVICE || ctx->device->caps.kind == EUM_DEVICE_HOST;
+        bool host = ctx->device->caps.kind == EUM_DEVICE_HOST;
+        bool launches = run.executor == EUM_EXECUTOR_DEVICE || (host && request->source == NULL);
         eum_error before;
         eum_error_save(&before);
         if (status == EUM_OK)
             status = launches ? run_on_device(stream, request, &run, &job) : run_on_host(ctx, request);
-        bool automatic = launches && request->executor == EUM_EXECUTOR_AUTO && ctx->device->caps.kind != EUM_DEVICE_HOST;
+        bool automatic = launches && request->executor == EUM_EXECUTOR_AUTO && !host;
         if (automatic && repeatable(status)) {
             status = fall_back(stream, request, status, &run);
             automatic = false;
@@ -274,7 +296,7 @@ eum_status eum_engine_scoring(eum_strm *stream, const eum_scoring_request *reque
         eum_operations_started(&ctx->operations, &run, (eum_point){job.stream, job.sequence}, now);
         if (automatic)
             (void)eum_operations_device(&ctx->operations, false);
-        if (!launches)
+        if (!launches && request->source == NULL)
             pay_rent(ctx, request, rent_ns);
         eum_ctx_unlock(ctx);
     }

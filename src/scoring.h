@@ -1,15 +1,17 @@
 /* scoring: the similarity operations, from a checked request to scores. One mechanism for all four of them.
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * eum_engine_scoring (scoring.c) asks dispatch.h where to run, runs, falls back, and counts. There are three ways to run: as one launch
- * (scoring_launch.c), as launches on chunks that pass through staging buffers (scoring_chunks.c), and on the calling thread (scoring_host.c). The
- * first does not wait but where launches do; the other two return when the results are there. */
+ * eum_engine_scoring (scoring_source.c) makes a buffer of targets that are in memory of the caller's, for the call. eum_scoring_run (scoring.c) asks
+ * dispatch.h where to run, runs, falls back, and counts. There are three ways to run: as one launch (scoring_launch.c), as launches on chunks that
+ * pass through staging buffers (scoring_chunks.c; their size: scoring_shape.h), and on the calling thread (scoring_host.c). The first does not wait
+ * but where launches do; the other two return when the results are there, and so does everything with targets in memory of the caller's. */
 #ifndef EUM_SRC_SCORING_H
 #define EUM_SRC_SCORING_H
 
 #include "kernels/scoring.h"
 
 #include "buffer.h"
+#include "scoring_shape.h"
 #include "stream.h"
 
 /* The operands of a request, in this order; without indices there are three. */
@@ -23,18 +25,23 @@ eum_scoring_operands eum_scoring_operands_of(const eum_scoring_request *request)
 
 /* The request with its operands at these addresses. */
 eum_scoring_args eum_scoring_args_of(const eum_scoring_request *request, void *const *addresses);
+size_t eum_scoring_element_bytes(const eum_scoring_request *request);
 /* The whole operation on this thread and the workers. Returns 0, or ENOMEM with nothing written. */
 int32_t eum_scoring_compute(eum_operation operation, const eum_scoring_args *args, eum_cpu_isa isa, eum_workers *workers);
 
-/* Queries that are scored in one pass over the targets, which are then read once. */
-#define EUM_STREAMED_QUERIES 8
 static inline bool eum_scoring_streams(const eum_scoring_request *request)
 {
     return request->query_count <= EUM_STREAMED_QUERIES && request->numbers == NULL;
 }
 
+/* The targets are a buffer, be it one for this call (request->source is not NULL). */
+eum_status eum_scoring_run(eum_strm *stream, const eum_scoring_request *request, eum_job *out);
+
 /* As one launch. Errors: as eum_engine_launch. */
 eum_status eum_scoring_launch(eum_strm *stream, const eum_scoring_request *request, eum_job *out);
+
+/* Bytes of device memory that the context's kernels need beside the operands; 0: none. */
+size_t eum_scoring_scratch(const eum_ctx *ctx, const eum_scoring_request *request);
 
 /* A launch failed for want of room (`status`): could it do in chunks? */
 bool eum_scoring_may_chunk(const eum_scoring_request *request, eum_status status);

@@ -11,21 +11,8 @@
 
 #include "scoring.h"
 
-/* Large enough that a chunk's fixed costs do not show (a copy's is about 10 us, 16 MiB take about 300 us over PCIe 5). */
-#define STAGE_BYTES ((uint64_t)16 << 20)
-/* What a stage has at least: staging buffers are pinned, so without room on the device kernels use them in place. */
-#define LEAST_BYTES ((uint64_t)256 << 10)
-#define STAGES 2
-#define PARTS                                                                                                                      \
-    8 /* of the room that is left: two stages of targets with two each, their results with one each, the queries one, one spare */
-#define ALIGNMENT 256
-#define BLOCK_QUERIES 64 /* that are not given up for more rows in a chunk */
-
-typedef struct shape {
-    uint64_t queries;                                        /* of a block */
-    uint64_t rows;                                           /* of a chunk */
-    size_t query_bytes, query_stride, row_bytes, row_stride; /* of what is staged */
-} shape;
+/* Bytes of rows that another thread takes at once. */
+#define GATHER_BYTES ((size_t)256 << 10)
 
 typedef struct stage {
     eum_buf *targets, *scores, *indices;
@@ -36,11 +23,14 @@ typedef struct stage {
 typedef struct passage {
     eum_strm *stream;
     const eum_scoring_request *request;
-    shape shape;
-    const char *source; /* the targets, held on the host */
+    eum_chunk_shape shape;
+    const char *source;                  /* the targets, held on the host */
+    bool direct_queries, direct_results; /* kernels use the request's own; else what is staged of them */
     eum_buf *query_stage;
-    eum_range query_range; /* of the present block in it */
-    stage stages[STAGES];
+    eum_range query_range; /* the present block */
+    size_t query_stride;
+    stage stages[EUM_CHUNK_STAGES];
+    int stage_count;      /* one is enough for one chunk */
     char *staged_queries; /* host memory: a block of queries, the results of a chunk, the best so far, the numbers 0 to rows - 1 */
     float *scores, *best_scores;
     int64_t *indices, *best_indices, *numbers;
@@ -48,15 +38,21 @@ typedef struct passage {
     bool begun;
 } passage;
 
+/* Do kernels use the buffer's bytes even without room for a device copy? */
+static bool is_reachable(const eum_buf *buf)
+{
+    return buf->backing != EUM_BACKING_MIRRORED || buf->memory.device != NULL;
+}
+
 bool eum_scoring_may_chunk(const eum_scoring_request *request, eum_status status)
 {
     if ((status != EUM_ERROR_OVER_BUDGET && status != EUM_ERROR_OUT_OF_DEVICE_MEMORY) || eum_callback_depth != 0)
         return false;
     eum_scoring_operands all = eum_scoring_operands_of(request);
+    bool smaller = eum_scoring_scratch(request->scores.buf->ctx, request) > 0; /* chunks need less of it */
     for (size_t i = 0; i < all.count; i++)
-        if (all.ranges[i].buf->backing == EUM_BACKING_MIRRORED && all.ranges[i].buf->memory.device == NULL)
-            return true;
-    return false;
+        smaller |= !is_reachable(all.ranges[i].buf);
+    return smaller && request->targets.buf->backing != EUM_BACKING_DEVICE; /* the CPU fills the stages */
 }
 
 /* ------------------------------------------------------------------------------------------------------- shape ----- */
@@ -66,51 +62,52 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-static uint64_t most(uint64_t a, uint64_t b)
+typedef struct scratch_of {
+    const eum_ctx *ctx;
+    const eum_scoring_request *request;
+} scratch_of;
+
+static size_t scratch(const void *arg, uint64_t queries, uint64_t rows)
 {
-    return a > b ? a : b;
+    const scratch_of *of = arg;
+    eum_scoring_request part = *of->request;
+    part.query_count = queries;
+    part.rows = rows;
+    return eum_scoring_scratch(of->ctx, &part);
 }
 
-/* The gap between vectors, without its whole multiples of the alignment. */
-static size_t staged_stride(size_t vector, size_t stride)
+static eum_chunk_shape shape_of(eum_ctx *ctx, const eum_scoring_request *request)
 {
-    return vector + (stride - vector) % ALIGNMENT;
-}
-
-static uint64_t row_capacity(uint64_t bytes, size_t vector, size_t stride)
-{
-    return bytes <= ALIGNMENT + vector ? 1 : 1 + (bytes - ALIGNMENT - vector) / stride;
-}
-
-static shape shape_of(eum_ctx *ctx, const eum_scoring_request *request)
-{
-    size_t element = request->element == EUM_ELEMENT_FLOAT32 ? sizeof(float) : sizeof(uint16_t);
-    shape s = {.query_bytes = (size_t)request->dim * sizeof(float), .row_bytes = (size_t)request->dim * element};
-    s.query_stride = staged_stride(s.query_bytes, request->query_stride == 0 ? s.query_bytes : request->query_stride);
-    s.row_stride = staged_stride(s.row_bytes, request->row_stride);
     uint64_t limit, used;
     eum_budget_read(ctx->budget, &limit, &used);
-    uint64_t part = most(limit > used ? (limit - used) / PARTS : 0, LEAST_BYTES);
-    uint64_t targets = least(2 * part, STAGE_BYTES), results = least(part, STAGE_BYTES);
-    uint64_t rows = least(request->rows, row_capacity(targets, s.row_bytes, s.row_stride));
-    bool best = request->indices.buf != NULL;
-    uint64_t each = best ? request->k * (sizeof(float) + sizeof(int64_t)) : sizeof(float); /* of results: a query, or a pair */
-    uint64_t by_results = best ? results / each : most(results / (rows == 0 ? 1 : rows) / each, BLOCK_QUERIES);
-    uint64_t queries = least(row_capacity(least(part, STAGE_BYTES), s.query_bytes, s.query_stride), by_results);
-    queries = least(most(queries, 2 * EUM_STREAMED_QUERIES + 2), request->query_count);
-    /* Blocks of equal size: where there are more than eight queries, more than eight in each. */
-    uint64_t blocks = (request->query_count + queries - 1) / queries;
-    s.queries = (request->query_count + blocks - 1) / blocks;
-    s.rows = best ? rows : least(rows, most(results / each / s.queries, 1));
-    return s;
+    const scratch_of of = {ctx, request};
+    bool needs_scratch = eum_scoring_scratch(ctx, request) > 0;
+    eum_chunk_question question = {.query_count = request->query_count,
+                                   .rows = request->rows,
+                                   .dim = request->dim,
+                                   .k = request->indices.buf != NULL ? request->k : 0,
+                                   .element_bytes = eum_scoring_element_bytes(request),
+                                   .query_stride = request->query_stride,
+                                   .row_stride = request->row_stride,
+                                   .moves = !eum_scoring_streams(request),
+                                   .room = limit > used ? limit - used : 0,
+                                   .scratch = needs_scratch ? scratch : NULL,
+                                   .scratch_arg = &of};
+    return eum_chunk_shape_of(&question);
 }
 
-/* Queries of the block that begins at `first`: `queries` for the first blocks, one less for the others, so that none is small. */
-static uint64_t block_queries(const eum_scoring_request *request, const shape *s, uint64_t first)
+static bool has_one_chunk(const eum_scoring_request *request, const eum_chunk_shape *shape)
 {
-    uint64_t blocks = (request->query_count + s->queries - 1) / s->queries, small = request->query_count / blocks;
-    uint64_t larger = request->query_count - small * blocks;
-    return first < larger * (small + 1) ? small + 1 : small;
+    return request->rows > 0 && shape->rows >= request->rows && shape->queries >= request->query_count;
+}
+
+/* What the kernels can write where it belongs: results of one query lie in the order of rows, and one chunk has them all. */
+static bool writes_directly(const eum_scoring_request *request, const eum_chunk_shape *shape)
+{
+    bool best = request->indices.buf != NULL;
+    if (!is_reachable(request->scores.buf) || (best && !is_reachable(request->indices.buf)))
+        return false;
+    return has_one_chunk(request, shape) || (request->query_count == 1 && !best);
 }
 
 /* ---------------------------------------------------------------------------------------------------- resources ---- */
@@ -122,39 +119,56 @@ static eum_status stage_buffer(eum_ctx *ctx, size_t bytes, eum_buf **out)
     return eum_buf_create(ctx, bytes, &config, out);
 }
 
-/* Products fit: they are bounded by STAGE_BYTES, or by the operands' own. */
-static eum_status prepare(passage *p)
+/* Host memory for what is staged. Products fit: they are bounded by the stages' size, or by the operands' own. */
+static bool allocate(passage *p, size_t queries, size_t results)
 {
     const eum_scoring_request *request = p->request;
-    const shape *s = &p->shape;
-    eum_ctx *ctx = p->stream->ctx;
-    bool best = request->indices.buf != NULL;
-    size_t queries = ALIGNMENT + (size_t)(s->queries - 1) * s->query_stride + s->query_bytes;
-    size_t targets = s->rows == 0 ? 0 : ALIGNMENT + (size_t)(s->rows - 1) * s->row_stride + s->row_bytes;
-    size_t results = (size_t)(s->queries * (best ? request->k : s->rows));
-    p->staged_queries = malloc(queries);
-    p->scores = malloc(results * sizeof *p->scores);
-    bool complete = p->staged_queries != NULL && p->scores != NULL;
-    if (best) {
+    bool best = request->indices.buf != NULL, complete = true;
+    if (!p->direct_queries) {
+        p->staged_queries = malloc(queries);
+        complete = p->staged_queries != NULL;
+    }
+    if (!p->direct_results) {
+        p->scores = malloc(results * sizeof *p->scores);
+        complete = complete && p->scores != NULL;
+    }
+    if (!p->direct_results && best) {
         p->indices = malloc(results * sizeof *p->indices);
         p->best_scores = malloc(results * sizeof *p->best_scores);
         p->best_indices = malloc(results * sizeof *p->best_indices);
         complete = complete && p->indices != NULL && p->best_scores != NULL && p->best_indices != NULL;
     }
     if (request->numbers != NULL) {
-        p->numbers = malloc((size_t)s->rows * sizeof *p->numbers);
+        p->numbers = malloc((size_t)p->shape.rows * sizeof *p->numbers);
         complete = complete && p->numbers != NULL;
-        for (uint64_t i = 0; p->numbers != NULL && i < s->rows; i++)
+        for (uint64_t i = 0; p->numbers != NULL && i < p->shape.rows; i++)
             p->numbers[i] = (int64_t)i;
     }
-    if (!complete)
+    return complete;
+}
+
+static eum_status prepare(passage *p)
+{
+    const eum_scoring_request *request = p->request;
+    const eum_chunk_shape *s = &p->shape;
+    eum_ctx *ctx = p->stream->ctx;
+    bool best = request->indices.buf != NULL;
+    size_t queries = EUM_CHUNK_ALIGNMENT + (size_t)(s->queries - 1) * s->query_stride + s->query_bytes;
+    size_t targets = s->rows == 0 ? 0 : EUM_CHUNK_ALIGNMENT + (size_t)(s->rows - 1) * s->row_stride + s->row_bytes;
+    size_t results = (size_t)(s->queries * (best ? request->k : s->rows));
+    p->direct_queries = is_reachable(request->queries.buf);
+    p->direct_results = writes_directly(request, s);
+    p->stage_count = has_one_chunk(request, s) ? 1 : EUM_CHUNK_STAGES;
+    if (!allocate(p, queries, results))
         return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no host memory to pass operands through the device in chunks; free some");
-    eum_status status = stage_buffer(ctx, queries, &p->query_stage);
-    for (int i = 0; i < STAGES && status == EUM_OK; i++) {
+    eum_status status = p->direct_queries ? EUM_OK : stage_buffer(ctx, queries, &p->query_stage);
+    for (int i = 0; i < p->stage_count && status == EUM_OK; i++) {
         status = stage_buffer(ctx, targets, &p->stages[i].targets);
         if (status == EUM_OK)
+            p->stages[i].targets->goes_on = !eum_scoring_streams(request);
+        if (status == EUM_OK && !p->direct_results)
             status = stage_buffer(ctx, results * sizeof(float), &p->stages[i].scores);
-        if (status == EUM_OK && best)
+        if (status == EUM_OK && !p->direct_results && best)
             status = stage_buffer(ctx, results * sizeof(int64_t), &p->stages[i].indices);
     }
     return status;
@@ -168,7 +182,7 @@ static void end_buffer(eum_buf *buf)
 
 static void clean_up(passage *p)
 {
-    for (int i = 0; i < STAGES; i++) {
+    for (int i = 0; i < EUM_CHUNK_STAGES; i++) {
         end_buffer(p->stages[i].targets);
         end_buffer(p->stages[i].scores);
         end_buffer(p->stages[i].indices);
@@ -186,20 +200,36 @@ static void clean_up(passage *p)
 
 static size_t place_of(const eum_range *range, uint64_t number, size_t stride)
 {
-    return (range->offset + (size_t)number * stride) % ALIGNMENT;
+    return (range->offset + (size_t)number * stride) % EUM_CHUNK_ALIGNMENT;
 }
 
-/* Copies `count` vectors that are `from_stride` apart. */
-static void copy_vectors(char *to, size_t to_stride, const char *from, size_t from_stride, size_t bytes, uint64_t count)
+typedef struct gather {
+    char *to;
+    const char *from;
+    const int64_t *numbers; /* NULL: one after the other */
+    size_t to_stride, from_stride, bytes;
+} gather;
+
+static void gather_vectors(void *arg, uint64_t begin, uint64_t end)
 {
-    for (uint64_t i = 0; i < count; i++)
-        memcpy(to + (size_t)i * to_stride, from + (size_t)i * from_stride, bytes);
+    const gather *g = arg;
+    for (uint64_t i = begin; i < end; i++) {
+        size_t from = (size_t)(g->numbers != NULL ? (uint64_t)g->numbers[i] : i);
+        memcpy(g->to + (size_t)i * g->to_stride, g->from + from * g->from_stride, g->bytes);
+    }
 }
 
 static eum_status load_queries(passage *p)
 {
     const eum_scoring_request *request = p->request;
-    const shape *s = &p->shape;
+    const eum_chunk_shape *s = &p->shape;
+    if (p->direct_queries) {
+        p->query_stride = request->query_stride;
+        p->query_range = request->queries;
+        p->query_range.offset += (size_t)p->first_query * request->query_stride;
+        p->query_range.bytes = (size_t)(p->queries - 1) * request->query_stride + s->query_bytes;
+        return EUM_OK;
+    }
     size_t place = place_of(&request->queries, p->first_query, request->query_stride);
     size_t bytes = (size_t)(p->queries - 1) * s->query_stride + s->query_bytes;
     bool alike = s->query_stride == request->query_stride;
@@ -209,6 +239,7 @@ static eum_status load_queries(passage *p)
         eum_range range = {request->queries.buf, offset, alike ? bytes : s->query_bytes};
         status = eum_buf_read(range, p->staged_queries + (size_t)q * s->query_stride);
     }
+    p->query_stride = s->query_stride;
     p->query_range = (eum_range){p->query_stage, place, bytes};
     return status == EUM_OK ? eum_buf_write(p->query_range, p->staged_queries) : status;
 }
@@ -217,46 +248,66 @@ static eum_status load_queries(passage *p)
 static eum_status load_targets(passage *p, const stage *st, eum_range *out)
 {
     const eum_scoring_request *request = p->request;
-    const shape *s = &p->shape;
-    uint64_t place = request->numbers != NULL ? 0 : st->first;
-    *out = (eum_range){st->targets, place_of(&request->targets, place, request->row_stride),
+    const eum_chunk_shape *s = &p->shape;
+    eum_workers *workers = p->stream->ctx->workers;
+    bool listed = request->numbers != NULL;
+    *out = (eum_range){st->targets, place_of(&request->targets, listed ? 0 : st->first, request->row_stride),
                        (size_t)(st->rows - 1) * s->row_stride + s->row_bytes};
-    const char *from = p->source + (request->numbers != NULL ? 0 : (size_t)st->first * request->row_stride);
-    if (request->numbers == NULL && s->row_stride == request->row_stride)
+    const char *from = p->source + (listed ? 0 : (size_t)st->first * request->row_stride);
+    if (!listed && s->row_stride == request->row_stride)
         return eum_buf_write(*out, from);
     void *to = NULL;
     uint64_t lease;
     eum_status status = eum_buf_hold(*out, EUM_ACCESS_OVERWRITE, &to, &lease);
     if (status != EUM_OK)
         return status;
-    if (request->numbers == NULL)
-        copy_vectors(to, s->row_stride, from, request->row_stride, s->row_bytes, st->rows);
-    for (uint64_t i = 0; request->numbers != NULL && i < st->rows; i++)
-        memcpy((char *)to + (size_t)i * s->row_stride, from + (size_t)request->numbers[st->first + i] * request->row_stride,
-               s->row_bytes);
+    gather rows = {to, from, listed ? request->numbers + st->first : NULL, s->row_stride, request->row_stride, s->row_bytes};
+    uint64_t grain = GATHER_BYTES / s->row_bytes;
+    eum_workers_run(workers, st->rows, grain > 0 ? grain : 1, gather_vectors, &rows);
     eum_buf_let_go(st->targets, lease);
     return EUM_OK;
+}
+
+/* What is not on its way yet. The kernel would have moved it on its own stream, behind the one before it. A hint. */
+static void start_moving(passage *p, eum_range targets)
+{
+    eum_ctx *ctx = p->stream->ctx;
+    eum_error saved;
+    eum_error_save(&saved);
+    if (eum_buf_prefetch(targets, ctx->device->caps.index, ctx->transfer) != EUM_OK)
+        eum_error_restore(&saved);
 }
 
 static eum_status start(passage *p, stage *st)
 {
     eum_scoring_request chunk = *p->request;
-    eum_status status = load_targets(p, st, &chunk.targets);
-    if (status != EUM_OK)
-        return status;
     bool best = chunk.indices.buf != NULL;
     size_t results = (size_t)(p->queries * (best ? chunk.k : st->rows));
     chunk.executor = EUM_EXECUTOR_DEVICE;
-    chunk.queries = p->query_range;
-    chunk.scores = (eum_range){st->scores, 0, results * sizeof(float)};
-    if (best)
-        chunk.indices = (eum_range){st->indices, 0, results * sizeof(int64_t)};
     chunk.numbers = p->numbers;
     chunk.query_count = p->queries;
     chunk.rows = st->rows;
-    chunk.query_stride = p->shape.query_stride;
     chunk.row_stride = p->shape.row_stride;
-    return eum_scoring_launch(p->stream, &chunk, &st->job);
+    chunk.queries = p->query_range;
+    chunk.query_stride = p->query_stride;
+    chunk.scores = (eum_range){st->scores, 0, results * sizeof(float)};
+    if (best)
+        chunk.indices = (eum_range){st->indices, 0, results * sizeof(int64_t)};
+    if (p->direct_results) { /* all of them, or those of some rows for one query */
+        chunk.scores = p->request->scores;
+        chunk.indices = p->request->indices;
+        if (!best) {
+            chunk.scores.offset += (size_t)st->first * sizeof(float);
+            chunk.scores.bytes = results * sizeof(float);
+        }
+    }
+    eum_status status = load_targets(p, st, &chunk.targets);
+    if (status == EUM_OK && !eum_scoring_streams(&chunk))
+        start_moving(p, chunk.targets);
+    if (status == EUM_OK)
+        status = eum_scoring_launch(p->stream, &chunk, &st->job);
+    p->begun |= status == EUM_OK && p->direct_results;
+    return status;
 }
 
 /* ------------------------------------------------------------------------------------------------------ results ---- */
@@ -314,22 +365,28 @@ static eum_status write_scores(passage *p, const stage *st)
     return status;
 }
 
-/* Waits for the stage's kernel, if one is in flight, and takes its results. */
-static eum_status collect(passage *p, stage *st)
+static eum_status take_results(passage *p, const stage *st)
 {
-    if (st->rows == 0)
-        return EUM_OK;
     bool best = p->request->indices.buf != NULL;
     size_t results = (size_t)(p->queries * (best ? p->request->k : st->rows));
-    eum_status status = eum_ctx_job_wait(p->stream->ctx, st->job.stream, st->job.sequence, -1);
-    if (status == EUM_OK)
-        status = eum_buf_read((eum_range){st->scores, 0, results * sizeof(float)}, p->scores);
+    eum_status status = eum_buf_read((eum_range){st->scores, 0, results * sizeof(float)}, p->scores);
     if (status == EUM_OK && best)
         status = eum_buf_read((eum_range){st->indices, 0, results * sizeof(int64_t)}, p->indices);
     if (status == EUM_OK && !best)
         status = write_scores(p, st);
     for (uint64_t q = 0; q < p->queries && status == EUM_OK && best; q++)
         merge(p, st, q);
+    return status;
+}
+
+/* Waits for the stage's kernel, if one is in flight, and takes its results. */
+static eum_status collect(passage *p, stage *st)
+{
+    if (st->rows == 0)
+        return EUM_OK;
+    eum_status status = eum_ctx_job_wait(p->stream->ctx, st->job.stream, st->job.sequence, -1);
+    if (status == EUM_OK && !p->direct_results)
+        status = take_results(p, st);
     st->rows = 0;
     return status;
 }
@@ -339,15 +396,15 @@ static eum_status collect(passage *p, stage *st)
 static eum_status score_block(passage *p)
 {
     const eum_scoring_request *request = p->request;
-    bool best = request->indices.buf != NULL;
+    bool merges = request->indices.buf != NULL && !p->direct_results;
     uint64_t kept = p->queries * request->k, n = 0;
-    for (uint64_t i = 0; best && i < kept; i++) {
+    for (uint64_t i = 0; merges && i < kept; i++) {
         p->best_scores[i] = NAN;
         p->best_indices[i] = -1;
     }
     eum_status status = load_queries(p);
     for (uint64_t first = 0; first < request->rows && status == EUM_OK; first += p->shape.rows, n++) {
-        stage *st = &p->stages[n % STAGES];
+        stage *st = &p->stages[n % (unsigned)p->stage_count];
         status = collect(p, st);
         if (status != EUM_OK)
             break;
@@ -355,11 +412,11 @@ static eum_status score_block(passage *p)
         st->rows = least(p->shape.rows, request->rows - first);
         status = start(p, st);
     }
-    for (int i = 0; i < STAGES && status == EUM_OK; i++, n++)
-        status = collect(p, &p->stages[n % STAGES]);
-    if (status == EUM_OK && best)
+    for (int i = 0; i < p->stage_count && status == EUM_OK; i++, n++)
+        status = collect(p, &p->stages[n % (unsigned)p->stage_count]);
+    if (status == EUM_OK && merges)
         status = write_results(p, request->scores, p->first_query * request->k, kept, sizeof(float), p->best_scores);
-    if (status == EUM_OK && best)
+    if (status == EUM_OK && merges)
         status = write_results(p, request->indices, p->first_query * request->k, kept, sizeof(int64_t), p->best_indices);
     return status;
 }
@@ -377,7 +434,7 @@ eum_status eum_scoring_in_chunks(eum_strm *stream, const eum_scoring_request *re
     p.source = source;
     status = prepare(&p);
     while (status == EUM_OK && p.first_query < request->query_count) {
-        p.queries = block_queries(request, &p.shape, p.first_query);
+        p.queries = eum_chunk_block_queries(request->query_count, &p.shape, p.first_query);
         status = score_block(&p);
         p.first_query += p.queries;
     }

@@ -30,6 +30,11 @@ eum_scoring_operands eum_scoring_operands_of(const eum_scoring_request *request)
     };
 }
 
+size_t eum_scoring_element_bytes(const eum_scoring_request *request)
+{
+    return request->element == EUM_ELEMENT_FLOAT32 ? sizeof(float) : sizeof(uint16_t);
+}
+
 eum_scoring_args eum_scoring_args_of(const eum_scoring_request *request, void *const *addresses)
 {
     return (eum_scoring_args){.metric = request->metric,
@@ -120,18 +125,20 @@ static int32_t scoring_gpu(const eum_kernel_call *call)
     return eum_cosine_cuda(&cosine, call->stream);
 }
 
-static size_t scratch_bytes(const eum_scoring_request *request)
+size_t eum_scoring_scratch(const eum_ctx *ctx, const eum_scoring_request *request)
 {
     static int64_t some;
+    if (ctx->device->caps.kind != EUM_DEVICE_CUDA || request->operation == EUM_OPERATION_COSINE)
+        return 0;
     eum_scoring_args args = {.query_count = request->query_count, .rows = request->rows, .dim = request->dim, .k = request->k};
     args.indices = request->indices.buf != NULL ? &some : NULL;
     return eum_scoring_cuda_scratch(&args);
 }
 #else
 #define scoring_gpu NULL
-static size_t scratch_bytes(const eum_scoring_request *request)
+size_t eum_scoring_scratch(const eum_ctx *ctx, const eum_scoring_request *request)
 {
-    (void)request;
+    (void)ctx, (void)request;
     return 0;
 }
 #endif
@@ -169,7 +176,7 @@ static eum_status add_own(eum_ctx *ctx, operands *all, eum_buf **slot, size_t by
 static eum_status add_gpu_operands(eum_ctx *ctx, const eum_scoring_request *request, operands *all, scoring_params *params)
 {
     eum_status status = EUM_OK;
-    size_t scratch = request->operation == EUM_OPERATION_COSINE ? 0 : scratch_bytes(request);
+    size_t scratch = eum_scoring_scratch(ctx, request);
     if (request->numbers != NULL)
         status = add_own(ctx, all, &all->owned[0], (size_t)request->rows * sizeof *request->numbers, request->numbers,
                          EUM_ACCESS_READ, &params->numbers);

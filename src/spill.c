@@ -87,22 +87,32 @@ static void use_over_link(eum_move *move)
                   "no room on the device for a copy of a buffer of %zu bytes: the kernel uses it over the link", move->buf->bytes);
 }
 
+/* Does it need memory on the device that may not be there yet? */
+static bool needs_device_side(const eum_move *move)
+{
+    const eum_buf *buf = move->buf;
+    bool own = buf->backing == EUM_BACKING_DEVICE && !buf->wrapped;
+    return (buf->backing == EUM_BACKING_MIRRORED || own) && move->use.where != EUM_LOCATION_HOST &&
+           move->use.begin != move->use.end;
+}
+
 eum_status eum_moves_make_room(eum_move *moves, size_t count, bool *out_waited)
 {
     *out_waited = false;
     for (size_t i = 0; i < count; i++) {
         eum_buf *buf = moves[i].buf;
-        if (buf->backing != EUM_BACKING_MIRRORED || moves[i].use.where == EUM_LOCATION_HOST ||
-            moves[i].use.begin == moves[i].use.end)
+        if (!needs_device_side(&moves[i]))
             continue;
         eum_error before;
         eum_error_save(&before);
-        eum_status status = eum_buf_need_mirror(buf);
+        eum_status status = eum_buf_need_device_side(buf);
         if (status == EUM_OK) {
             eum_buf_touch_mirror(buf);
             continue;
         }
-        eum_buf *other = no_room(status) ? victim(buf->ctx, moves, count) : NULL;
+        bool may_help =
+            no_room(status) && !eum_buf_exceeds_budget(buf, buf->bytes); /* else all would be spilled, launch after launch */
+        eum_buf *other = may_help ? victim(buf->ctx, moves, count) : NULL;
         if (other != NULL && eum_callback_depth == 0) {
             eum_error_restore(&before);
             *out_waited = true;
@@ -111,7 +121,7 @@ eum_status eum_moves_make_room(eum_move *moves, size_t count, bool *out_waited)
             EUM_TRACE_POP();
             return status;
         }
-        if (!no_room(status) || buf->memory.device == NULL)
+        if (!no_room(status) || buf->memory.device == NULL) /* pageable, or the library's own */
             return status;
         eum_error_restore(&before);
         use_over_link(&moves[i]);

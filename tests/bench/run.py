@@ -52,6 +52,14 @@ class Json(unittest.TestCase):
         faults = [row["value"] for row in run["rows"] if row["name"].startswith("GPU faults in all launches")]
         self.assertEqual(faults, [0])
 
+    def test_an_array_is_scored_without_a_buffer_on_the_device_and_anywhere(self):
+        run = json.loads(bench("sim:hopper", "--json", "--patterns", "source", "--sizes", "1000x768", "--quick").stdout)
+        contenders = {contender["name"]: contender for contender in run["cases"][0]["contenders"]}
+        self.assertTrue(all(contenders[name]["library"] for name in ("auto", "array", "anywhere")))
+        self.assertNotIn("role", contenders)
+        self.assertGreater(contenders["array"]["ns"]["median"], 0)  # in virtual time: the device did it
+        self.assertEqual(contenders["anywhere"]["ns"]["median"], 0)  # the CPU's work costs nothing there
+
     def test_a_file_gets_it_beside_the_table(self):
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "bench.json"

@@ -58,22 +58,27 @@ START_TEST(all_executors_agree_on_a_device)
 }
 END_TEST
 
+static problem drawn(uint32_t seed)
+{
+    problem p = {.operation = (eum_operation)(1 + seed % 4), .metric = 1, .element = 1, .queries = 1, .seed = seed, .real = true};
+    p.dim = 1 + word_at(seed, 1) % 300;
+    p.k = 1 + word_at(seed, 2) % 60;
+    p.numbers = p.operation == EUM_OPERATION_ROWS ? 3000 : 0;
+    p.offset = word_at(seed, 3) % 5;
+    p.row_gap = word_at(seed, 4) % 3;
+    if (p.operation != EUM_OPERATION_COSINE) {
+        p.metric = (eum_metric)(1 + word_at(seed, 5) % 3);
+        p.element = (eum_element)(1 + word_at(seed, 6) % 3);
+        p.queries = 1 + word_at(seed, 7) % 40;
+    }
+    p.rows = 12 * MIB / ((p.dim + p.row_gap) * element_size(p.element));
+    return p;
+}
+
 START_TEST(chunks_give_the_bits_of_one_launch_on_a_device)
 {
     for (uint32_t seed = 0; seed < 12; seed++) {
-        problem p = {
-            .operation = (eum_operation)(1 + seed % 4), .metric = 1, .element = 1, .queries = 1, .seed = seed, .real = true};
-        p.dim = 1 + word_at(seed, 1) % 300;
-        p.k = 1 + word_at(seed, 2) % 60;
-        p.numbers = p.operation == EUM_OPERATION_ROWS ? 3000 : 0;
-        p.offset = word_at(seed, 3) % 5;
-        p.row_gap = word_at(seed, 4) % 3;
-        if (p.operation != EUM_OPERATION_COSINE) {
-            p.metric = (eum_metric)(1 + word_at(seed, 5) % 3);
-            p.element = (eum_element)(1 + word_at(seed, 6) % 3);
-            p.queries = 1 + word_at(seed, 7) % 40;
-        }
-        p.rows = 12 * MIB / ((p.dim + p.row_gap) * element_size(p.element));
+        problem p = drawn(seed);
         arrays both[2];
         for (int tight = 0; tight < 2; tight++) {
             eum_context *context = open_cuda(EUM_BACKING_AUTO, tight ? 8 * MIB : 0);
@@ -90,6 +95,46 @@ START_TEST(chunks_give_the_bits_of_one_launch_on_a_device)
         expect_same_answer(&both[0], &both[1]);
         free_arrays(&both[0]);
         free_arrays(&both[1]);
+    }
+}
+END_TEST
+
+/* Pageable, registered, and with a budget that has hardly room: the array is gone when the call has returned. */
+START_TEST(targets_of_the_callers_give_the_bits_of_a_buffer_on_a_device)
+{
+    for (uint32_t seed = 0; seed < 12; seed++) {
+        problem p = drawn(seed), buffered = p;
+        p.source = true;
+        buffered.offset = 0;
+        eum_context *context = open_cuda(EUM_BACKING_AUTO, 0);
+        arrays expected = make_arrays(&buffered);
+        operands first = make_operands(context, &buffered, &expected, false);
+        eum_job job;
+        OK(start_problem(default_stream(context), &buffered, &expected, &first, EUM_EXECUTOR_DEVICE, &job));
+        wait_job(job);
+        read_answer(&first, &expected);
+        end_operands(&first);
+        close_context(context);
+        for (int way = 0; way < 3; way++) {
+            context = open_cuda(EUM_BACKING_AUTO, way == 2 ? 8 * MIB : 0);
+            arrays a = make_arrays(&p);
+            operands o = make_operands(context, &p, &a, false);
+            if (way == 1)
+                ck_assert_int_eq(cudaHostRegister(a.targets, a.target_bytes, cudaHostRegisterDefault), cudaSuccess);
+            OK(start_problem(default_stream(context), &p, &a, &o, EUM_EXECUTOR_DEVICE, &job));
+            if (way == 1)
+                ck_assert_int_eq(cudaHostUnregister(a.targets), cudaSuccess);
+            memset(a.targets, 0xee, a.target_bytes);
+            OK(eum_job_wait(job, 0));
+            read_answer(&o, &a);
+            expect_same_answer(&expected, &a);
+            ck_assert_uint_le(operation_stats(context, p.operation).chunked, 1);
+            ck_assert(way == 1 || operation_stats(context, p.operation).chunked == 1);
+            end_operands(&o);
+            close_context(context);
+            free_arrays(&a);
+        }
+        free_arrays(&expected);
     }
 }
 END_TEST
@@ -129,6 +174,7 @@ Suite *gpu_dispatch_suite(void)
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, all_executors_agree_on_a_device, 0, KINDS);
     tcase_add_test(tests, chunks_give_the_bits_of_one_launch_on_a_device);
+    tcase_add_test(tests, targets_of_the_callers_give_the_bits_of_a_buffer_on_a_device);
     tcase_add_test(tests, a_stream_of_the_users_own_is_left_to_the_device);
     suite_add_tcase(suite, tests);
     return suite;

@@ -15,6 +15,7 @@ typedef struct problem {
     size_t query_gap, row_gap;               /* elements between vectors */
     size_t offset;                           /* elements in front of the targets */
     eum_role role;                           /* of the targets */
+    bool source;                             /* they are handed over as the array, without a buffer */
     uint32_t seed;
     bool
         real; /* values whose sums are rounded, so that their order shows; else small whole numbers, so that many scores are equal */
@@ -129,17 +130,18 @@ static inline operands make_operands(eum_context *context, const problem *p, arr
     memset(a->indices, 0xa5, a->index_count * 8);
     if (wrapped) {
         o.queries = wrap_array(context, a->queries, a->query_bytes, EUM_ROLE_QUERY, true);
-        o.targets = wrap_array(context, a->targets, a->target_bytes, p->role, true);
+        o.targets = p->source ? NULL : wrap_array(context, a->targets, a->target_bytes, p->role, true);
         o.scores = wrap_array(context, a->scores, a->score_count * 4, EUM_ROLE_RESULTS, false);
         o.indices = wrap_array(context, a->indices, a->index_count * 8, EUM_ROLE_RESULTS, false);
         return o;
     }
     o.queries = new_buffer_as(context, a->query_bytes, EUM_ROLE_QUERY);
-    o.targets = new_buffer_as(context, a->target_bytes, p->role);
+    o.targets = p->source ? NULL : new_buffer_as(context, a->target_bytes, p->role);
     o.scores = new_buffer_as(context, a->score_count * 4, EUM_ROLE_RESULTS);
     o.indices = new_buffer_as(context, a->index_count * 8, EUM_ROLE_RESULTS);
     OK(eum_buffer_write(whole(o.queries), a->queries));
-    OK(eum_buffer_write(whole(o.targets), a->targets));
+    if (!p->source)
+        OK(eum_buffer_write(whole(o.targets), a->targets));
     return o;
 }
 
@@ -157,6 +159,7 @@ static inline void end_operands(operands *o)
         (c).element = p->element;                                                                                                  \
         (c).queries = whole(o->queries);                                                                                           \
         (c).targets = targets;                                                                                                     \
+        (c).host_targets = source;                                                                                                 \
         (c).scores = whole(o->scores);                                                                                             \
         (c).query_count = p->queries;                                                                                              \
         (c).rows = p->rows;                                                                                                        \
@@ -171,10 +174,14 @@ static inline eum_status start_problem(eum_stream *stream, const problem *p, con
 {
     size_t offset = p->offset * element_size(p->element);
     eum_view targets = {o->targets, offset, EUM_WHOLE_SIZE};
+    const void *source = p->source ? (const char *)a->targets + offset : NULL;
+    if (p->source)
+        targets = (eum_view){NULL, 0, 0};
     if (p->operation == EUM_OPERATION_COSINE) {
         eum_cosine_config c = EUM_COSINE_CONFIG_INIT;
         c.query = whole(o->queries);
         c.targets = targets;
+        c.host_targets = source;
         c.scores = whole(o->scores);
         c.rows = p->rows;
         c.dim = p->dim;

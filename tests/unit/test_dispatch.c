@@ -119,6 +119,34 @@ START_TEST(targets_that_never_find_room_are_weighed_with_a_passage_each_time)
 }
 END_TEST
 
+START_TEST(targets_of_the_callers_go_to_the_device_only_where_computing_pays)
+{
+    for (uint64_t rows = 1; rows < 3000000; rows += 1 + rows / 4) { /* one query: the CPU scores them while it would copy them */
+        for (uint32_t threads = 1; threads <= 64; threads *= 8) {
+            eum_executor_question question = cold(rows);
+            question.no_copy = question.by_copies = true;
+            question.cpu = eum_cpu_costs_of(EUM_CPU_AVX512);
+            question.threads = threads;
+            ck_assert_int_eq(choice(question), EUM_EXECUTOR_CPU);
+        }
+    }
+    eum_executor_question question = cold(100000);
+    question.no_copy = question.by_copies = true;
+    question.in_place = false;
+    question.queries = 256;
+    eum_executor_answer many = eum_choose_executor(&question);
+    ck_assert_int_eq(many.executor, EUM_EXECUTOR_DEVICE);
+    ck_assert_uint_eq(many.rent_ns, 0);
+    /* The slower of filling and crossing, and less than one after the other. */
+    uint64_t bytes = question.missing_targets, filling = eum_cost_at(bytes, 2 * 11000), crossing = eum_cost_copy(&costs, bytes);
+    question.missing_targets = 0;
+    question.no_copy = false;
+    uint64_t resident = eum_choose_executor(&question).device_ns;
+    ck_assert_uint_ge(many.device_ns, resident + filling);
+    ck_assert_uint_lt(many.device_ns, resident + filling + crossing / 2 + 20 * 40000);
+}
+END_TEST
+
 START_TEST(targets_that_were_used_often_between_the_last_rewrites_move_at_once)
 {
     eum_executor_question question = cold(1300);
@@ -213,6 +241,7 @@ Suite *dispatch_suite(void)
     tcase_add_test(choosing, it_can_be_forced);
     tcase_add_test(choosing, what_the_prediction_depends_on);
     tcase_add_test(choosing, targets_that_never_find_room_are_weighed_with_a_passage_each_time);
+    tcase_add_test(choosing, targets_of_the_callers_go_to_the_device_only_where_computing_pays);
     tcase_add_test(choosing, targets_that_were_used_often_between_the_last_rewrites_move_at_once);
     tcase_add_test(choosing, the_largest_shapes_do_not_overflow);
     tcase_add_test(choosing, whatever_comes_at_most_twice_the_best_fixed_choice_is_paid);

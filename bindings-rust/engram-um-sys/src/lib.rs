@@ -445,6 +445,7 @@ pub struct eum_cosine_config {
     pub row_stride: usize,
     pub executor: eum_executor,
     pub reserved: i32,
+    pub host_targets: *const c_void,
 }
 
 impl eum_cosine_config {
@@ -458,6 +459,7 @@ impl eum_cosine_config {
         row_stride: 0,
         executor: EUM_EXECUTOR_AUTO,
         reserved: 0,
+        host_targets: ptr::null(),
     };
 }
 
@@ -489,6 +491,7 @@ pub struct eum_similarity_config {
     pub row_stride: usize,
     pub executor: eum_executor,
     pub reserved: i32,
+    pub host_targets: *const c_void,
 }
 
 impl eum_similarity_config {
@@ -506,6 +509,7 @@ impl eum_similarity_config {
         row_stride: 0,
         executor: EUM_EXECUTOR_AUTO,
         reserved: 0,
+        host_targets: ptr::null(),
     };
 }
 
@@ -531,6 +535,7 @@ pub struct eum_topk_config {
     pub row_stride: usize,
     pub executor: eum_executor,
     pub reserved: i32,
+    pub host_targets: *const c_void,
 }
 
 impl eum_topk_config {
@@ -550,6 +555,7 @@ impl eum_topk_config {
         row_stride: 0,
         executor: EUM_EXECUTOR_AUTO,
         reserved: 0,
+        host_targets: ptr::null(),
     };
 }
 
@@ -573,6 +579,7 @@ pub struct eum_similarity_rows_config {
     pub row_stride: usize,
     pub executor: eum_executor,
     pub reserved: i32,
+    pub host_targets: *const c_void,
 }
 
 impl eum_similarity_rows_config {
@@ -592,6 +599,7 @@ impl eum_similarity_rows_config {
         row_stride: 0,
         executor: EUM_EXECUTOR_AUTO,
         reserved: 0,
+        host_targets: ptr::null(),
     };
 }
 

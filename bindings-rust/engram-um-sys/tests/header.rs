@@ -101,19 +101,19 @@ fn structs() -> Vec<Struct> {
             struct_size, gpu, cpu, arguments, argument_count, params, params_bytes, user
         }
         eum_cosine_config by eum_cosine_config_init {
-            struct_size, query, targets, scores, rows, dim, row_stride, executor, reserved
+            struct_size, query, targets, scores, rows, dim, row_stride, executor, reserved, host_targets
         }
         eum_similarity_config by eum_similarity_config_init {
             struct_size, metric, element, queries, targets, scores, query_count, rows, dim, query_stride, row_stride,
-            executor, reserved
+            executor, reserved, host_targets
         }
         eum_topk_config by eum_topk_config_init {
             struct_size, metric, element, queries, targets, indices, scores, query_count, rows, dim, k, query_stride,
-            row_stride, executor, reserved
+            row_stride, executor, reserved, host_targets
         }
         eum_similarity_rows_config by eum_similarity_rows_config_init {
             struct_size, metric, element, queries, targets, scores, query_count, rows, dim, numbers, number_count,
-            query_stride, row_stride, executor, reserved
+            query_stride, row_stride, executor, reserved, host_targets
         }
         eum_info by eum_info_init {
             struct_size, device_kind, device_index, device_reason, backing, worker_threads, compute_major, compute_minor,

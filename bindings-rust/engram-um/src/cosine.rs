@@ -8,6 +8,7 @@ use crate::log::in_callback;
 use crate::memory::Memory;
 use crate::stream::wait;
 use crate::sys;
+use crate::targets::{Source, Targets};
 use bytemuck::Pod;
 use std::mem::size_of;
 
@@ -56,7 +57,8 @@ impl Context {
     /// `scores[r]` = cosine of `query` and row `r` of `targets`, in [-1, 1]; returns when they are there.
     ///
     /// A zero vector scores 0; a row that is not finite scores NaN, that row alone; a query that is not finite makes every
-    /// score NaN. The error is at most 1e-6 + 1e-5 times the exact value. `scores` holds an element a row at least.
+    /// score NaN. The error is at most 1e-6 + 1e-5 times the exact value. `scores` holds an element a row at least. The targets may be
+    /// a slice of the program's own instead of a buffer ([`Targets`]).
     ///
     /// ```
     /// # fn main() -> engram_um::Result<()> {
@@ -76,7 +78,7 @@ impl Context {
     pub fn cosine<R: Rows>(
         &self,
         query: &impl Readable<R>,
-        targets: &impl Readable<R>,
+        targets: &(impl Targets<R> + ?Sized),
         scores: &mut impl Writable<f32>,
     ) -> Result<()> {
         if in_callback() {
@@ -84,7 +86,7 @@ impl Context {
             let sentence = "a blocking operation from inside a log callback; do it on another thread".into();
             return Err(Error::new(ErrorKind::InCallback, sentence));
         }
-        let (query, targets) = (query.memory(Internal(())), targets.memory(Internal(())));
+        let (query, targets) = (query.memory(Internal(())), targets.source(Internal(())));
         let job = start(self.default_stream_handle(), query, targets, scores.memory_mut(Internal(())))?;
         wait(job)?;
         scores.after_write(Internal(()))
@@ -95,7 +97,7 @@ impl Context {
 pub(crate) fn start<R: Rows>(
     stream: *mut sys::eum_stream,
     query: &Memory<R>,
-    targets: &Memory<R>,
+    targets: Source<'_, R>,
     scores: &mut Memory<f32>,
 ) -> Result<sys::eum_job> {
     let (rows, dim) = R::shape(query.len(), targets.len())?;
@@ -109,7 +111,8 @@ pub(crate) fn start<R: Rows>(
     scores.before_write()?;
     let config = sys::eum_cosine_config {
         query: query.view(query.len()),
-        targets: targets.view(targets.len()),
+        targets: targets.view(),
+        host_targets: targets.address(),
         scores: scores.view(rows),
         rows: rows as u64,
         dim: dim as u64,
@@ -118,7 +121,8 @@ pub(crate) fn start<R: Rows>(
     };
     let mut job = sys::eum_job::INIT;
     // SAFETY: the views are within their buffers; `config` and `job` live through the call. The library keeps the buffers'
-    // memory until the job is done, whatever happens to the handles; borrowed memory comes here only from blocking calls.
+    // memory until the job is done, whatever happens to the handles; borrowed memory comes here only from blocking calls. A slice of
+    // targets holds `rows` rows, as its shape says, and is read during the call only.
     check(unsafe { sys::eum_cosine(stream, &config, &mut job) })?;
     Ok(job)
 }

@@ -22,6 +22,7 @@
 //!
 //! * [`Context`]: the device that was found. Without a GPU or a driver that is the CPU, and [`Context::info`] says why.
 //! * [`UnifiedBuffer`] owns its memory; [`BorrowedBuffer`] and [`BorrowedBufferMut`] use a slice of the program's own.
+//! * Targets that are scored once need no buffer: [`Context::cosine`] and its kin take a slice ([`Targets`]).
 //! * [`Context::cosine`] waits for its result; [`Stream::cosine`] gives a [`Job`], and the program goes on.
 //! * [`Error`] has a [kind](ErrorKind), a sentence that says what to do, and CUDA's code. Nothing here panics.
 //!
@@ -40,6 +41,7 @@ mod log;
 mod memory;
 mod scoring;
 mod stream;
+mod targets;
 mod words;
 
 pub use buffer::{BorrowedBuffer, BorrowedBufferMut, IntoRawError, Readable, UnifiedBuffer, Writable};
@@ -52,6 +54,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use info::{Decision, Info, Operation, OperationStats, Runs, Stats};
 pub use scoring::{Bf16, Element, Metric, F16};
 pub use stream::{Job, Stream};
+pub use targets::Targets;
 pub use words::{Backing, BackingReason, Contradiction, DeviceKind, DeviceReason, Location, LogLevel, Movement, Role};
 
 /// The program in the README is a test.

@@ -8,6 +8,7 @@ use crate::log::in_callback;
 use crate::memory::Memory;
 use crate::stream::wait;
 use crate::sys;
+use crate::targets::{Source, Targets};
 use bytemuck::{Pod, Zeroable};
 use std::fmt;
 
@@ -89,7 +90,8 @@ fn refuse_in_callback() -> Result<()> {
 
 impl Context {
     /// `scores[q * rows + r]` = the metric of query `q` and row `r`; returns when they are there. `queries` and `targets` are
-    /// row-major with `dim` elements a row; `scores` holds an element for each pair at least.
+    /// row-major with `dim` elements a row; `scores` holds an element for each pair at least. The targets may be a slice of the
+    /// program's own instead of a buffer ([`Targets`]).
     ///
     /// A row with a NaN or an infinity scores NaN, that row alone; a query with one makes all its scores NaN.
     ///
@@ -116,18 +118,18 @@ impl Context {
         metric: Metric,
         dim: usize,
         queries: &impl Readable<f32>,
-        targets: &impl Readable<E>,
+        targets: &(impl Targets<E> + ?Sized),
         scores: &mut impl Writable<f32>,
     ) -> Result<()> {
         refuse_in_callback()?;
-        let (queries, targets) = (queries.memory(Internal(())), targets.memory(Internal(())));
+        let (queries, targets) = (queries.memory(Internal(())), targets.source(Internal(())));
         let stream = self.default_stream_handle();
         wait(start_all(stream, metric, dim, queries, targets, scores.memory_mut(Internal(())))?)?;
         scores.after_write(Internal(()))
     }
 
     /// The `k` nearest rows of each query, the nearest first: `indices[q * k + i]` is a row, `scores[q * k + i]` its score.
-    /// Of equal scores the lower row is nearer; NaN comes last; places that are left over get -1 and NaN. `k` is 1 to 1024.
+    /// The targets are a buffer or a slice ([`Targets`]). Of equal scores the lower row is nearer; NaN comes last; places that are left over get -1 and NaN. `k` is 1 to 1024.
     ///
     /// ```
     /// # fn main() -> engram_um::Result<()> {
@@ -156,12 +158,12 @@ impl Context {
         dim: usize,
         k: usize,
         queries: &impl Readable<f32>,
-        targets: &impl Readable<E>,
+        targets: &(impl Targets<E> + ?Sized),
         indices: &mut impl Writable<i64>,
         scores: &mut impl Writable<f32>,
     ) -> Result<()> {
         refuse_in_callback()?;
-        let (queries, targets) = (queries.memory(Internal(())), targets.memory(Internal(())));
+        let (queries, targets) = (queries.memory(Internal(())), targets.source(Internal(())));
         let (indices_memory, scores_memory) = (indices.memory_mut(Internal(())), scores.memory_mut(Internal(())));
         let stream = self.default_stream_handle();
         wait(start_best(stream, metric, dim, k, queries, targets, indices_memory, scores_memory)?)?;
@@ -169,7 +171,8 @@ impl Context {
         scores.after_write(Internal(()))
     }
 
-    /// `scores[q * numbers.len() + i]` = the metric of query `q` and row `numbers[i]`. A number that is no row is
+    /// `scores[q * numbers.len() + i]` = the metric of query `q` and row `numbers[i]`. The targets are a buffer or a slice
+    /// ([`Targets`]). A number that is no row is
     /// [`ErrorKind::OutOfBounds`], which names the first one; nothing is written then.
     ///
     /// ```
@@ -193,12 +196,12 @@ impl Context {
         metric: Metric,
         dim: usize,
         queries: &impl Readable<f32>,
-        targets: &impl Readable<E>,
+        targets: &(impl Targets<E> + ?Sized),
         numbers: &[i64],
         scores: &mut impl Writable<f32>,
     ) -> Result<()> {
         refuse_in_callback()?;
-        let (queries, targets) = (queries.memory(Internal(())), targets.memory(Internal(())));
+        let (queries, targets) = (queries.memory(Internal(())), targets.source(Internal(())));
         let stream = self.default_stream_handle();
         wait(start_listed(stream, metric, dim, queries, targets, numbers, scores.memory_mut(Internal(())))?)?;
         scores.after_write(Internal(()))
@@ -233,7 +236,7 @@ pub(crate) fn start_all<E: Element>(
     metric: Metric,
     dim: usize,
     queries: &Memory<f32>,
-    targets: &Memory<E>,
+    targets: Source<'_, E>,
     scores: &mut Memory<f32>,
 ) -> Result<sys::eum_job> {
     let (query_count, rows) = (count("queries", queries.len(), dim)?, count("targets", targets.len(), dim)?);
@@ -245,7 +248,8 @@ pub(crate) fn start_all<E: Element>(
         metric: metric.number(),
         element: E::NUMBER,
         queries: queries.view(queries.len()),
-        targets: targets.view(targets.len()),
+        targets: targets.view(),
+        host_targets: targets.address(),
         scores: scores.view(needed),
         query_count: query_count as u64,
         rows: rows as u64,
@@ -254,7 +258,8 @@ pub(crate) fn start_all<E: Element>(
     };
     let mut job = sys::eum_job::INIT;
     // SAFETY: the views are within their buffers; `config` and `job` live through the call. The library keeps the buffers'
-    // memory until the job is done, whatever happens to the handles; borrowed memory comes here only from blocking calls.
+    // memory until the job is done, whatever happens to the handles; borrowed memory comes here only from blocking calls. A slice of
+    // targets holds whole rows, as `count` has checked, and is read during the call only.
     check(unsafe { sys::eum_similarity(stream, &config, &mut job) })?;
     Ok(job)
 }
@@ -266,7 +271,7 @@ pub(crate) fn start_best<E: Element>(
     dim: usize,
     k: usize,
     queries: &Memory<f32>,
-    targets: &Memory<E>,
+    targets: Source<'_, E>,
     indices: &mut Memory<i64>,
     scores: &mut Memory<f32>,
 ) -> Result<sys::eum_job> {
@@ -281,7 +286,8 @@ pub(crate) fn start_best<E: Element>(
         metric: metric.number(),
         element: E::NUMBER,
         queries: queries.view(queries.len()),
-        targets: targets.view(targets.len()),
+        targets: targets.view(),
+        host_targets: targets.address(),
         indices: indices.view(needed),
         scores: scores.view(needed),
         query_count: query_count as u64,
@@ -301,7 +307,7 @@ pub(crate) fn start_listed<E: Element>(
     metric: Metric,
     dim: usize,
     queries: &Memory<f32>,
-    targets: &Memory<E>,
+    targets: Source<'_, E>,
     numbers: &[i64],
     scores: &mut Memory<f32>,
 ) -> Result<sys::eum_job> {
@@ -314,7 +320,8 @@ pub(crate) fn start_listed<E: Element>(
         metric: metric.number(),
         element: E::NUMBER,
         queries: queries.view(queries.len()),
-        targets: targets.view(targets.len()),
+        targets: targets.view(),
+        host_targets: targets.address(),
         scores: scores.view(needed),
         query_count: query_count as u64,
         rows: rows as u64,

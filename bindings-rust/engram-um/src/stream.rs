@@ -7,6 +7,7 @@ use crate::error::{check, ErrorKind, Result};
 use crate::handle::{created, Handle};
 use crate::scoring::{self, Element, Metric};
 use crate::sys;
+use crate::targets::Source;
 use crate::words::Location;
 use bytemuck::Pod;
 use std::ffi::c_void;
@@ -57,7 +58,7 @@ impl Stream {
         targets: &'a UnifiedBuffer<R>,
         scores: &'a mut UnifiedBuffer<f32>,
     ) -> Result<Job<'a>> {
-        let job = cosine::start(self.handle.0, &query.memory, &targets.memory, &mut scores.memory)?;
+        let job = cosine::start(self.handle.0, &query.memory, Source::Buffer(&targets.memory), &mut scores.memory)?;
         Ok(Job { job: JobValue(job), _context: self.context.clone(), buffers: PhantomData })
     }
 
@@ -70,7 +71,14 @@ impl Stream {
         targets: &'a UnifiedBuffer<E>,
         scores: &'a mut UnifiedBuffer<f32>,
     ) -> Result<Job<'a>> {
-        let job = scoring::start_all(self.handle.0, metric, dim, &queries.memory, &targets.memory, &mut scores.memory)?;
+        let job = scoring::start_all(
+            self.handle.0,
+            metric,
+            dim,
+            &queries.memory,
+            Source::Buffer(&targets.memory),
+            &mut scores.memory,
+        )?;
         Ok(Job { job: JobValue(job), _context: self.context.clone(), buffers: PhantomData })
     }
 
@@ -87,8 +95,16 @@ impl Stream {
         scores: &'a mut UnifiedBuffer<f32>,
     ) -> Result<Job<'a>> {
         let (indices, scores) = (&mut indices.memory, &mut scores.memory);
-        let job =
-            scoring::start_best(self.handle.0, metric, dim, k, &queries.memory, &targets.memory, indices, scores)?;
+        let job = scoring::start_best(
+            self.handle.0,
+            metric,
+            dim,
+            k,
+            &queries.memory,
+            Source::Buffer(&targets.memory),
+            indices,
+            scores,
+        )?;
         Ok(Job { job: JobValue(job), _context: self.context.clone(), buffers: PhantomData })
     }
 
@@ -103,7 +119,15 @@ impl Stream {
         scores: &'a mut UnifiedBuffer<f32>,
     ) -> Result<Job<'a>> {
         let (queries, targets) = (&queries.memory, &targets.memory);
-        let job = scoring::start_listed(self.handle.0, metric, dim, queries, targets, numbers, &mut scores.memory)?;
+        let job = scoring::start_listed(
+            self.handle.0,
+            metric,
+            dim,
+            queries,
+            Source::Buffer(targets),
+            numbers,
+            &mut scores.memory,
+        )?;
         Ok(Job { job: JobValue(job), _context: self.context.clone(), buffers: PhantomData })
     }
 

@@ -117,6 +117,7 @@ void eum_sim_forget_views(void);
 
 eum_status eum_sim_alloc(eum_device *device, eum_memory kind, size_t bytes, eum_block *out);
 void eum_sim_release(eum_device *device, eum_block *block);
+bool eum_sim_is_pinned(eum_device *device, const void *address, size_t bytes);
 eum_status eum_sim_adopt(eum_device *device, eum_memory kind, void *address, size_t bytes, bool reg, eum_block *out);
 void eum_sim_unadopt(eum_device *device, eum_block *block);
 void eum_sim_give_up(eum_device *device, eum_block *block, eum_release_fn *out_release, void **out_user);

@@ -495,6 +495,20 @@ eum_status eum_sim_adopt(eum_device *device, eum_memory kind, void *address, siz
     }
 }
 
+/* Pinned memory of the device's own, or of somebody's who wrapped it as such or had it registered. */
+bool eum_sim_is_pinned(eum_device *device, const void *address, size_t bytes)
+{
+    eum_sim *sim = (eum_sim *)device;
+    int side = 0;
+    size_t offset = 0;
+    eum_sim_lock_pages();
+    const eum_sim_block *block = eum_sim_find(sim, address, &side, &offset);
+    bool reachable = block != NULL && block->view[EUM_SIM_DEVICE] != NULL && block->kind != EUM_MEMORY_MANAGED;
+    bool pinned = reachable && side == EUM_SIM_HOST && bytes <= block->bytes - offset;
+    eum_sim_unlock_pages();
+    return pinned;
+}
+
 void eum_sim_unadopt(eum_device *device, eum_block *block)
 {
     eum_sim *sim = (eum_sim *)device;

@@ -195,6 +195,7 @@ const struct eum_device_ops eum_sim_ops = {
     .alloc = eum_sim_alloc,
     .release = eum_sim_release,
     .adopt = eum_sim_adopt,
+    .is_pinned = eum_sim_is_pinned,
     .unadopt = eum_sim_unadopt,
     .give_up = eum_sim_give_up,
     .stream_create = eum_sim_stream_create,
