@@ -10,7 +10,8 @@ static bool may_be_used_there(const eum_buf *buf, const eum_move *move)
         return use->where != EUM_LOCATION_HOST && buf->mirror.bytes != 0 && !eum_move_in_place_by_role(move);
     if (buf->backing == EUM_BACKING_MANAGED)
         return use->concurrent && buf->advised_role == buf->role && !eum_use_in_place(use);
-    return true; /* in one place */
+    /* In one place; the library's own device memory once it is made. */
+    return buf->backing != EUM_BACKING_DEVICE || buf->memory.bytes != 0;
 }
 
 /* Would it make a movement, or change what is known of the bytes? */
