@@ -9,6 +9,8 @@ static bool has_an_address(const eum_buf *buf, eum_move *move)
         eum_move_use_host_side(move);
     else if (buf->backing == EUM_BACKING_MIRRORED)
         return move->use.where != EUM_LOCATION_HOST && buf->mirror.bytes != 0;
+    else if (buf->backing == EUM_BACKING_DEVICE) /* the library's own is made when it is needed */
+        return buf->memory.bytes != 0;
     return buf->backing != EUM_BACKING_MANAGED || (move->use.concurrent && buf->advised_role == buf->role);
 }
 
