@@ -63,7 +63,7 @@ typedef int32_t eum_status;
 #define EUM_ERROR_MISALIGNED 107       /* an address, offset or stride is not a multiple of the element size */
 #define EUM_ERROR_BUFFER_TOO_SHORT 108 /* the view is shorter than the declared rows x dim need */
 #define EUM_ERROR_READ_ONLY 109        /* a write to a buffer that was wrapped read-only */
-#define EUM_ERROR_MAPPED 110           /* the view is mapped on the CPU in a way that conflicts; unmap it first */
+#define EUM_ERROR_MAPPED 110           /* mapped, acquired, or in another thread's call, which conflicts: unmap, release, or let it return */
 #define EUM_ERROR_NOT_MAPPED 111       /* unmap of an address that no live map of this buffer returned */
 #define EUM_ERROR_OVERLAP 112          /* two views of one launch overlap and one of them is written */
 #define EUM_ERROR_WRONG_CONTEXT 113    /* handles of two contexts in one call */

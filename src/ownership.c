@@ -140,7 +140,9 @@ eum_status eum_buf_into_raw(eum_buf *buf, eum_raw *out)
         eum_ctx_unlock(ctx);
         if (mapped != NULL)
             eum_buf_let_go(buf, lease);
-        return eum_fail(EUM_ERROR_MAPPED, "the buffer is mapped; call eum_buffer_unmap before giving it up");
+        return eum_fail(EUM_ERROR_MAPPED,
+                        "the buffer is mapped, acquired, or in another thread's call; unmap it, release it, or let the "
+                        "call return before giving it up");
     }
     eum_buf_wait_until_unused(buf);
     if (buf->given_up) { /* by another thread, while this one waited */

@@ -32,7 +32,9 @@ static const status_entry statuses[] = {
     ENTRY(EUM_ERROR_MISALIGNED, "An address, offset or stride is not a multiple of the element size."),
     ENTRY(EUM_ERROR_BUFFER_TOO_SHORT, "The view is shorter than the declared rows and dim need."),
     ENTRY(EUM_ERROR_READ_ONLY, "The buffer was wrapped read-only and cannot be written."),
-    ENTRY(EUM_ERROR_MAPPED, "The view is mapped on the CPU in a way that conflicts; unmap it first."),
+    ENTRY(
+        EUM_ERROR_MAPPED,
+        "The bytes are mapped, acquired or in another thread's call, which conflicts; unmap them, release them, or let it return."),
     ENTRY(EUM_ERROR_NOT_MAPPED, "No live map of this buffer returned that address."),
     ENTRY(EUM_ERROR_OVERLAP, "Two views of one launch overlap and one of them is written."),
     ENTRY(EUM_ERROR_WRONG_CONTEXT, "The handles of one call belong to two contexts."),

@@ -169,6 +169,23 @@ static eum_status copy_piece_of(device_transfer *t, size_t at, size_t bytes, voi
     return status;
 }
 
+/* Up to `most` pinned chunks, as many as there is memory for. *out_slots: how many. Errors: what is no want of memory. */
+static eum_status make_ring(device_transfer *t, size_t chunk, size_t most, eum_block ring[RING], size_t *out_slots)
+{
+    eum_status status = EUM_OK;
+    eum_locations nowhere;
+    eum_error before;
+    eum_error_save(&before);
+    *out_slots = 0;
+    while (*out_slots < most &&
+           (status = eum_buf_allocate(t->buf, EUM_MEMORY_PINNED, chunk, &ring[*out_slots], &nowhere)) == EUM_OK)
+        ++*out_slots;
+    if (status != EUM_ERROR_OUT_OF_MEMORY && status != EUM_ERROR_OVER_BUDGET && status != EUM_ERROR_OUT_OF_DEVICE_MEMORY)
+        return status;
+    eum_error_restore(&before);
+    return EUM_OK;
+}
+
 /* Lock held, given back in between. The range is leased to us. */
 static eum_status staged(device_transfer *t)
 {
@@ -176,20 +193,20 @@ static eum_status staged(device_transfer *t)
     const size_t chunk = chunk_of(t->bytes, STAGE_BYTES), chunks = (t->bytes + chunk - 1) / chunk;
     eum_block ring[RING] = {{0}};
     eum_point points[RING] = {{0, 0}};
-    eum_status status = EUM_OK;
-    eum_locations nowhere;
-    for (size_t i = 0; i < RING && i < chunks && status == EUM_OK; i++)
-        status = eum_buf_allocate(t->buf, EUM_MEMORY_PINNED, chunk, &ring[i], &nowhere);
-    /* Turn i fills or empties the slot that chunk i - RING used, and then gives it chunk i. */
-    for (size_t i = 0; i < chunks + (t->src == NULL ? RING : 0) && status == EUM_OK; i++) {
-        const size_t slot = i % RING, at = i * chunk, bytes = i >= chunks ? 0 : t->bytes - at < chunk ? t->bytes - at : chunk;
+    size_t slots;
+    eum_status status = make_ring(t, chunk, chunks < RING ? chunks : RING, ring, &slots);
+    if (status == EUM_OK && slots == 0) /* the device can do without, if more slowly */
+        return copy_piece_of(t, 0, t->bytes, t->src != NULL ? (void *)(uintptr_t)t->src : t->dst, true);
+    /* Turn i fills or empties the slot that chunk i - slots used, and then gives it chunk i. */
+    for (size_t i = 0; i < chunks + (t->src == NULL ? slots : 0) && status == EUM_OK; i++) {
+        const size_t slot = i % slots, at = i * chunk, bytes = i >= chunks ? 0 : t->bytes - at < chunk ? t->bytes - at : chunk;
         eum_ctx_unlock(ctx);
-        if (i >= RING && i - RING < chunks)
+        if (i >= slots && i - slots < chunks)
             status = eum_point_wait(ctx, points[slot], -1);
         if (status == EUM_OK && t->src != NULL)
             eum_workers_copy(ctx->workers, ring[slot].host, t->src + at, bytes, EUM_READER_DEVICE);
-        if (status == EUM_OK && t->src == NULL && i >= RING && i - RING < chunks) {
-            const size_t before = at - RING * chunk;
+        if (status == EUM_OK && t->src == NULL && i >= slots && i - slots < chunks) {
+            const size_t before = at - slots * chunk;
             eum_workers_copy(ctx->workers, t->dst + before, ring[slot].host, t->bytes - before < chunk ? t->bytes - before : chunk,
                              EUM_READER_CPU);
         }
@@ -205,9 +222,8 @@ static eum_status staged(device_transfer *t)
     eum_ctx_unlock(ctx);
     eum_status passed = eum_point_wait(ctx, t->point, -1);
     pthread_mutex_lock(&ctx->lock);
-    for (size_t i = 0; i < RING; i++)
-        if (ring[i].bytes != 0)
-            eum_buf_release(t->buf, &ring[i]);
+    for (size_t i = 0; i < slots; i++)
+        eum_buf_release(t->buf, &ring[i]);
     if (status == EUM_OK && passed != EUM_OK)
         return passed;
     eum_error_restore(&saved);

@@ -58,6 +58,8 @@ static void hold_up_at(char *memory, size_t offset)
 {
     held = memory + offset;
     held_bytes = 64 * KIB;
+    atomic_store(&touched, 0);
+    atomic_store(&let_through, 0);
     ck_assert_int_eq(mprotect(held, held_bytes, PROT_NONE), 0);
 }
 
@@ -156,6 +158,15 @@ START_TEST(what_others_record_meanwhile_leaves_a_staged_transfer_its_room)
 }
 END_TEST
 
+static void says_to_let_it_return(void)
+{
+    eum_error detail = EUM_ERROR_INIT;
+    OK(eum_last_error(&detail));
+    ck_assert_msg(strstr(detail.sentence, "another thread's call") != NULL && strstr(detail.sentence, "let it return") != NULL &&
+                      strstr(detail.sentence, "unmap") == NULL,
+                  "%s", detail.sentence);
+}
+
 /* A transfer of all the bytes, held up in its second quarter, and a launch on the last one. */
 static void others_do_not_come_between(eum_backing backing, bool reads_it, size_t at)
 {
@@ -172,6 +183,7 @@ static void others_do_not_come_between(eum_backing backing, bool reads_it, size_
     GIVES(EUM_ERROR_MAPPED, try_launch1(stream, (work){.kind = WORK_FILL, .value = 7}, updates(last)));
     if (!reads_it)
         GIVES(EUM_ERROR_MAPPED, try_launch1(stream, (work){.kind = WORK_NOTHING}, reads(whole(buffer))));
+    says_to_let_it_return();
     eum_raw raw = EUM_RAW_INIT;
     GIVES(EUM_ERROR_MAPPED, eum_buffer_into_raw(buffer, &raw));
     OK(go_on(&p));
@@ -205,6 +217,66 @@ END_TEST
 START_TEST(a_write_to_managed_memory_is_there_as_a_whole)
 {
     others_do_not_come_between(EUM_BACKING_MANAGED, false, LARGE / 2);
+}
+END_TEST
+
+START_TEST(a_transfer_by_the_cpu_says_that_it_has_to_return)
+{
+    for (int reads_it = 0; reads_it < 2; reads_it++) {
+        char *memory = memory_of(64 * KIB);
+        fill_words((uint32_t *)(void *)memory, 64 * KIB / WORD, 5);
+        eum_context *context = open_on(device_name(), EUM_BACKING_MAPPED); /* kernels use it where it is, and so does the CPU */
+        eum_buffer *buffer = new_buffer(context, 64 * KIB);
+        cpu_fill(whole(buffer), 5);
+        hold_up_at(memory, 0);
+        pending p = {.view = whole(buffer), .address = memory};
+        start_and_hold(&p, reads_it ? call_read : call_write);
+        GIVES(EUM_ERROR_MAPPED,
+              try_launch1(default_stream(context), (work){.kind = WORK_FILL, .value = 7}, updates(part(buffer, 4 * KIB, 8))));
+        says_to_let_it_return();
+        OK(go_on(&p));
+        gpu_expect(default_stream(context), whole(buffer), 5);
+        OK(eum_buffer_destroy(buffer));
+        close_context(context);
+        munmap(memory, 64 * KIB);
+    }
+}
+END_TEST
+
+static uint64_t copies_of(eum_context *context)
+{
+    eum_sim_counters counters;
+    ck_assert(eum_sim_counters_get(device_of(context), &counters));
+    return counters.copies[EUM_HOST_TO_DEVICE] + counters.copies[EUM_DEVICE_TO_HOST];
+}
+
+START_TEST(a_staged_transfer_does_with_what_can_be_pinned)
+{
+    char *memory = memory_of(LARGE);
+    const size_t slots = (size_t)_i; /* that there are */
+    for (int reads_it = 0; reads_it < 2; reads_it++) {
+        eum_context *context = open_on(device_name(), EUM_BACKING_MANAGED); /* its pool is empty */
+        eum_buffer *buffer = new_buffer(context, LARGE + TAIL);
+        gpu_fill(default_stream(context), whole(buffer), 1);
+        fill_words((uint32_t *)(void *)memory, LARGE / WORD, 2);
+        eum_sim_fail(device_of(context), EUM_SIM_ALLOC, slots == 0 ? EUM_SIM_FAIL_ALL : slots + 1);
+        GIVES(EUM_ERROR_INVALID_ARGUMENT, eum_buffer_read(whole(buffer), NULL));
+        const uint64_t before = copies_of(context);
+        if (reads_it)
+            OK(eum_buffer_read(part(buffer, 0, LARGE), memory));
+        else
+            OK(eum_buffer_write(part(buffer, 0, LARGE), memory));
+        ck_assert_uint_eq(copies_of(context) - before, slots == 0 ? 1 : LARGE / (4 * MIB));
+        eum_error detail = EUM_ERROR_INIT; /* a call that succeeds leaves the last error as it was */
+        OK(eum_last_error(&detail));
+        ck_assert_int_eq(detail.status, EUM_ERROR_INVALID_ARGUMENT);
+        eum_sim_fail(device_of(context), EUM_SIM_ALLOC, 0);
+        expect_words((const uint32_t *)(void *)memory, LARGE / WORD, reads_it ? 1 : 2, 0);
+        cpu_expect(part(buffer, 0, LARGE), reads_it ? 1 : 2);
+        OK(eum_buffer_destroy(buffer));
+        close_context(context);
+    }
+    munmap(memory, LARGE);
 }
 END_TEST
 
@@ -458,12 +530,14 @@ Suite *bulk_suite(void)
         tcase_add_test(tests, others_keep_off_what_is_in_flight_without_a_point);
         tcase_add_test(tests, a_read_is_of_one_moment);
         tcase_add_test(tests, a_write_is_there_as_a_whole);
+        tcase_add_test(tests, a_transfer_by_the_cpu_says_that_it_has_to_return);
     }
     if (moves_pages()) {
         tcase_add_test(tests, what_a_prefetch_moves_meanwhile_is_waited_for_by_a_staged_read);
         tcase_add_test(tests, what_others_record_meanwhile_leaves_a_staged_transfer_its_room);
         tcase_add_test(tests, a_read_of_managed_memory_is_of_one_moment);
         tcase_add_test(tests, a_write_to_managed_memory_is_there_as_a_whole);
+        tcase_add_loop_test(tests, a_staged_transfer_does_with_what_can_be_pinned, 0, 4);
         tcase_add_test(tests, a_staged_write_that_fails_in_the_middle_leaves_the_bytes_undefined);
         tcase_add_loop_test(tests, threads_on_disjoint_ranges_of_managed_memory_do_not_disturb_each_other, 0, 3);
     }
