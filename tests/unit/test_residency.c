@@ -471,6 +471,33 @@ START_TEST(a_kernel_may_write_pages_that_were_read_mostly_on_the_device_alone)
 }
 END_TEST
 
+START_TEST(copies_that_advice_collapses_are_moved_again_before_a_launch_on_the_side_that_lost_them)
+{
+    for (int sim = PASCAL; sim < SIMS; sim++) {
+        eum_context *context = open_on(sims[sim], EUM_BACKING_MANAGED);
+        eum_buffer *query = new_buffer_as(context, 3072, EUM_ROLE_QUERY), *beside = new_buffer_as(context, 3072, EUM_ROLE_QUERY);
+        cpu_fill(whole(query), 1);
+        cpu_fill(whole(beside), 2);
+        gpu_expect(default_stream(context), whole(query), 1);
+        gpu_expect(default_stream(context), whole(beside), 2);
+        OK(eum_buffer_advise(whole(query), EUM_ADVICE_UNSET_READ_MOSTLY, 0, NULL));
+        eum_sim_page_info page = page_of(context, query, 0);
+        ck_assert(!page.read_mostly && page.on_host != page.on_device);
+        ck_assert_uint_eq(explain(query).bytes_on_host + explain(query).bytes_on_device,
+                          0); /* the driver chose the side: nobody knows */
+        ck_assert_uint_eq(explain(beside).bytes_on_device, 3072);
+        uint64_t faults = block_of(context, query).gpu_faults, moved = explain(query).bytes_to_device;
+        gpu_expect(default_stream(context), whole(query), 1);
+        ck_assert_uint_eq(block_of(context, query).gpu_faults, faults);
+        ck_assert_uint_gt(explain(query).bytes_to_device, moved);
+        ck_assert(page_of(context, query, 0).on_device);
+        OK(eum_buffer_destroy(query));
+        OK(eum_buffer_destroy(beside));
+        close_context(context);
+    }
+}
+END_TEST
+
 START_TEST(a_map_that_writes_takes_no_page_from_a_map_that_reads_its_neighbours)
 {
     for (int sim = PASCAL; sim < SIMS; sim++) {
@@ -772,6 +799,7 @@ Suite *residency_suite(void)
     tcase_add_test(tests, a_stream_of_input_is_read_in_place_and_never_moves);
     tcase_add_test(tests, a_query_is_duplicated_and_stays_valid_on_both_sides);
     tcase_add_test(tests, a_kernel_may_write_pages_that_were_read_mostly_on_the_device_alone);
+    tcase_add_test(tests, copies_that_advice_collapses_are_moved_again_before_a_launch_on_the_side_that_lost_them);
     tcase_add_test(tests, a_map_that_writes_takes_no_page_from_a_map_that_reads_its_neighbours);
     tcase_add_test(tests, a_launch_that_reads_beside_a_writer_takes_no_page_from_a_map_that_reads);
     tcase_add_test(tests, large_targets_move_and_are_duplicated_once_the_cpu_has_read_them_back);
