@@ -11,16 +11,16 @@ typedef struct eum_move {
     eum_buf *buf;
     eum_use use;
     eum_plan plan;
-    bool started; /* movements of the plan were submitted and are not recorded yet */
-    bool
-        over_link; /* mirrored, and there is no room for a device copy or it does not pay: the device uses the pinned host side in place */
+    eum_stay_answer answer; /* if weighed */
+    uint64_t lease;         /* while it is in flight unseen: keeps others off; 0: none */
+    bool started;           /* movements of the plan were submitted and are not recorded yet */
+    /* mirrored, and there is no room for a device copy or it does not pay: the device uses the pinned host side in place */
+    bool over_link;
     bool settled; /* nothing of it moves, and commit changes nothing about where bytes are; see settled.h */
     bool seen;    /* it was looked at whether to weigh it */
     bool weighed;
-    eum_stay_answer answer; /* if weighed */
     /* what is overwritten is defined once that has happened, not at the commit: jobs in flight still find it undefined */
     bool defines_later;
-    uint64_t lease; /* while it is in flight unseen: keeps others off; 0: none */
 } eum_move;
 
 /* The context's lock is held for all of these. In order: init each; while must_wait, unlock, wait for the point, lock and check again; run;

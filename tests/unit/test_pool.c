@@ -193,7 +193,7 @@ START_TEST(the_pool_makes_way_for_new_buffers_and_keeps_to_its_cap)
     ck_assert_uint_eq(stats_of(context).pool_bytes, 2 * MIB); /* the older one had to go */
     GIVES(EUM_ERROR_OVER_BUDGET, eum_buffer_create(context, 7 * MIB, NULL, &c));
     ck_assert_uint_eq(stats_of(context).pool_bytes, 2 * MIB); /* nothing gives way for what can never fit */
-    c = new_buffer(context, 6 * MIB); /* fits, once the pool has given way */
+    c = new_buffer(context, 6 * MIB);                         /* fits, once the pool has given way */
     OK(eum_buffer_destroy(c));
     close_context(context);
     config.pool_bytes = EUM_POOL_OFF;
