@@ -80,16 +80,19 @@ eum_status eum_check_view(const char *what, eum_buf *buf, eum_view view, eum_ran
     size_t size = eum_buf_bytes(buf), bytes = view.bytes;
     if (bytes == EUM_WHOLE_SIZE) {
         if (view.offset > size)
-            return eum_fail(EUM_ERROR_OUT_OF_BOUNDS, "%s starts at offset %zu, after the end of its buffer of %zu bytes", what,
-                            view.offset, size);
+            return eum_fail(EUM_ERROR_OUT_OF_BOUNDS,
+                            "%s starts at offset %zu, after the end of its buffer of %zu bytes; begin it within", what, view.offset,
+                            size);
         bytes = size - view.offset;
     } else if (bytes > SIZE_MAX - view.offset) {
-        return eum_fail(EUM_ERROR_SIZE_OVERFLOW, "%s has offset %zu + %zu bytes, which does not fit in size_t", what, view.offset,
-                        bytes);
+        return eum_fail(EUM_ERROR_SIZE_OVERFLOW,
+                        "%s has offset %zu + %zu bytes, which does not fit in size_t; check how they were computed", what,
+                        view.offset, bytes);
     } else if (view.offset + bytes > size) {
         return eum_fail(EUM_ERROR_OUT_OF_BOUNDS,
-                        "%s has offset %zu + %zu bytes, which ends at %zu, after the end of its buffer of %zu bytes", what,
-                        view.offset, bytes, view.offset + bytes, size);
+                        "%s has offset %zu + %zu bytes, which ends at %zu, after the end of its buffer of %zu bytes; shorten it, "
+                        "or make the buffer larger",
+                        what, view.offset, bytes, view.offset + bytes, size);
     }
     *out = (eum_range){buf, view.offset, bytes};
     return EUM_OK;

@@ -52,8 +52,8 @@ static eum_status check_wrapped_range(const eum_wrap_config *config)
         return eum_fail(EUM_ERROR_INVALID_ARGUMENT, "address is NULL for %zu bytes; pass where the memory is", config->bytes);
     eum_status status = eum_check_size("eum_wrap_config.bytes", config->bytes);
     if (status == EUM_OK && config->bytes > UINTPTR_MAX - (uintptr_t)config->address)
-        return eum_fail(EUM_ERROR_SIZE_OVERFLOW, "address %p + %zu bytes goes beyond the end of the address space", config->address,
-                        config->bytes);
+        return eum_fail(EUM_ERROR_SIZE_OVERFLOW, "address %p + %zu bytes goes beyond the end of the address space; check both",
+                        config->address, config->bytes);
     return status;
 }
 

@@ -43,8 +43,10 @@ static eum_status measure_matrix(const char *what, uint64_t count, uint64_t dim,
     if (*stride == 0)
         *stride = vector;
     if (*stride % element != 0)
-        return eum_fail(EUM_ERROR_MISALIGNED, "the stride of the %s is %zu, which is not a multiple of their elements' %zu bytes",
-                        what, *stride, element);
+        return eum_fail(
+            EUM_ERROR_MISALIGNED,
+            "the stride of the %s is %zu, which is not a multiple of their elements' %zu bytes; it is in bytes, from row to row",
+            what, *stride, element);
     if (*stride < vector)
         return eum_fail(EUM_ERROR_INVALID_ARGUMENT,
                         "the stride of the %s is %zu, shorter than %llu elements (%zu bytes); pass at least that, or 0", what,
@@ -128,10 +130,12 @@ static eum_status check_source(const call *c)
         return eum_fail(EUM_ERROR_INVALID_ARGUMENT,
                         "targets and host_targets are both given; leave the view {NULL, 0, 0}, or host_targets NULL");
     if ((uintptr_t)c->source % element != 0)
-        return eum_fail(EUM_ERROR_MISALIGNED, "host_targets is %p, which is not a multiple of its elements' %zu bytes", c->source,
+        return eum_fail(EUM_ERROR_MISALIGNED,
+                        "host_targets is %p, which is not a multiple of its elements' %zu bytes; align the array", c->source,
                         element);
     if (__builtin_add_overflow((uintptr_t)c->source, c->needed[TARGETS], &end))
-        return eum_fail(EUM_ERROR_SIZE_OVERFLOW, "host_targets is %p, and %zu bytes from there end beyond all memory", c->source,
+        return eum_fail(EUM_ERROR_SIZE_OVERFLOW,
+                        "host_targets is %p, and %zu bytes from there end beyond all memory; check rows and stride", c->source,
                         c->needed[TARGETS]);
     return EUM_OK;
 }

@@ -15,7 +15,7 @@ static eum_status check_location(const eum_ctx *ctx, eum_location where)
         return eum_fail(EUM_ERROR_INVALID_ARGUMENT, "location %" PRId32 ": this context has no device; use EUM_LOCATION_HOST",
                         where);
     return eum_fail(EUM_ERROR_INVALID_ARGUMENT,
-                    "location %" PRId32 " is neither the host (%d) nor the context's device (%" PRId32 ")", where,
+                    "location %" PRId32 " is neither the host (%d) nor the context's device (%" PRId32 "); name one of them", where,
                     EUM_LOCATION_HOST, ctx->device->caps.index);
 }
 
@@ -46,7 +46,8 @@ eum_status eum_buf_prefetch(eum_range range, eum_location where, eum_strm *strea
     eum_ctx *ctx = buf->ctx;
     eum_status status = check_location(ctx, where);
     if (status == EUM_OK && stream != NULL && stream->ctx != ctx)
-        status = eum_fail(EUM_ERROR_WRONG_CONTEXT, "the buffer and the stream belong to two contexts");
+        status = eum_fail(EUM_ERROR_WRONG_CONTEXT,
+                          "the buffer and the stream belong to two contexts; use handles of one context in one call");
     if (status == EUM_OK)
         status = eum_ctx_check_device(ctx, "eum_buffer_prefetch");
     for (bool again = true; status == EUM_OK && again;) {

@@ -182,7 +182,8 @@ eum_status eum_launch_check(const eum_strm *stream, const eum_launch_request *re
 {
     for (size_t i = 0; i < request->count; i++)
         if (request->ranges[i].buf->ctx != stream->ctx)
-            return eum_fail(EUM_ERROR_WRONG_CONTEXT, "argument %zu belongs to another context than the stream", i);
+            return eum_fail(EUM_ERROR_WRONG_CONTEXT,
+                            "argument %zu belongs to another context than the stream; use handles of one context in one call", i);
     for (size_t i = 0; i < request->count; i++) {
         const eum_range *a = &request->ranges[i];
         for (size_t k = i + 1; k < request->count; k++) {
@@ -204,8 +205,8 @@ static eum_status check_state(const eum_strm *stream, const eum_launch_request *
     for (size_t i = 0; i < request->count; i++) {
         eum_buf *buf = request->ranges[i].buf;
         if (buf->given_up)
-            return eum_fail(EUM_ERROR_INVALID_HANDLE, "argument %zu is a buffer whose memory was given up by eum_buffer_into_raw",
-                            i);
+            return eum_fail(EUM_ERROR_INVALID_HANDLE,
+                            "argument %zu is a buffer whose memory was given up by eum_buffer_into_raw; wrap the raw address", i);
         eum_status status = eum_buf_check_access(buf, request->ranges[i].offset, request->ranges[i].bytes, request->accesses[i]);
         if (status != EUM_OK)
             return status;
