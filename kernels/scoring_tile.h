@@ -162,12 +162,13 @@ ALWAYS_INLINE void single_rows(eum_tile *tile, size_t held, size_t near, size_t 
     vec last = rest > 0 ? v_load(tile->values + steps * W) : v_zero(); /* what it has too much is 0 */
     for (size_t i = 0; i < held; i++)
         q[i] = v_load(tile->values + i * W);
-    const char *next = tile->first;
     const vec inverse = v_set(tile->queries[0].inverse);
+    const size_t stride = tile->first != NULL ? tile->stride : 0;
+    uintptr_t next = (uintptr_t)tile->first;
     unsigned bad = 0;
     for (unsigned row = 0; row < tile->count; row += REDUCED) {
-        for (unsigned r = 0; r < REDUCED; r++, next += tile->stride) {
-            const char *from = tile->first != NULL ? next : tile->rows[row + r];
+        for (unsigned r = 0; r < REDUCED; r++, next += stride) {
+            const char *from = stride != 0 ? (const char *)next : tile->rows[row + r];
             vec s[2] = {v_zero(), v_zero()}; /* the product, the squares */
             for (size_t i = 0; i < steps; i++) {
                 if (near != 0)
