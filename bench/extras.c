@@ -22,6 +22,7 @@ const bench_extra bench_extras[] = {
     {"resident", "a kernel on targets that stay, beside the same on the device's own memory", false, bench_extra_resident},
     {"copies", "host to device: what the library copies from pinned memory, and what prefetch reaches", false, bench_extra_copies},
     {"caller", "the caller's time of a launch with 64 MiB to move, beside prefetch by hand", false, bench_extra_caller},
+    {"workers", "sharing a loop between two threads of the CPU, by how long there was none before", false, bench_extra_workers},
     {"faults", "page faults in a counting pass over the library's cycles", true, bench_extra_faults},
 };
 const size_t bench_extra_count = sizeof bench_extras / sizeof bench_extras[0];

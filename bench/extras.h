@@ -22,6 +22,7 @@ void bench_extra_caller(const bench_machine *machine, bool quick, double deadlin
 void bench_extra_copies(const bench_machine *machine, bool quick, double deadline);
 void bench_extra_create(const bench_machine *machine, bool quick, double deadline);
 void bench_extra_context(const bench_machine *machine, bool quick, double deadline);
+void bench_extra_workers(const bench_machine *machine, bool quick, double deadline);
 void bench_extra_faults(const bench_machine *machine, bool quick, double deadline);
 
 /* For the cost of a context: notes the memory of the process and of the device. Called before and after the first context is made. */

@@ -180,7 +180,8 @@ typedef struct eum_context_config {
      * The string is read during the call only. */
     const char *device;
     eum_backing backing;     /* forces a backing for all owned buffers; AUTO: EUM_BACKING, or the best for the device */
-    uint32_t worker_threads; /* threads of the CPU kernels; 0: one a core that this process may use */
+    uint32_t worker_threads; /* threads of the CPU kernels and copies; 0: one a core that this process may use. They look for work for up to
+                              * EUM_SPIN microseconds (500) before they sleep: docs/architecture.md */
     uint64_t budget_bytes;   /* managed + device memory of this process on the device; 0: 80 % of what is free at first use */
     uint32_t flags;          /* EUM_CONTEXT_* */
     eum_log_level log_level; /* most detailed level that log_fn hears */
@@ -197,8 +198,8 @@ EUM_API void eum_context_config_init(eum_context_config *config);
  * Parameters: config  borrowed for the call, NULL for defaults.
  * Memory: *out is owned; eum_context_destroy ends it.
  * Errors: EUM_ERROR_DEVICE_UNAVAILABLE, EUM_ERROR_DRIVER (a device was asked for by name and is not there),
- *   EUM_ERROR_INVALID_ENUM, EUM_ERROR_INVALID_ARGUMENT, EUM_ERROR_OUT_OF_MEMORY, EUM_ERROR_SYSTEM (also for the file that EUM_COSTS
- *   names, as EUM_ERROR_INVALID_ARGUMENT is: eum_context_costs). */
+ *   EUM_ERROR_INVALID_ENUM, EUM_ERROR_INVALID_ARGUMENT (also for EUM_SPIN), EUM_ERROR_OUT_OF_MEMORY, EUM_ERROR_SYSTEM (also for the
+ *   file that EUM_COSTS names, as EUM_ERROR_INVALID_ARGUMENT is: eum_context_costs). */
 EUM_API eum_status eum_context_create(const eum_context_config *config, eum_context **out);
 
 /* Ends the handle. Buffers and streams that are still alive stay usable and keep the context's insides alive; the last of

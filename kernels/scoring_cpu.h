@@ -46,6 +46,7 @@ typedef struct eum_tile {
     const eum_prepared *queries; /* of the panel */
     unsigned query_count;
     bool packed;
+    bool settled, bad;   /* the scores are final already, and whether some are not finite */
     const float *values; /* of the panel: query after query, `value_stride` floats each, or packed, `width` floats an element */
     size_t value_stride;
     unsigned width;                /* of a row of `scores`: query_count rounded up to whole registers, or 1 */

@@ -119,8 +119,34 @@ ALWAYS_INLINE void few_rows(eum_tile *tile, unsigned row, unsigned first_query, 
             tile->inverses[row + (unsigned)r] = out[rows * queries + r];
 }
 
+/* Sums of squares that are not to be trusted become infinity, for zero rows, or NaN. W of them, from `row`. */
+static __attribute__((noinline)) void mend_squares(eum_tile *tile, unsigned row)
+{
+    for (unsigned r = row; r < row + W && r < tile->count; r++)
+        if (!eum_row_squares_trusted(tile->inverses[r]))
+            tile->inverses[r] = eum_squares_exact(tile->element, eum_tile_row(tile, r), tile->dim) == 0.0 ? INFINITY : NAN;
+}
+
 #if ROW_BY_ROW
 #define HELD_STEPS 8 /* registers of a query that stays in registers */
+
+/* What finish() and invert() do, for the REDUCED rows from `row`, while the next ones come from memory. In cache, where nothing has to be waited
+ * for, a pass of its own is faster (1,000 x 128: 6.9 and 7.7 us). */
+ALWAYS_INLINE unsigned settle_rows(eum_tile *tile, unsigned row, vec inverse, few_kind kind)
+{
+    vec s = v_load(tile->scores + row);
+    if (kind == FEW_DOT_AND_SQUARES) {
+        vec squares = v_load(tile->inverses + row);
+        unsigned trusted = v_not_less(squares, v_set(EUM_ROW_SQUARES_MIN)) & v_not_less(v_set(EUM_ROW_SQUARES_MAX), squares);
+        if (__builtin_expect(trusted != (unsigned)((UINT64_C(1) << W) - 1), 0)) { /* of NaN the score is NaN, and computed again */
+            mend_squares(tile, row);
+            squares = v_load(tile->inverses + row);
+        }
+        s = v_clamp(v_mul(v_mul(s, v_inverse_root(squares)), inverse));
+        v_store(tile->scores + row, s);
+    }
+    return v_not_finite(s);
+}
 
 #define NEAR ((size_t)2048)
 #define FAR ((size_t)16384)
@@ -136,10 +162,13 @@ ALWAYS_INLINE void single_rows(eum_tile *tile, size_t held, size_t near, size_t 
     vec last = rest > 0 ? v_load(tile->values + steps * W) : v_zero(); /* what it has too much is 0 */
     for (size_t i = 0; i < held; i++)
         q[i] = v_load(tile->values + i * W);
-    const char *next = tile->first;
+    const vec inverse = v_set(tile->queries[0].inverse);
+    const size_t stride = tile->first != NULL ? tile->stride : 0;
+    uintptr_t next = (uintptr_t)tile->first;
+    unsigned bad = 0;
     for (unsigned row = 0; row < tile->count; row += REDUCED) {
-        for (unsigned r = 0; r < REDUCED; r++, next += tile->stride) {
-            const char *from = tile->first != NULL ? next : tile->rows[row + r];
+        for (unsigned r = 0; r < REDUCED; r++, next += stride) {
+            const char *from = stride != 0 ? (const char *)next : tile->rows[row + r];
             vec s[2] = {v_zero(), v_zero()}; /* the product, the squares */
             for (size_t i = 0; i < steps; i++) {
                 if (near != 0)
@@ -159,7 +188,11 @@ ALWAYS_INLINE void single_rows(eum_tile *tile, size_t held, size_t near, size_t 
         v_reduce(sums, tile->scores + row);
         if (kind == FEW_DOT_AND_SQUARES)
             v_reduce(squares, tile->inverses + row);
+        if (far != 0)
+            bad |= settle_rows(tile, row, inverse, kind);
     }
+    tile->settled = far != 0;
+    tile->bad = bad != 0;
 }
 
 ALWAYS_INLINE void single_rows_ahead(eum_tile *tile, size_t held, few_kind kind, eum_element element)
@@ -344,9 +377,8 @@ static void invert(eum_tile *tile)
     unsigned trusted = 0; /* counted first: rows that are not are rare, and the count takes whole registers */
     for (unsigned r = 0; r < tile->count; r++)
         trusted += (unsigned)(tile->inverses[r] >= EUM_ROW_SQUARES_MIN) & (unsigned)(tile->inverses[r] <= EUM_ROW_SQUARES_MAX);
-    for (unsigned r = 0; r < tile->count && trusted < tile->count; r++)
-        if (!eum_row_squares_trusted(tile->inverses[r]))
-            tile->inverses[r] = eum_squares_exact(tile->element, eum_tile_row(tile, r), tile->dim) == 0.0 ? INFINITY : NAN;
+    for (unsigned r = 0; r < tile->count && trusted < tile->count; r += W)
+        mend_squares(tile, r);
     for (unsigned r = 0; r < EUM_TILE_ROWS; r += W)
         v_store(tile->inverses + r, v_inverse_root(v_load(tile->inverses + r))); /* of infinity: 0, the score of a zero row */
 }
@@ -397,7 +429,10 @@ static bool finish(eum_tile *tile)
 static __attribute__((noinline)) bool score(eum_tile *tile)
 {
     if (!tile->packed) {
+        tile->settled = false;
         score_few(tile);
+        if (tile->settled)
+            return tile->bad;
         if (tile->metric == EUM_METRIC_COSINE)
             invert(tile);
         return finish(tile);

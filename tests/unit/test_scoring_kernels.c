@@ -513,6 +513,47 @@ START_TEST(a_query_alone_has_the_scores_that_it_has_among_few)
 }
 END_TEST
 
+/* Rows that no cache holds are fetched further ahead, and their cosines settled as they come. */
+START_TEST(many_rows_have_the_scores_that_they_have_in_small_parts)
+{
+    enum { DIM = 40, PART = 5000 };
+    FOR_EACH_ELEMENT(element)
+    {
+        const size_t bytes = DIM * eum_element_bytes(element), rows = ((size_t)36 << 20) / bytes + 13;
+        data d = make(1, rows, DIM, 0, element);
+        static const kind kinds[] = {ZERO, WITH_NAN, WITH_INFINITY, DENORMAL, LARGE, SMALL};
+        float *all = malloc(rows * sizeof *all), *parts = malloc(rows * sizeof *parts), values[DIM];
+        ck_assert(all != NULL && parts != NULL);
+        fill(d.query, DIM, UNIFORM);
+        for (size_t r = 0; r < rows; r++) {
+            if (r < 2 * PART || r % 997 == 0) /* the others are copies of these */
+                fill(values, DIM, r % 31 == 0 ? kinds[r / 31 % (sizeof kinds / sizeof *kinds)] : UNIFORM);
+            set_row(&d, r, values);
+        }
+        FOR_EACH_METRIC(metric)
+        FOR_EACH_ISA(isa)
+        {
+            eum_scoring_args args = args_of(&d, metric, all);
+            memset(all, 0x55, rows * sizeof *all);
+            ck_assert_int_eq(eum_scoring_cpu(&args, isa, loop_at_once, NULL, 1), 0);
+            for (size_t r = 0; r < rows; r += PART) {
+                args.rows = rows - r < PART ? rows - r : PART;
+                args.targets = (const char *)d.target + r * bytes;
+                args.scores = parts + r;
+                ck_assert_int_eq(eum_scoring_cpu(&args, isa, loop_at_once, NULL, 1), 0);
+            }
+            for (size_t r = 0; r < rows; r++)
+                if (memcmp(&all[r], &parts[r], sizeof *all) != 0 && !(isnan(all[r]) && isnan(parts[r])))
+                    ck_abort_msg("%s, metric %d, element %d, row %zu: %g and %g", eum_cpu_isa_name(isa), metric, element, r,
+                                 (double)all[r], (double)parts[r]);
+        }
+        free(all);
+        free(parts);
+        end(&d);
+    }
+}
+END_TEST
+
 START_TEST(rows_have_the_same_scores_from_either_end_and_by_their_numbers)
 {
     enum { ROWS = 200, K = 20 };
@@ -563,6 +604,7 @@ Suite *scoring_kernels_suite(void)
     tcase_add_test(scores, nothing_is_read_beyond_the_last_element);
     tcase_add_test(scores, rows_of_a_list_get_the_scores_they_have_among_all);
     tcase_add_test(scores, a_query_alone_has_the_scores_that_it_has_among_few);
+    tcase_add_test(scores, many_rows_have_the_scores_that_they_have_in_small_parts);
     tcase_add_test(scores, rows_have_the_same_scores_from_either_end_and_by_their_numbers);
     suite_add_tcase(suite, scores);
     tcase_set_timeout(best, 300);
