@@ -428,7 +428,10 @@ eum_status eum_scoring_in_chunks(eum_strm *stream, const eum_scoring_request *re
     void *source = NULL;
     uint64_t lease;
     *out_begun = false;
-    eum_status status = eum_buf_hold(request->targets, EUM_ACCESS_READ, &source, &lease);
+    const eum_scoring_operands all = eum_scoring_operands_of(request);
+    eum_status status = eum_scoring_check(ctx, &all);
+    if (status == EUM_OK)
+        status = eum_buf_hold(request->targets, EUM_ACCESS_READ, &source, &lease);
     if (status != EUM_OK)
         return status;
     p.source = source;

@@ -346,6 +346,37 @@ START_TEST(jobs_that_write_the_query_or_read_the_scores_are_waited_for)
 }
 END_TEST
 
+START_TEST(what_is_refused_is_refused_before_anything_is_written)
+{
+    for (eum_executor executor = EUM_EXECUTOR_AUTO; executor <= EUM_EXECUTOR_DEVICE; executor++) {
+        eum_context *context = open_sized(_i, SMALL);
+        arrays a = make_arrays(&several_chunks);
+        operands o = make_operands(context, &several_chunks, &a, false);
+        eum_stream *stream = default_stream(context);
+        cpu_fill(whole(o.scores), 6);
+        unsigned char *bytes = map(part(o.scores, 7900, 100), EUM_ACCESS_READ); /* of the last rows */
+        GIVES(EUM_ERROR_MAPPED, start_problem(stream, &several_chunks, &a, &o, executor, NULL));
+        unmap(o.scores, bytes);
+        cpu_expect(whole(o.scores), 6);
+        eum_buffer *both = new_buffer(context, 8000 + 2048);
+        cpu_fill(whole(both), 7);
+        eum_cosine_config c = EUM_COSINE_CONFIG_INIT;
+        c.query = part(both, 7996, 2048);
+        c.scores = part(both, 0, 8000);
+        c.host_targets = a.targets;
+        c.rows = several_chunks.rows;
+        c.dim = several_chunks.dim;
+        c.executor = executor;
+        GIVES(EUM_ERROR_OVERLAP, eum_cosine(stream, &c, NULL));
+        cpu_expect(whole(both), 7);
+        OK(eum_buffer_destroy(both));
+        end_operands(&o);
+        close_context(context);
+        free_arrays(&a);
+    }
+}
+END_TEST
+
 /* ------------------------------------------------------------------------------------------------------- arguments -- */
 
 START_TEST(arguments_that_are_wrong_are_told)
@@ -418,6 +449,7 @@ Suite *source_suite(void)
     tcase_add_loop_test(tests, every_failure_of_the_device_is_an_error_or_does_no_harm, 0, DEVICES - 1);
     tcase_add_loop_test(tests, inside_a_callback_which_must_not_wait_it_is_an_error, 0, DEVICES);
     tcase_add_loop_test(tests, jobs_that_write_the_query_or_read_the_scores_are_waited_for, 0, DEVICES);
+    tcase_add_loop_test(tests, what_is_refused_is_refused_before_anything_is_written, 0, DEVICES);
     tcase_add_loop_test(tests, arguments_that_are_wrong_are_told, 0, DEVICES);
     tcase_add_loop_test(tests, a_caller_that_does_not_know_of_it_has_none, 0, DEVICES);
     suite_add_tcase(suite, tests);
