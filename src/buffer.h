@@ -29,7 +29,6 @@ struct eum_buf {
     eum_backing_reason backing_reason;
     eum_ownership ownership;
     bool wrapped, read_only, ended, given_up;
-    bool goes_on;         /* the library's own: what is written to it is for the device, at once */
     bool preferred;       /* managed: some pages may have been given a preferred location, because of the role or by the user */
     bool has_preference;  /* the newest such advice gave one, */
     eum_location prefers; /* this */

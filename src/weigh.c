@@ -87,7 +87,7 @@ void eum_move_was_weighed(const eum_move *move)
 
 bool eum_buf_expects_reuse(const eum_buf *buf, size_t bytes)
 {
-    if (buf->role == EUM_ROLE_TARGETS || buf->goes_on)
+    if (buf->role == EUM_ROLE_TARGETS)
         return true;
     bool learns = buf->role == EUM_ROLE_AUTO || buf->role == EUM_ROLE_QUERY;
     uint64_t last =
