@@ -400,7 +400,7 @@ static eum_status collect(passage *p, stage *st)
 static eum_status score_block(passage *p)
 {
     const eum_scoring_request *request = p->request;
-    bool merges = request->indices.buf != NULL && !p->direct_results;
+    bool merges = p->best_scores != NULL;
     uint64_t kept = p->queries * request->k, n = 0;
     for (uint64_t i = 0; merges && i < kept; i++) {
         p->best_scores[i] = NAN;
