@@ -29,7 +29,6 @@ struct eum_buf {
     eum_backing_reason backing_reason;
     eum_ownership ownership;
     bool wrapped, read_only, ended, given_up;
-    bool goes_on;         /* the library's own: what is written to it is for the device, at once */
     bool preferred;       /* managed: some pages may have been given a preferred location, because of the role or by the user */
     bool has_preference;  /* the newest such advice gave one, */
     eum_location prefers; /* this */
@@ -46,7 +45,9 @@ struct eum_buf {
     size_t lease_count, lease_capacity;
     uint64_t version; /* writes that there were */
     uint64_t lease_id;
-    uint64_t came_back; /* managed: 1 + the version that the CPU last had to have moved back to read it; 0: never */
+    uint64_t came_back;        /* managed: 1 + the version that the CPU last had to have moved back to read it; 0: never */
+    uint32_t overwritten;      /* uses by the device that wrote, since the CPU used it */
+    uint32_t overwritten_last; /* the same of the time that ended then */
     eum_stay stay;
     eum_habit habit; /* and of its role */
     /* for explain */

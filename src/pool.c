@@ -69,6 +69,15 @@ bool eum_pool_put(eum_pool *pool, const eum_block *block, eum_locations where)
     return true;
 }
 
+uint64_t eum_pool_bytes_in_budget(const eum_pool *pool)
+{
+    uint64_t bytes = 0;
+    for (const eum_pool_entry *entry = pool->newest; entry != NULL; entry = entry->older)
+        if (entry->block.kind == EUM_MEMORY_DEVICE || entry->block.kind == EUM_MEMORY_MANAGED)
+            bytes += entry->block.bytes;
+    return bytes;
+}
+
 bool eum_pool_evict(eum_pool *pool, uint64_t keep, eum_block *out)
 {
     if (pool->oldest == NULL || pool->bytes <= keep)

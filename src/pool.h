@@ -32,5 +32,7 @@ bool eum_pool_take(eum_pool *pool, eum_memory kind, uint64_t bytes, eum_location
 bool eum_pool_put(eum_pool *pool, const eum_block *block, eum_locations where);
 /* Takes out the block that has been here longest, if the pool holds more than `keep` bytes. */
 bool eum_pool_evict(eum_pool *pool, uint64_t keep, eum_block *out);
+/* Of device and managed memory: what others get once the pool gives way. */
+uint64_t eum_pool_bytes_in_budget(const eum_pool *pool);
 
 #endif

@@ -48,6 +48,8 @@ bool eum_scoring_may_chunk(const eum_scoring_request *request, eum_status status
 /* WAITS. In chunks, on the context's device. *out_begun: results may have been written, so on failure they are undefined. */
 eum_status eum_scoring_in_chunks(eum_strm *stream, const eum_scoring_request *request, bool *out_begun);
 
+/* What can be refused is refused before results are held, or written in part: overlap, maps, results that are read-only. */
+eum_status eum_scoring_check(eum_ctx *ctx, const eum_scoring_operands *all);
 /* WAITS. On the calling thread. *out_begun as above. */
 eum_status eum_scoring_on_host(eum_ctx *ctx, const eum_scoring_request *request, bool *out_begun);
 

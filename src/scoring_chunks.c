@@ -79,7 +79,11 @@ static size_t scratch(const void *arg, uint64_t queries, uint64_t rows)
 static eum_chunk_shape shape_of(eum_ctx *ctx, const eum_scoring_request *request)
 {
     uint64_t limit, used;
+    pthread_mutex_lock(&ctx->lock);
     eum_budget_read(ctx->budget, &limit, &used);
+    uint64_t pooled = eum_pool_bytes_in_budget(&ctx->pool); /* of the last call's staging, for the most part */
+    eum_ctx_unlock(ctx);
+    used -= least(pooled, used);
     const scratch_of of = {ctx, request};
     bool needs_scratch = eum_scoring_scratch(ctx, request) > 0;
     eum_chunk_question question = {.query_count = request->query_count,
@@ -112,10 +116,12 @@ static bool writes_directly(const eum_scoring_request *request, const eum_chunk_
 
 /* ---------------------------------------------------------------------------------------------------- resources ---- */
 
-static eum_status stage_buffer(eum_ctx *ctx, size_t bytes, eum_buf **out)
+/* Results are written over the link: to copy them back would wait for the targets that are on their way. */
+static eum_status stage_buffer(eum_ctx *ctx, eum_role role, size_t bytes, eum_buf **out)
 {
     eum_buffer_config config = EUM_BUFFER_CONFIG_INIT;
     config.backing = EUM_BACKING_MIRRORED;
+    config.role = role;
     return eum_buf_create(ctx, bytes, &config, out);
 }
 
@@ -163,15 +169,13 @@ static eum_status prepare(passage *p)
         (void)eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no host memory to pass operands through the device in chunks; free some");
         return EUM_ERROR_OUT_OF_MEMORY; /* which the analysis of this file alone cannot know of eum_fail */
     }
-    eum_status status = p->direct_queries ? EUM_OK : stage_buffer(ctx, queries, &p->query_stage);
+    eum_status status = p->direct_queries ? EUM_OK : stage_buffer(ctx, EUM_ROLE_AUTO, queries, &p->query_stage);
     for (int i = 0; i < p->stage_count && status == EUM_OK; i++) {
-        status = stage_buffer(ctx, targets, &p->stages[i].targets);
-        if (status == EUM_OK)
-            p->stages[i].targets->goes_on = !eum_scoring_streams(request);
+        status = stage_buffer(ctx, EUM_ROLE_AUTO, targets, &p->stages[i].targets);
         if (status == EUM_OK && !p->direct_results)
-            status = stage_buffer(ctx, results * sizeof(float), &p->stages[i].scores);
+            status = stage_buffer(ctx, EUM_ROLE_RESULTS, results * sizeof(float), &p->stages[i].scores);
         if (status == EUM_OK && !p->direct_results && best)
-            status = stage_buffer(ctx, results * sizeof(int64_t), &p->stages[i].indices);
+            status = stage_buffer(ctx, EUM_ROLE_RESULTS, results * sizeof(int64_t), &p->stages[i].indices);
     }
     return status;
 }
@@ -270,7 +274,7 @@ static eum_status load_targets(passage *p, const stage *st, eum_range *out)
     return EUM_OK;
 }
 
-/* What is not on its way yet. The kernel would have moved it on its own stream, behind the one before it. A hint. */
+/* The kernel would have moved it on its own stream, behind the one before it. A hint. */
 static void start_moving(passage *p, eum_range targets)
 {
     eum_ctx *ctx = p->stream->ctx;
@@ -398,7 +402,7 @@ static eum_status collect(passage *p, stage *st)
 static eum_status score_block(passage *p)
 {
     const eum_scoring_request *request = p->request;
-    bool merges = request->indices.buf != NULL && !p->direct_results;
+    bool merges = p->best_scores != NULL;
     uint64_t kept = p->queries * request->k, n = 0;
     for (uint64_t i = 0; merges && i < kept; i++) {
         p->best_scores[i] = NAN;
@@ -430,7 +434,10 @@ eum_status eum_scoring_in_chunks(eum_strm *stream, const eum_scoring_request *re
     void *source = NULL;
     uint64_t lease;
     *out_begun = false;
-    eum_status status = eum_buf_hold(request->targets, EUM_ACCESS_READ, &source, &lease);
+    const eum_scoring_operands all = eum_scoring_operands_of(request);
+    eum_status status = eum_scoring_check(ctx, &all);
+    if (status == EUM_OK)
+        status = eum_buf_hold(request->targets, EUM_ACCESS_READ, &source, &lease);
     if (status != EUM_OK)
         return status;
     p.source = source;

@@ -5,25 +5,31 @@
 #include "launch.h"
 #include "scoring.h"
 
-/* What can be refused is refused before results are held, which gives their old bytes up. */
-static eum_status check(eum_ctx *ctx, const eum_scoring_operands *all)
+eum_status eum_scoring_check(eum_ctx *ctx, const eum_scoring_operands *all)
 {
     const eum_launch_request as_launch = {.ranges = all->ranges, .accesses = all->accesses, .count = all->count};
-    eum_status status = eum_check_may_wait("a similarity operation on the CPU");
-    if (status == EUM_OK)
-        status = eum_launch_check(ctx->default_stream, &as_launch); /* views that overlap */
+    eum_status status = eum_launch_check(ctx->default_stream, &as_launch); /* views that overlap */
     for (size_t i = 0; i < all->count && status == EUM_OK; i++) {
         eum_buf *buf = all->ranges[i].buf;
-        status = eum_buf_enter(buf, "a similarity operation on the CPU");
+        status = eum_buf_enter(buf, "a similarity operation");
         if (status != EUM_OK)
             return status;
         status = eum_buf_check_mapped(buf, all->ranges[i].offset, all->ranges[i].bytes, all->accesses[i]);
-        if (status == EUM_OK && buf->backing == EUM_BACKING_DEVICE)
+        eum_ctx_unlock(ctx);
+    }
+    return status;
+}
+
+static eum_status check(eum_ctx *ctx, const eum_scoring_operands *all)
+{
+    eum_status status = eum_check_may_wait("a similarity operation on the CPU");
+    if (status == EUM_OK)
+        status = eum_scoring_check(ctx, all);
+    for (size_t i = 0; i < all->count && status == EUM_OK; i++)
+        if (all->ranges[i].buf->backing == EUM_BACKING_DEVICE)
             status = eum_fail(
                 EUM_ERROR_NO_HOST_ACCESS,
                 "an operand wraps device memory, which the CPU cannot reach; use EUM_EXECUTOR_DEVICE or EUM_EXECUTOR_AUTO");
-        eum_ctx_unlock(ctx);
-    }
     return status;
 }
 

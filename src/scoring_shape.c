@@ -4,8 +4,8 @@
 
 /* Chunks are small enough that filling the first and reading the last, during which the other side does nothing, are short; and large enough
  * that what each costs does not show: a kernel, and waking the copying threads, some 45 us on an H100's host. There 4 chunks of 4 MiB took 492 us,
- * 2 of 8 MiB 516, one 562, and 8 of 2 MiB 699; with 3 MB, one took 144 us and three 274. Where chunks move, their copies follow the copying threads piece
- * by piece, and kernels of many queries cost more to start, so they are as large as stages get. */
+ * 2 of 8 MiB 516, one 562, and 8 of 2 MiB 699; with 3 MB, one took 144 us and three 274. Kernels of many queries, for which chunks move, cost more to start,
+ * some 200 us: so these are as large as stages get. */
 /* What a stage has at least: staging buffers are pinned, so without room on the device kernels use them in place. */
 #define LEAST_BYTES ((uint64_t)256 << 10)
 /* Of the room that is left: two stages of targets with two each, their results with one each, the queries one, one spare; where there is scratch
@@ -44,6 +44,13 @@ static uint64_t even_blocks(uint64_t query_count, uint64_t queries)
     return (query_count + blocks - 1) / blocks;
 }
 
+/* As many chunks, of equal size: what a chunk costs beside its rows is not paid for a few that are left over. */
+static uint64_t even_rows(uint64_t rows, uint64_t capacity_rows)
+{
+    uint64_t chunks = capacity_rows == 0 ? 0 : rows / capacity_rows + (rows % capacity_rows != 0);
+    return chunks == 0 ? 0 : rows / chunks + (rows % chunks != 0);
+}
+
 static bool scratch_fits(const eum_chunk_question *q, uint64_t queries, uint64_t rows, uint64_t room)
 {
     return q->scratch(q->scratch_arg, queries, rows) <= room;
@@ -75,7 +82,8 @@ eum_chunk_shape eum_chunk_shape_of(const eum_chunk_question *q)
     s.query_stride = staged_stride(s.query_bytes, q->query_stride == 0 ? s.query_bytes : q->query_stride);
     s.row_stride = staged_stride(s.row_bytes, q->row_stride);
     uint64_t part = most(q->room / (q->scratch != NULL ? PARTS_WITH_SCRATCH : PARTS), LEAST_BYTES);
-    uint64_t even = q->moves ? EUM_CHUNK_MOST : most(q->rows / EUM_CHUNKS * s.row_stride, EUM_CHUNK_LEAST);
+    uint64_t even =
+        q->moves ? EUM_CHUNK_MOST : most((q->rows / EUM_CHUNKS + 1) * s.row_stride + EUM_CHUNK_ALIGNMENT, EUM_CHUNK_LEAST);
     uint64_t targets = least(2 * part, least(even, EUM_CHUNK_MOST)), results = least(part, EUM_CHUNK_MOST);
     uint64_t rows = least(q->rows, capacity(targets, s.row_bytes, s.row_stride));
     uint64_t each = q->k > 0 ? q->k * (sizeof(float) + sizeof(int64_t)) : sizeof(float); /* of results: a query, or a pair */
@@ -83,6 +91,7 @@ eum_chunk_shape eum_chunk_shape_of(const eum_chunk_question *q)
     s.queries =
         even_blocks(q->query_count, least(capacity(least(part, EUM_CHUNK_MOST), s.query_bytes, s.query_stride), by_results));
     s.rows = q->k > 0 ? rows : least(rows, most(results / each / s.queries, 1));
+    s.rows = even_rows(q->rows, s.rows);
     if (q->scratch != NULL)
         fit_scratch(q, most(q->room / PARTS_WITH_SCRATCH * SCRATCH_PARTS, 1), &s);
     return s;

@@ -93,6 +93,8 @@ void cuda_unadopt(eum_device *device, eum_block *block);
 bool cuda_is_pinned(eum_device *device, const void *address, size_t bytes);
 /* Inside enter and leave: is every byte pinned, by one registration or allocation, or by several that lie side by side? */
 bool cuda_all_pinned(const void *address, size_t bytes);
+/* By one of them? The driver (580) refuses a copy over several. */
+bool cuda_pinned_at_once(const void *address, size_t bytes);
 void cuda_give_up(eum_device *device, eum_block *block, eum_release_fn *out_release, void **out_user);
 eum_status cuda_advise(eum_device *device, const eum_block *block, size_t offset, size_t bytes, eum_advice advice,
                        eum_location where);

@@ -157,6 +157,12 @@ bool cuda_all_pinned(const void *address, size_t bytes)
     return at != 0;
 }
 
+bool cuda_pinned_at_once(const void *address, size_t bytes)
+{
+    uintptr_t at = (uintptr_t)address;
+    return pinned_until(at) >= at + bytes;
+}
+
 /* Is the range of that kind? Looks at both ends, and at every byte of what should be pinned: kernels would fault on the others. Gives the device
  * address of the first. */
 static eum_status check_kind(cuda_device *device, eum_memory kind, void *address, size_t bytes, void **out_device)
@@ -243,7 +249,7 @@ bool cuda_is_pinned(eum_device *base, const void *address, size_t bytes)
     cuda_scope scope;
     if (cuda_enter_primary(cuda_of(base)->primary, &scope) != cudaSuccess)
         return false;
-    bool pinned = cuda_all_pinned(address, bytes);
+    bool pinned = cuda_pinned_at_once(address, bytes);
     cuda_leave(&scope);
     return pinned;
 }

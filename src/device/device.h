@@ -85,7 +85,7 @@ struct eum_device_ops {
     eum_status (*adopt)(eum_device *device, eum_memory kind, void *address, size_t bytes, bool reg, eum_block *out);
     void (*unadopt)(eum_device *device, eum_block *block);
 
-    /* Is all of this memory of the caller's pinned, so that a copy from or to it neither waits nor goes through other memory? NULL: no memory
+    /* Is all of this memory of the caller's pinned, and by one registration or allocation, so that one copy from or to it neither waits nor goes through other memory? NULL: no memory
      * is, as far as the device knows. */
     bool (*is_pinned)(eum_device *device, const void *address, size_t bytes);
 

@@ -31,6 +31,30 @@ static uint8_t expected[MIB];
 static const eum_role roles[] = {EUM_ROLE_AUTO, EUM_ROLE_QUERY, EUM_ROLE_TARGETS, EUM_ROLE_RESULTS, EUM_ROLE_STREAM};
 #define ROLES (sizeof roles / sizeof roles[0])
 
+/* -------------------------------------------------------------------------------------------------- results -------- */
+
+static uint64_t moved_by_writing_and_looking(world *w, eum_buf *buf, int times)
+{
+    uint64_t before = world_moved(w);
+    for (int i = 0; i < times; i++)
+        ck_assert_int_eq(gpu_fill(w->streams[0], buf, 0, LARGE, (uint8_t)i, NULL), EUM_OK);
+    pattern_into(expected, 0, LARGE, (uint8_t)(times - 1));
+    cpu_expect(buf, expected);
+    return world_moved(w) - before;
+}
+
+MOVEMENT_TEST(results_that_are_overwritten_again_and_again_are_copied_once)
+{
+    eum_buf *buf = world_buffer(w, LARGE, EUM_ROLE_RESULTS);
+    if (!world_is_simulated(w) || buf->backing != EUM_BACKING_MIRRORED)
+        return;
+    ck_assert_uint_eq(moved_by_writing_and_looking(w, buf, 1), 0);
+    ck_assert_uint_eq(moved_by_writing_and_looking(w, buf, 31), 0);
+    ck_assert_uint_eq(moved_by_writing_and_looking(w, buf, 40), LARGE); /* noticed at the 33rd */
+    ck_assert_uint_eq(moved_by_writing_and_looking(w, buf, 2), LARGE);  /* as many were expected */
+    ck_assert_uint_eq(moved_by_writing_and_looking(w, buf, 2), 0);
+}
+
 /* ---------------------------------------------------------------------------------------------------- the bytes ---- */
 
 MOVEMENT_TEST(a_kernel_reads_what_the_cpu_wrote)
@@ -633,6 +657,7 @@ Suite *movement_suite(void)
     for (int i = 0; i < place_count; i++) { /* a test case a place, named after it */
         TCase *tests = tcase_create(places[i].name);
 #define ADD(name) tcase_add_loop_test(tests, name, i, i + 1)
+        ADD(results_that_are_overwritten_again_and_again_are_copied_once);
         ADD(a_kernel_reads_what_the_cpu_wrote);
         ADD(what_a_kernel_does_not_overwrite_is_kept);
         ADD(a_write_reaches_the_copy_on_the_other_side);

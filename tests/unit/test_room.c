@@ -193,21 +193,25 @@ START_TEST(pieces_of_any_shape_cover_it_and_fit)
 }
 END_TEST
 
-START_TEST(pieces_are_small_enough_to_overlap_and_no_smaller)
+static uint64_t chunks_of(uint64_t rows, bool moves, uint64_t *out_rows)
+{
+    eum_chunk_question q = {.query_count = 1, .rows = rows, .dim = 768, .element_bytes = 4, .row_stride = 3072, .moves = moves};
+    q.room = (uint64_t)1 << 34;
+    *out_rows = eum_chunk_shape_of(&q).rows;
+    return (rows + *out_rows - 1) / *out_rows;
+}
+
+START_TEST(pieces_are_small_enough_to_overlap_and_no_smaller_and_of_one_size)
 {
     static const struct {
-        uint64_t rows, bytes;
-    } cases[] = {
-        {100, 100 * 3072}, {1000, 1000 * 3072}, {5461, 4 * MIB}, {10000, 2500 * 3072}, {200000, 16 * MIB}}; /* of 768 float32 */
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        eum_chunk_question q = {.query_count = 1, .rows = cases[i].rows, .dim = 768, .element_bytes = 4, .row_stride = 3072};
-        q.room = (uint64_t)1 << 34;
-        eum_chunk_shape s = eum_chunk_shape_of(&q);
-        ck_assert_uint_le(s.rows * 3072, cases[i].bytes);
-        ck_assert_uint_ge((s.rows + 2) * 3072, cases[i].bytes);
-        q.moves = true;
-        ck_assert_uint_ge((eum_chunk_shape_of(&q).rows + 2) * 3072,
-                          cases[i].rows * 3072 < 16 * MIB ? cases[i].rows * 3072 : 16 * MIB);
+        uint64_t rows, chunks, moving;
+    } cases[] = {{100, 1, 1},  {1000, 1, 1}, {1365, 1, 1},  {1366, 2, 1},
+                 {5461, 4, 1}, {5462, 4, 2}, {21845, 5, 5}, {200000, 37, 37}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) { /* of 3 KiB: 4 MiB are 1365, 16 MiB 5461 */
+        uint64_t rows = 0, chunks = chunks_of(cases[i].rows, false, &rows);
+        ck_assert_uint_eq(chunks, cases[i].chunks);
+        ck_assert_uint_le(chunks * rows - cases[i].rows, chunks); /* the last one is about as large */
+        ck_assert_uint_eq(chunks_of(cases[i].rows, true, &rows), cases[i].moving);
     }
 }
 END_TEST
@@ -222,7 +226,7 @@ Suite *room_suite(void)
     tcase_add_loop_test(tests, buffers_of_the_same_launch_are_not_spilled_for_the_librarys_own_memory, 0, DEVICES);
     tcase_add_test(tests, pieces_leave_room_for_the_scratch_memory_of_a_selection);
     tcase_add_test(tests, pieces_of_any_shape_cover_it_and_fit);
-    tcase_add_test(tests, pieces_are_small_enough_to_overlap_and_no_smaller);
+    tcase_add_test(tests, pieces_are_small_enough_to_overlap_and_no_smaller_and_of_one_size);
     suite_add_tcase(suite, tests);
     return suite;
 }

@@ -138,21 +138,30 @@ static const problem several_chunks = {
 
 START_TEST(staging_memory_is_allocated_once)
 {
-    eum_context *context = open_sized(_i, SMALL);
-    eum_stats first = stats_of(context);
-    for (int round = 0; round < 3; round++) {
-        arrays a = make_arrays(&several_chunks);
-        operands o = make_operands(context, &several_chunks, &a, false);
-        score_and_free(context, &several_chunks, &a, &o, EUM_EXECUTOR_DEVICE);
+    for (uint64_t queries = 1; queries <= 10; queries += 9) {
+        problem p = several_chunks;
+        p.operation = EUM_OPERATION_TOPK;
+        p.queries = queries;
+        p.k = 4;
+        eum_context *context = open_sized(_i, 8 * MIB);
+        arrays a = make_arrays(&p);
+        operands o = make_operands(context, &p, &a, false);
+        eum_stats before = stats_of(context);
+        uint64_t chunks = 0;
+        for (int round = 0; round < 5; round++) { /* small blocks may have to find their places first */
+            OK(start_problem(default_stream(context), &p, &a, &o, EUM_EXECUTOR_DEVICE, NULL));
+            eum_stats now = stats_of(context);
+            for (int kind = 1; kind < EUM_MEMORY_KINDS && round > 1; kind++)
+                ck_assert_uint_eq(now.raw_allocations[kind], before.raw_allocations[kind]);
+            ck_assert_uint_eq(now.buffers_live, 3);
+            ck_assert_uint_eq(now.launches - before.launches, round == 0 ? now.launches : chunks);
+            chunks = now.launches - before.launches;
+            before = now;
+        }
         end_operands(&o);
+        close_context(context);
         free_arrays(&a);
-        eum_stats now = stats_of(context);
-        for (int kind = 1; kind < EUM_MEMORY_KINDS && round > 0; kind++)
-            ck_assert_uint_eq(now.raw_allocations[kind], first.raw_allocations[kind]);
-        ck_assert_uint_eq(now.buffers_live, 0);
-        first = now;
     }
-    close_context(context);
 }
 END_TEST
 
@@ -189,6 +198,39 @@ START_TEST(registered_memory_is_read_in_place)
     free_arrays(&all);
     end_operands(&more);
     OK(eum_buffer_destroy(registered));
+    end_operands(&o);
+    close_context(context);
+    free_arrays(&a);
+    free_arrays(&expected);
+}
+END_TEST
+
+START_TEST(pinned_memory_of_the_librarys_own_is_read_in_place)
+{
+    int device = 1 + _i; /* there is none on the host */
+    arrays expected = expected_answer(device, &several_chunks), a = make_arrays(&several_chunks);
+    eum_context *context = open_sized(device, 0);
+    operands o = make_operands(context, &several_chunks, &a, false);
+    eum_buffer_config config = EUM_BUFFER_CONFIG_INIT;
+    eum_buffer *mapped = NULL;
+    config.backing = EUM_BACKING_MAPPED;
+    OK(eum_buffer_create(context, a.target_bytes + 8, &config, &mapped));
+    float *rows = map(whole(mapped), EUM_ACCESS_OVERWRITE);
+    memcpy(rows, a.targets, a.target_bytes);
+    arrays there = a;
+    there.targets = rows;
+    OK(start_problem(default_stream(context), &several_chunks, &there, &o, EUM_EXECUTOR_DEVICE, NULL));
+    read_answer(&o, &a);
+    expect_same_answer(&expected, &a);
+    ck_assert_uint_eq(operation_stats(context, several_chunks.operation).chunked, 0);
+    memcpy(rows + 1, a.targets, a.target_bytes); /* where kernels would read it otherwise, and give other bits */
+    there.targets = rows + 1;
+    OK(start_problem(default_stream(context), &several_chunks, &there, &o, EUM_EXECUTOR_DEVICE, NULL));
+    read_answer(&o, &a);
+    expect_same_answer(&expected, &a);
+    ck_assert_uint_eq(operation_stats(context, several_chunks.operation).chunked, 1);
+    unmap(mapped, rows);
+    OK(eum_buffer_destroy(mapped));
     end_operands(&o);
     close_context(context);
     free_arrays(&a);
@@ -346,6 +388,37 @@ START_TEST(jobs_that_write_the_query_or_read_the_scores_are_waited_for)
 }
 END_TEST
 
+START_TEST(what_is_refused_is_refused_before_anything_is_written)
+{
+    for (eum_executor executor = EUM_EXECUTOR_AUTO; executor <= EUM_EXECUTOR_DEVICE; executor++) {
+        eum_context *context = open_sized(_i, SMALL);
+        arrays a = make_arrays(&several_chunks);
+        operands o = make_operands(context, &several_chunks, &a, false);
+        eum_stream *stream = default_stream(context);
+        cpu_fill(whole(o.scores), 6);
+        unsigned char *bytes = map(part(o.scores, 7900, 100), EUM_ACCESS_READ); /* of the last rows */
+        GIVES(EUM_ERROR_MAPPED, start_problem(stream, &several_chunks, &a, &o, executor, NULL));
+        unmap(o.scores, bytes);
+        cpu_expect(whole(o.scores), 6);
+        eum_buffer *both = new_buffer(context, 8000 + 2048);
+        cpu_fill(whole(both), 7);
+        eum_cosine_config c = EUM_COSINE_CONFIG_INIT;
+        c.query = part(both, 7996, 2048);
+        c.scores = part(both, 0, 8000);
+        c.host_targets = a.targets;
+        c.rows = several_chunks.rows;
+        c.dim = several_chunks.dim;
+        c.executor = executor;
+        GIVES(EUM_ERROR_OVERLAP, eum_cosine(stream, &c, NULL));
+        cpu_expect(whole(both), 7);
+        OK(eum_buffer_destroy(both));
+        end_operands(&o);
+        close_context(context);
+        free_arrays(&a);
+    }
+}
+END_TEST
+
 /* ------------------------------------------------------------------------------------------------------- arguments -- */
 
 START_TEST(arguments_that_are_wrong_are_told)
@@ -414,10 +487,12 @@ Suite *source_suite(void)
     tcase_add_loop_test(tests, one_row_and_none, 0, DEVICES);
     tcase_add_loop_test(tests, staging_memory_is_allocated_once, 0, DEVICES);
     tcase_add_loop_test(tests, registered_memory_is_read_in_place, 0, DEVICES);
+    tcase_add_loop_test(tests, pinned_memory_of_the_librarys_own_is_read_in_place, 0, DEVICES - 1);
     tcase_add_loop_test(tests, a_small_batch_is_scored_where_it_is_and_one_with_much_to_compute_streams, 0, DEVICES);
     tcase_add_loop_test(tests, every_failure_of_the_device_is_an_error_or_does_no_harm, 0, DEVICES - 1);
     tcase_add_loop_test(tests, inside_a_callback_which_must_not_wait_it_is_an_error, 0, DEVICES);
     tcase_add_loop_test(tests, jobs_that_write_the_query_or_read_the_scores_are_waited_for, 0, DEVICES);
+    tcase_add_loop_test(tests, what_is_refused_is_refused_before_anything_is_written, 0, DEVICES);
     tcase_add_loop_test(tests, arguments_that_are_wrong_are_told, 0, DEVICES);
     tcase_add_loop_test(tests, a_caller_that_does_not_know_of_it_has_none, 0, DEVICES);
     suite_add_tcase(suite, tests);
