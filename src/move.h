@@ -30,12 +30,8 @@ void eum_move_end(eum_move *move);
 /* Which uses are made in place: those whose role says so, and, where the kernel reads or writes each byte once, without atomics (bit i of `once`),
  * those with EUM_ROLE_AUTO while that costs less than moving. All uses of one launch; before share_pages and make_room. */
 void eum_moves_weigh(eum_move *moves, size_t count, uint64_t once);
-/* Does its role say that mirrored bytes are used over the link? */
-bool eum_move_in_place_by_role(const eum_move *move);
-/* Makes it so. */
-void eum_move_use_host_side(eum_move *move);
-/* Is it left open by the role whether a use that is made once (bit of `once`) is made in place? */
-bool eum_move_is_weighed(const eum_move *move);
+/* The same for one of them, which may still have to give way to others on its pages. */
+void eum_move_weigh(eum_move *move, bool once);
 /* At commit: what was weighed was done. */
 void eum_move_was_weighed(const eum_move *move);
 /* After the commit of what a kernel does, or who acquired the bytes for one: does the role of the buffer say so? */

@@ -2,16 +2,20 @@
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include "settled.h"
 
-/* Is the address that the long way would give the kernel known without weighing and making room? Mirrored: the device copy's, or the host side's. */
-static bool has_an_address(const eum_buf *buf, eum_move *move)
+/* Is the address that the long way would give the kernel known without making room? Mirrored: the host side's where that was chosen, or the device
+ * copy's. Managed memory that was chosen to be used in place has to be looked at with its neighbours. */
+static bool has_an_address(const eum_buf *buf, const eum_move *move)
 {
-    if (buf->backing == EUM_BACKING_MIRRORED && eum_move_in_place_by_role(move))
-        eum_move_use_host_side(move);
-    else if (buf->backing == EUM_BACKING_MIRRORED)
-        return move->use.where != EUM_LOCATION_HOST && buf->mirror.bytes != 0;
-    else if (buf->backing == EUM_BACKING_DEVICE) /* the library's own is made when it is needed */
+    switch (buf->backing) {
+    case EUM_BACKING_MIRRORED:
+        return move->over_link || (move->use.where != EUM_LOCATION_HOST && buf->mirror.bytes != 0);
+    case EUM_BACKING_MANAGED:
+        return move->use.concurrent && buf->advised_role == buf->role && !move->use.stay;
+    case EUM_BACKING_DEVICE: /* the library's own is made when it is needed */
         return buf->memory.bytes != 0;
-    return buf->backing != EUM_BACKING_MANAGED || (move->use.concurrent && buf->advised_role == buf->role);
+    default:
+        return true;
+    }
 }
 
 /* Would it move the bytes, or change what is known of them? */
@@ -74,10 +78,10 @@ bool eum_launch_is_settled(const eum_strm *stream, const eum_launch_request *req
             (buf->read_only && request->accesses[i] != EUM_ACCESS_READ) || !nobody_else_is_there(buf, request->accesses[i], stream))
             return false;
         eum_move_init(move, buf, range->offset, range->bytes, request->accesses[i], where);
+        eum_move_weigh(move, (request->once >> i & 1) != 0);
         if (!has_an_address(buf, move) || !bytes_are_there(buf, &move->use) || !eum_hazards_reserve(&buf->hazards, request->count))
             return false;
         move->settled = true;
-        move->seen = (request->once >> i & 1) != 0 && eum_move_is_weighed(move);
     }
     for (size_t i = 0; i < request->count; i++) {
         eum_buf *buf = request->ranges[i].buf;

@@ -19,7 +19,7 @@ static bool are_overwritten(const eum_buf *buf)
 }
 
 /* Mirrored bytes are used over the link where the role says so, kernels reach the pinned host side, and it has the bytes. */
-bool eum_move_in_place_by_role(const eum_move *move)
+static bool in_place_by_role(const eum_move *move)
 {
     const eum_use *use = &move->use;
     const eum_buf *buf = move->buf;
@@ -35,13 +35,13 @@ bool eum_move_in_place_by_role(const eum_move *move)
     return true;
 }
 
-void eum_move_use_host_side(eum_move *move)
+static void use_host_side(eum_move *move)
 {
     move->over_link = true;
     move->use.where = EUM_LOCATION_HOST;
 }
 
-bool eum_move_is_weighed(const eum_move *move)
+static bool is_weighed(const eum_move *move)
 {
     const eum_buf *buf = move->buf;
     const eum_use *use = &move->use;
@@ -56,7 +56,7 @@ static void weigh(eum_move *move)
 {
     eum_buf *buf = move->buf;
     eum_use *use = &move->use;
-    if (!eum_move_is_weighed(move))
+    if (!is_weighed(move))
         return;
     bool mirrored = use->backing == EUM_BACKING_MIRRORED;
     move->seen = true;
@@ -79,7 +79,7 @@ static void weigh(eum_move *move)
         return;
     use->stay = !mirrored;
     if (mirrored)
-        eum_move_use_host_side(move);
+        use_host_side(move);
 }
 
 void eum_move_was_weighed(const eum_move *move)
@@ -168,14 +168,18 @@ static void leave_shared(eum_move *moves, size_t count)
                 moves[i].use.stay = moves[k].use.stay = moves[i].weighed = moves[k].weighed = false;
 }
 
+void eum_move_weigh(eum_move *move, bool once)
+{
+    if (in_place_by_role(move))
+        use_host_side(move);
+    else if (once)
+        weigh(move);
+}
+
 void eum_moves_weigh(eum_move *moves, size_t count, uint64_t once)
 {
     for (size_t i = 0; i < count; i++)
-        if (eum_move_in_place_by_role(&moves[i]))
-            eum_move_use_host_side(&moves[i]);
-    for (size_t i = 0; i < count && once != 0; i++)
-        if ((once >> i & 1) != 0)
-            weigh(&moves[i]);
+        eum_move_weigh(&moves[i], (once >> i & 1) != 0);
     if (once != 0)
         leave_shared(moves, count);
 }
