@@ -1,11 +1,13 @@
 /* scoring: the CUDA implementation's launcher. Which kernel, for which part of the work, with which memory.
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * Up to kStreamGroup queries read the rows once (scoring_stream.cuh); more are a product of tiles (scoring_product.cuh). A
+ * Up to kStreamGroup queries read the rows once (scoring_stream.cuh); more are a product of tiles (scoring_product.cuh), in front
+ * of which a selection has a filter where it can (scoring_filter.cu). A
  * selection cuts the rows into slices, each of which has a sorted list of its best for each query; they are brought together by
  * the last block to finish where there is one query, else by a launch of their own. */
 #include <ctime>
 
+#include "kernels/scoring_filter_plan.h"
 #include "kernels/scoring_lists.cuh"
 #include "kernels/scoring_plan.h"
 
@@ -20,63 +22,16 @@ constexpr uint64_t kMostProductDim = 1ull << 30;  /* places in a row are int */
 constexpr size_t kFinishedBytes = 16;             /* in front of the lists */
 constexpr size_t kSharedBytes = (size_t)48 << 10; /* what every device gives a block */
 constexpr size_t kStaticShared = 512;             /* at least what the streaming kernels have beside */
-constexpr uint64_t kSamples = 2048;               /* of each query, at most */
+constexpr uint64_t kSamples = 2048;               /* of each query, at most; fewer than kMostBounds */
 constexpr uint64_t kSampled = 16;                 /* at most every 16th row */
 
 __global__ void __launch_bounds__(kThreads, 2) merge(const Arguments a, int fresh)
 {
     extern __shared__ uint64_t merge_entries[];
     __shared__ MergeState state;
+    if (a.needed != nullptr && a.needed[blockIdx.x] == 0)
+        return;
     merge_lists(a, blockIdx.x, merge_entries, static_cast<int>(a.kept), fresh, &state);
-}
-
-/* The k-th best of a query's samples, each of which is of other rows: no row behind it is wanted. */
-__global__ void __launch_bounds__(kThreads) find_bounds(const Arguments a)
-{
-    __shared__ uint32_t ranks[kSamples];
-    const int thread = static_cast<int>(threadIdx.x);
-    for (int i = thread; i < static_cast<int>(kSamples); i += kThreads)
-        ranks[i] =
-            i < static_cast<int>(a.sample_count) ? a.samples[blockIdx.x * static_cast<uint64_t>(a.sample_count) + i] : UINT32_MAX;
-    for (int span = 2; span <= static_cast<int>(kSamples); span *= 2) {
-        for (int step = span / 2; step > 0; step /= 2) {
-            __syncthreads();
-            for (int i = thread; i < static_cast<int>(kSamples) / 2; i += kThreads) {
-                const int low = 2 * i - (i & (step - 1)), high = low + step;
-                const uint32_t x = ranks[low], y = ranks[high];
-                if ((x > y) == ((low & span) == 0)) {
-                    ranks[low] = y;
-                    ranks[high] = x;
-                }
-            }
-        }
-    }
-    __syncthreads();
-    if (thread == 0)
-        a.bounds[blockIdx.x] = ranks[a.k - 1];
-}
-
-uint64_t divided_up(uint64_t n, uint64_t by)
-{
-    return n / by + (n % by != 0);
-}
-
-uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-uint64_t most(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
-uint64_t power_of_two(uint64_t at_least)
-{
-    uint64_t n = 1;
-    while (n < at_least)
-        n *= 2;
-    return n;
 }
 
 bool is_product(const eum_scoring_args *args)
@@ -125,6 +80,22 @@ uint64_t bound_bytes(const eum_scoring_args *args)
     return is_product(args) ? least(divided_up(args->query_count, 4) * 4, kMostBlocks * kTileQueries) * sizeof(uint32_t) : 0;
 }
 
+/* A word for each query that the filter has at once. */
+uint64_t needed_bytes(const eum_scoring_args *args)
+{
+    const FilterPlan plan = filter_plan(args);
+    return plan.use ? divided_up(plan.queries, 4) * 4 * sizeof(uint32_t) : 0;
+}
+
+/* What the lists take, or the filter, which is done before the exact path begins. */
+uint64_t work_bytes(const eum_scoring_args *args)
+{
+    const FilterPlan plan = filter_plan(args);
+    eum_scoring_args part = *args;
+    part.query_count = least(args->query_count, plan.use ? plan.queries : args->query_count);
+    return most(most(list_bytes(args), list_bytes(&part)), plan.use ? filter_bytes(args, plan) : 0);
+}
+
 /* A number that no other launch of this process has, in front of the bits that count blocks. */
 uint64_t new_tag()
 {
@@ -142,10 +113,6 @@ uint64_t new_tag()
 
 /* --------------------------------------------------------------------------------------------------- launch ---------- */
 
-struct Device {
-    int processors, major;
-};
-
 cudaError_t current_device(Device *out)
 {
     int device = 0;
@@ -154,6 +121,8 @@ cudaError_t current_device(Device *out)
         error = cudaDeviceGetAttribute(&out->processors, cudaDevAttrMultiProcessorCount, device);
     if (error == cudaSuccess)
         error = cudaDeviceGetAttribute(&out->major, cudaDevAttrComputeCapabilityMajor, device);
+    if (error == cudaSuccess)
+        error = cudaDeviceGetAttribute(&out->shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
     return error;
 }
 
@@ -291,21 +260,16 @@ cudaError_t launch_samples(const Arguments &part, const void *kernel, uint64_t p
     cudaError_t error =
         cudaLaunchKernel(kernel, dim3(static_cast<unsigned>(panels * tiles)), dim3(kThreads), parameters, shared, stream);
     if (error == cudaSuccess)
-        error = cudaLaunchKernel(reinterpret_cast<const void *>(&find_bounds), dim3(static_cast<unsigned>(part.query_count)),
-                                 dim3(kThreads), parameters, 0, stream);
+        error = launch_bounds(sampled.samples, sampled.sample_count, part.bounds, part.k, part.query_count, stream);
     return error;
 }
 
-cudaError_t launch_product(const eum_scoring_args *args, Arguments *arguments, const Device &device, cudaStream_t stream)
+/* With arguments->needed: of the queries that it names. */
+cudaError_t launch_exact(const eum_scoring_args *args, Arguments *arguments, const Device &device, const ProductShape &shape,
+                         cudaStream_t stream)
 {
     const bool select = args->indices != nullptr;
-    const uint64_t size = args->element == EUM_ELEMENT_FLOAT32 ? 4 : 2;
-    ProductShape shape = {args->metric == EUM_METRIC_L2_SQUARED,
-                          aligned(args->targets, args->row_stride, 4 * size) && aligned(args->queries, args->query_stride, 16),
-                          false, has_few(args)};
-    cudaError_t error = use_tensor_cores(args, device, &shape);
-    if (error != cudaSuccess)
-        return error;
+    cudaError_t error = cudaSuccess;
     const uint64_t queries = shape.few ? kTileFewQueries : kTileQueries, panels = divided_up(args->query_count, queries);
     const uint64_t tiles = most(divided_up(args->rows, kTileRows), 1);
     uint64_t blocks = static_cast<uint64_t>(device.processors * (shape.few ? kFewProductBlocks : kProductBlocks));
@@ -332,7 +296,7 @@ cudaError_t launch_product(const eum_scoring_args *args, Arguments *arguments, c
         part.indices += select ? first * args->k : 0;
         const uint64_t grid = divided_up(part.query_count, queries) * arguments->slices;
         bool bounded = false;
-        if (select)
+        if (select && part.needed == nullptr)
             error = launch_samples(part, kernel, divided_up(part.query_count, queries),
                                    static_cast<uint64_t>(sample_groups(shape.tensor, shape.few)), shared,
                                    part.query_count * part.slices * part.list_stride * sizeof(uint64_t), stream, &bounded);
@@ -342,6 +306,44 @@ cudaError_t launch_product(const eum_scoring_args *args, Arguments *arguments, c
             error = cudaLaunchKernel(kernel, dim3(static_cast<unsigned>(grid)), dim3(kThreads), parameters, shared, stream);
         if (error == cudaSuccess && select)
             error = launch_merge(part, part.query_count, stream);
+    }
+    return error;
+}
+
+cudaError_t launch_product(const eum_scoring_args *args, Arguments *arguments, const Device &device, cudaStream_t stream)
+{
+    const uint64_t size = args->element == EUM_ELEMENT_FLOAT32 ? 4 : 2;
+    ProductShape shape = {args->metric == EUM_METRIC_L2_SQUARED,
+                          aligned(args->targets, args->row_stride, 4 * size) && aligned(args->queries, args->query_stride, 16),
+                          false, has_few(args)};
+    cudaError_t error = use_tensor_cores(args, device, &shape);
+    const FilterPlan plan = filter_plan(args);
+    bool filtered = error == cudaSuccess && plan.use && shape.wide && (args->flags & EUM_SCORING_NO_TENSOR_CORES) == 0;
+    if (filtered)
+        error = filter_runs(args, device, &filtered);
+    if (error != cudaSuccess || !filtered)
+        return error != cudaSuccess ? error : launch_exact(args, arguments, device, shape, stream);
+
+    /* The exact path follows for the queries whose candidates were too many. Its lists lie where the candidates were. */
+    uint32_t *needed = reinterpret_cast<uint32_t *>(arguments->lists);
+    arguments->lists += needed_bytes(args) / sizeof(uint64_t);
+    for (uint64_t first = 0; first < args->query_count && error == cudaSuccess; first += plan.queries) {
+        eum_scoring_args part = *args;
+        part.query_count = least(args->query_count - first, plan.queries);
+        part.queries = reinterpret_cast<const float *>(arguments->queries + first * args->query_stride);
+        part.scores += first * args->k;
+        part.indices += first * args->k;
+        error = launch_filter(&part, plan, needed, arguments->bounds, arguments->lists, device, stream);
+        if (error != cudaSuccess || plan.sampled == 0)
+            continue; /* all rows were candidates */
+        Arguments rest = *arguments;
+        rest.needed = needed;
+        rest.query_count = part.query_count;
+        rest.queries = reinterpret_cast<const char *>(part.queries);
+        rest.scores = part.scores;
+        rest.indices = part.indices;
+        shape.few = has_few(&part);
+        error = launch_exact(&part, &rest, device, shape, stream);
     }
     return error;
 }
@@ -360,14 +362,14 @@ extern "C" size_t eum_scoring_cuda_scratch(const eum_scoring_args *args)
 {
     if (args->indices == nullptr || args->query_count == 0)
         return 0;
-    return kFinishedBytes + static_cast<size_t>(bound_bytes(args) + list_bytes(args));
+    return kFinishedBytes + static_cast<size_t>(bound_bytes(args) + needed_bytes(args) + work_bytes(args));
 }
 
 extern "C" int32_t eum_scoring_cuda(const eum_scoring_args *args, void *scratch, void *cuda_stream)
 {
     if (args->query_count == 0 || (args->rows == 0 && args->indices == nullptr))
         return 0;
-    Device device = {1, 0};
+    Device device = {1, 0, 0};
     const cudaError_t error = current_device(&device);
     if (error != cudaSuccess)
         return reported(error);

@@ -43,11 +43,12 @@ struct Arguments {
     int64_t *indices; /* NULL: all scores */
     uint64_t *lists;  /* of query q and slice s: at (q * slices + s) * list_stride */
     uint64_t list_stride;
-    uint64_t *finished;    /* blocks that have finished, under the launch's tag */
-    uint64_t tag;          /* bits above the count's; 0: the merge is a launch of its own */
-    uint32_t *bounds;      /* NULL, or for each query a rank behind which no row is wanted (scoring_product.cuh) */
-    uint32_t *samples;     /* NULL; else a product writes ranks of samples here, and nothing else */
-    uint32_t sample_count; /* of a query */
+    uint64_t *finished;     /* blocks that have finished, under the launch's tag */
+    uint64_t tag;           /* bits above the count's; 0: the merge is a launch of its own */
+    uint32_t *bounds;       /* NULL, or for each query a rank behind which no row is wanted (scoring_product.cuh) */
+    uint32_t *samples;      /* NULL; else a product writes ranks of samples here, and nothing else */
+    uint32_t sample_count;  /* of a query */
+    const uint32_t *needed; /* NULL, or for each query whether it is wanted at all */
     uint64_t query_count, rows, dim, query_stride, row_stride;
 };
 

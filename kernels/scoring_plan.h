@@ -8,6 +8,36 @@
 namespace eum_scoring
 {
 
+/* ------------------------------------------------------------------------------------------------- for launchers ---------- */
+
+inline uint64_t divided_up(uint64_t n, uint64_t by)
+{
+    return n / by + (n % by != 0);
+}
+
+inline uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+inline uint64_t most(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+inline uint64_t power_of_two(uint64_t at_least)
+{
+    uint64_t n = 1;
+    while (n < at_least)
+        n *= 2;
+    return n;
+}
+
+struct Device {
+    int processors, major;
+    int shared; /* bytes of shared memory that a block can have */
+};
+
 /* ---------------------------------------------------------- few queries, rows that are read once (scoring_stream.cuh) ----- */
 
 constexpr int kStreamGroup = 8; /* queries at once, at most */

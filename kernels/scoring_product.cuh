@@ -257,7 +257,7 @@ __device__ __forceinline__ void multiply_tensor(const float *targets, const floa
                 else
                     split(x[step][i], x_high[i], x_low[i]);
             }
-            auto multiply = [&](const uint32_t (&part)[4], const uint32_t (&with)[QUERIES / 2][4]) {
+            auto multiply = [&](const uint32_t(&part)[4], const uint32_t(&with)[QUERIES / 2][4]) {
 #pragma unroll
                 for (int n = 0; n < QUERIES / 2; n++)
                     multiply_tile(sums[m * 2][n * 2], sums[m * 2][n * 2 + 1], sums[m * 2 + 1][n * 2], sums[m * 2 + 1][n * 2 + 1],
@@ -357,6 +357,13 @@ __global__ void __launch_bounds__(kThreads, QUERIES == kTileFewQueries ? kFewPro
     const uint64_t begin = slice * a.slice_step, end = begin + a.slice_rows < a.rows ? begin + a.slice_rows : a.rows;
     uint64_t *lists = select ? a.lists + (first_query * a.slices + slice) * a.list_stride : nullptr;
     const uint64_t list_step = a.slices * a.list_stride;
+    if (a.needed != nullptr) {
+        bool wanted = false;
+        for (int q = thread; q < count; q += kThreads)
+            wanted |= a.needed[first_query + static_cast<uint64_t>(q)] != 0;
+        if (!__syncthreads_or(wanted))
+            return;
+    }
     auto query_address = [&](int q) {
         return reinterpret_cast<const float *>(a.queries + (first_query + static_cast<uint64_t>(q)) * a.query_stride);
     };

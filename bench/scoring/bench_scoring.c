@@ -82,15 +82,18 @@ static double median(const double *values, int count)
 typedef struct contender {
     enum { READ, SCORE, COSINE, EMPTY } what;
     eum_scoring_args args;
-    int variant;      /* of READ */
-    const void *from; /* of READ */
-    uint64_t bytes;   /* of READ */
-    bool wait;        /* by the clock, with the wait, instead of events */
+    int variant;           /* of READ */
+    const void *from;      /* of READ */
+    uint64_t bytes;        /* of READ */
+    bool wait;             /* by the clock, with the wait, instead of events */
+    cudaGraphExec_t graph; /* what is launched instead, unless NULL */
 } contender;
 
 static void enqueue(const contender *c)
 {
-    if (c->what == READ) {
+    if (c->graph != NULL) {
+        CUDA(cudaGraphLaunch(c->graph, stream));
+    } else if (c->what == READ) {
         CUDA(bench_read(c->variant, c->from, c->bytes, sink, processors, stream));
     } else if (c->what == EMPTY) {
         CUDA(bench_empty(stream));
@@ -100,6 +103,20 @@ static void enqueue(const contender *c)
     } else {
         CUDA(eum_scoring_cuda(&c->args, scratch, stream));
     }
+}
+
+/* The same as a graph. */
+static contender captured(contender c)
+{
+    cudaGraph_t graph;
+    cudaGraphExec_t ready;
+    CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    enqueue(&c);
+    CUDA(cudaStreamEndCapture(stream, &graph));
+    CUDA(cudaGraphInstantiate(&ready, graph, 0));
+    CUDA(cudaGraphDestroy(graph));
+    c.graph = ready;
+    return c;
 }
 
 static cudaEvent_t before, after;
@@ -317,27 +334,40 @@ static void many_queries(void)
                     eight = scoring(targets, EUM_ELEMENT_FLOAT32, rows, 8, 10);
     check(targets, 8, 10);
     check(targets, 128, 10);
+    const contender all_of_eight = scoring(targets, EUM_ELEMENT_FLOAT32, rows, 8, 0);
     compare("8 queries, top-10 / 1 query, top-10", &eight, &one, rounds, "<= 1.200");
+    compare("8 queries, all scores / 1 query, top-10", &all_of_eight, &one, rounds, "");
     static const uint64_t counts[] = {16, 32, 64, 128, 1024};
     for (int i = 0; i < 5; i++) {
         contender tensor = scoring(targets, EUM_ELEMENT_FLOAT32, rows, counts[i], 10), plain = tensor, half = tensor;
         char name[80];
         plain.args.flags = EUM_SCORING_NO_TENSOR_CORES;
-        snprintf(name, sizeof name, "%" PRIu64 " queries, top-10: split tf32 / float32", counts[i]);
+        snprintf(name, sizeof name, "%" PRIu64 " queries, top-10: filter / without tensor cores", counts[i]);
         compare(name, &tensor, &plain, counts[i] > 128 ? 5 : 11, "");
         if (counts[i] == 128) {
             const contender all = scoring(targets, EUM_ELEMENT_FLOAT32, rows, counts[i], 0);
-            compare("128 queries: top-10 / all scores, split tf32", &tensor, &all, 11, "");
+            compare("128 queries: top-10 by the filter / all scores", &tensor, &all, 11, "");
         }
         if (counts[i] >= 128) {
             half = scoring(halves, EUM_ELEMENT_BFLOAT16, rows, counts[i], 10);
-            snprintf(name, sizeof name, "%" PRIu64 " queries, top-10: bfloat16 / float32, split tf32", counts[i]);
+            snprintf(name, sizeof name, "%" PRIu64 " queries, top-10: bfloat16 / float32 targets", counts[i]);
             compare(name, &half, &tensor, counts[i] > 128 ? 5 : 11, "");
             half = scoring(targets, EUM_ELEMENT_FLOAT32, rows, counts[i], 100);
-            snprintf(name, sizeof name, "%" PRIu64 " queries: top-100 / top-10, split tf32", counts[i]);
+            snprintf(name, sizeof name, "%" PRIu64 " queries: top-100 / top-10", counts[i]);
+            compare(name, &half, &tensor, counts[i] > 128 ? 5 : 11, "");
+            half = tensor;
+            half.args.metric = EUM_METRIC_L2_SQUARED;
+            snprintf(name, sizeof name, "%" PRIu64 " queries, top-10: squared L2 / cosine", counts[i]);
             compare(name, &half, &tensor, counts[i] > 128 ? 5 : 11, "");
         }
     }
+    /* All rows are the same one, so that every one of them is a candidate: the filter is in vain. */
+    for (uint64_t done = 1; done < rows; done *= 2)
+        CUDA(cudaMemcpy(ascending + done * DIM, ascending, (done < rows - done ? done : rows - done) * DIM * 4,
+                        cudaMemcpyDeviceToDevice));
+    const contender alike = scoring(ascending, EUM_ELEMENT_FLOAT32, rows, 128, 10),
+                    different = scoring(targets, EUM_ELEMENT_FLOAT32, rows, 128, 10);
+    compare("128 queries, top-10: all rows the same / random", &alike, &different, 11, "");
 }
 
 static void few_rows(void)
@@ -351,6 +381,12 @@ static void few_rows(void)
     compare("1000 x 768, launch and wait / an empty kernel's", &all, &empty, MOST_ROUNDS, "<= 4 us more");
     compare("1000 x 768, eum_cosine's kernel / an empty kernel's", &cosine, &empty, MOST_ROUNDS, "");
     compare("1000 x 768, top-10 / an empty kernel's", &best, &empty, MOST_ROUNDS, "");
+    const contender nothing = captured(empty), scored = captured(all), selected = captured(best);
+    compare("1000 x 768, a graph again: scores / an empty kernel", &scored, &nothing, MOST_ROUNDS, "<= 4 us more");
+    compare("1000 x 768, a graph again: top-10 / an empty kernel", &selected, &nothing, MOST_ROUNDS, "");
+    CUDA(cudaGraphExecDestroy(nothing.graph));
+    CUDA(cudaGraphExecDestroy(scored.graph));
+    CUDA(cudaGraphExecDestroy(selected.graph));
     all.wait = cosine.wait = false;
     compare("1000 x 768, by events: scores / eum_cosine's kernel", &all, &cosine, MOST_ROUNDS, "");
 }
