@@ -471,6 +471,42 @@ START_TEST(a_kernel_may_write_pages_that_were_read_mostly_on_the_device_alone)
 }
 END_TEST
 
+static eum_status call_launch_that_writes(pending *p)
+{
+    return try_launch1(p->address, (work){.kind = WORK_FILL, .value = 2}, overwrites(p->view)); /* on the stream at `address` */
+}
+
+START_TEST(copies_do_not_collapse_under_a_kernel_that_reads_them)
+{
+    for (int sim = PASCAL; sim < SIMS; sim++)
+        for (int part_of_it = 0; part_of_it < 2; part_of_it++) {
+            eum_context *context = open_on(sims[sim], EUM_BACKING_MANAGED);
+            eum_stream *other = new_stream(context);
+            eum_buffer *query = new_buffer_as(context, 3072, EUM_ROLE_QUERY);
+            cpu_fill(whole(query), 1);
+            gpu_expect(default_stream(context), whole(query), 1);
+            ck_assert(page_of(context, query, 0).read_mostly);
+            gate g = GATE_INIT;
+            eum_view read = part(query, 0, 1024), written = part_of_it ? part(query, 2048, 1024) : read;
+            eum_job job = launch1(default_stream(context), (work){.kind = WORK_EXPECT, .value = 1, .gate = &g}, reads(read));
+            await_gate(&g, 1);
+            uint64_t faults = block_of(context, query).gpu_faults;
+            pending p = {.view = written, .address = other};
+            start(&p, call_launch_that_writes); /* advice acts at once, so the caller waits, also where only the page is shared */
+            assert_waits(&p);
+            ck_assert(page_of(context, query, 0).read_mostly && page_of(context, query, 0).on_device);
+            open_gate(&g);
+            OK(finish(&p));
+            wait_job(job);
+            ck_assert_uint_eq(block_of(context, query).gpu_faults, faults);
+            cpu_expect(written, 2);
+            OK(eum_stream_destroy(other));
+            OK(eum_buffer_destroy(query));
+            close_context(context);
+        }
+}
+END_TEST
+
 START_TEST(copies_that_advice_collapses_are_moved_again_before_a_launch_on_the_side_that_lost_them)
 {
     for (int sim = PASCAL; sim < SIMS; sim++) {
@@ -799,6 +835,7 @@ Suite *residency_suite(void)
     tcase_add_test(tests, a_stream_of_input_is_read_in_place_and_never_moves);
     tcase_add_test(tests, a_query_is_duplicated_and_stays_valid_on_both_sides);
     tcase_add_test(tests, a_kernel_may_write_pages_that_were_read_mostly_on_the_device_alone);
+    tcase_add_test(tests, copies_do_not_collapse_under_a_kernel_that_reads_them);
     tcase_add_test(tests, copies_that_advice_collapses_are_moved_again_before_a_launch_on_the_side_that_lost_them);
     tcase_add_test(tests, a_map_that_writes_takes_no_page_from_a_map_that_reads_its_neighbours);
     tcase_add_test(tests, a_launch_that_reads_beside_a_writer_takes_no_page_from_a_map_that_reads);
