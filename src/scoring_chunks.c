@@ -373,7 +373,7 @@ static eum_status write_scores(passage *p, const stage *st)
 
 static eum_status take_results(passage *p, const stage *st)
 {
-    bool best = p->request->indices.buf != NULL;
+    bool best = p->best_scores != NULL;
     size_t results = (size_t)(p->queries * (best ? p->request->k : st->rows));
     eum_status status = eum_buf_read((eum_range){st->scores, 0, results * sizeof(float)}, p->scores);
     if (status == EUM_OK && best)
