@@ -694,7 +694,8 @@ START_TEST(memory_registered_in_part_is_not_pinned_and_in_pieces_it_is_not_pinne
     ck_assert(!ops->is_pinned(device, plain, 3 * piece) &&
               ops->is_pinned(device, plain + piece, piece));                                          /* no one copy can take it */
     ck_assert_int_eq(ops->adopt(device, EUM_MEMORY_PINNED, plain, 3 * piece, false, &block), EUM_OK); /* but a kernel can */
-    submit_fill(stream, block.device, 3 * piece, 7);
+    for (size_t i = 0; i < 3; i++)
+        submit_fill(stream, (char *)block.device + i * piece, piece, 7); /* nor one memset */
     drain(stream);
     ck_assert(all_are(plain, 3 * piece, 7));
     ops->unadopt(device, &block);
