@@ -89,6 +89,7 @@ START_TEST(the_environment_says_how_long_threads_look_for_work)
     eum_context_config config = EUM_CONTEXT_CONFIG_INIT;
     eum_context *context = NULL;
     config.device = "host";
+    config.backing = EUM_BACKING_HOST; /* whatever EUM_BACKING says */
     setenv("EUM_SPIN", "soon", 1);
     GIVES(EUM_ERROR_INVALID_ARGUMENT, eum_context_create(&config, &context));
     setenv("EUM_SPIN", "0", 1);
