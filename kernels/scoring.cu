@@ -294,6 +294,7 @@ cudaError_t launch_exact(const eum_scoring_args *args, Arguments *arguments, con
         part.queries += first * args->query_stride;
         part.scores += first * (select ? args->k : args->rows);
         part.indices += select ? first * args->k : 0;
+        part.needed = part.needed != nullptr ? part.needed + first : nullptr;
         const uint64_t grid = divided_up(part.query_count, queries) * arguments->slices;
         bool bounded = false;
         if (select && part.needed == nullptr)

@@ -114,6 +114,8 @@ template <typename Element> __global__ void __launch_bounds__(kThreads) prepare_
     float error = lost + (norm + lost) * (rounding + kSumError * dim * 1.001f + kScoreError + (dim / 8.0f + 16.0f) * 0x1p-24f);
     if (squares != 0.0 && !(norm >= 64.0f && norm <= 512.0f)) /* so small or large that no scale helps */
         error = __int_as_float(0x7f800000);
+    if (there && squares == 0.0 && a.metric == EUM_METRIC_L2_SQUARED) /* what rows' squares lose below float32 would stand alone */
+        error = __int_as_float(0x7f800000);
     a.facts[q] = make_float4(error * 1.001f, scale, norm * norm, nonfinite ? 1.0f : 0.0f);
     if (q < a.query_count)
         a.counts[q] = 0;
@@ -158,7 +160,7 @@ template <bool DISTANCE> __device__ __forceinline__ QueryFacts query_facts(const
     const float4 facts = a.facts[q];
     const bool there = q < a.query_count && facts.w == 0.0f, cosine = a.metric == EUM_METRIC_COSINE;
     const float ratio = facts.z * (scale / facts.y),
-                smallest = (facts.y * 0x1p-70f) * (scale * 0x1p-70f); /* 2^-140, in these units */
+                smallest = (facts.y * 0x1p-66f) * (scale * 0x1p-67f); /* 2^-133, in these units: 4096 sums that round by 2^-150 each, and the tensor cores' */
     const float most = cosine ? infinity : FLT_MAX / 8.0f * fminf(facts.y, scale) * fmaxf(facts.y, scale);
     float threshold = -infinity;
     if (there && a.samples == nullptr && a.bounds != nullptr)

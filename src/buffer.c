@@ -127,8 +127,10 @@ void eum_buf_drop_mirror(eum_buf *buf)
         return;
     unlink_mirror(buf);
     eum_buf_release(buf, &buf->mirror);
-    for (size_t i = 0; i < buf->extents.count; i++)
-        buf->extents.items[i].valid &= EUM_AT_HOST;
+    eum_extent_change change = EUM_EXTENT_CHANGE_NONE;
+    change.valid_keep = EUM_AT_HOST;
+    if (buf->extents.count > 0) /* of all: it splits nothing, so it needs no room */
+        eum_extents_change(&buf->extents, 0, buf->extents.items[buf->extents.count - 1].end, &change);
 }
 
 void eum_buf_touch_mirror(eum_buf *buf)

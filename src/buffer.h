@@ -46,8 +46,8 @@ struct eum_buf {
     uint64_t version; /* writes that there were */
     uint64_t lease_id;
     uint64_t came_back;        /* managed: 1 + the version that the CPU last had to have moved back to read it; 0: never */
-    uint32_t overwritten;      /* uses by the device that wrote, since the CPU used it */
-    uint32_t overwritten_last; /* the same of the time that ended then */
+    uint64_t overwritten;      /* results: bytes that kernels wrote since the CPU used it */
+    uint64_t overwritten_last; /* the same of the time that ended then */
     eum_stay stay;
     eum_habit habit; /* and of its role */
     /* for explain */

@@ -5,7 +5,8 @@
 
 #include "move.h"
 
-/* Everything a launch needs until the device is done with it; one allocation, freed by its finish callback. */
+/* Everything a launch needs until the device is done with it; let go of by its finish callback: one allocation, or on
+ * CUDA, where that comes before the launch returns, the caller's stack. */
 typedef struct eum_launch_record {
     eum_task task;
     eum_kernel_fn user_cpu; /* the CPU callback and its user pointer: the task calls ours, which calls it */

@@ -230,8 +230,10 @@ static eum_status run_on_device(eum_strm *stream, const eum_scoring_request *req
 }
 
 /* The device could not, and the CPU may be able to: the inputs are as they were. */
-static bool repeatable(eum_status status)
+static bool repeatable(const eum_scoring_request *request, eum_status status)
 {
+    if (status == EUM_ERROR_OUT_OF_MEMORY && request->source != NULL)
+        return true; /* for staging, which the CPU does without */
     return status == EUM_ERROR_LAUNCH_FAILED || status == EUM_ERROR_OUT_OF_DEVICE_MEMORY || status == EUM_ERROR_OVER_BUDGET ||
            status == EUM_ERROR_CUDA;
 }
@@ -284,7 +286,7 @@ eum_status eum_scoring_run(eum_strm *stream, const eum_scoring_request *request,
         if (status == EUM_OK)
             status = launches ? run_on_device(stream, request, &run, &job) : run_on_host(ctx, request);
         bool automatic = launches && request->executor == EUM_EXECUTOR_AUTO && !host;
-        if (automatic && repeatable(status)) {
+        if (automatic && repeatable(request, status)) {
             status = fall_back(stream, request, status, &run);
             automatic = false;
         }

@@ -204,9 +204,11 @@ static void clean_up(passage *p)
 
 /* ------------------------------------------------------------------------------------------------------- inputs ---- */
 
+/* Where a kernel would have found it; the device copy of mirrored memory is aligned. */
 static size_t place_of(const eum_range *range, uint64_t number, size_t stride)
 {
-    return (range->offset + (size_t)number * stride) % EUM_CHUNK_ALIGNMENT;
+    size_t base = range->buf->backing == EUM_BACKING_MIRRORED ? 0 : (uintptr_t)range->buf->memory.device % EUM_CHUNK_ALIGNMENT;
+    return (base + range->offset + (size_t)number * stride) % EUM_CHUNK_ALIGNMENT;
 }
 
 typedef struct gather {
@@ -427,12 +429,32 @@ static eum_status score_block(passage *p)
     return status;
 }
 
+/* The queries are read again and again, and are to be those of one moment. */
+static eum_status keep_queries(const eum_range *queries, uint64_t *out_lease)
+{
+    eum_status status = eum_buf_enter(queries->buf, "a similarity operation");
+    if (status != EUM_OK)
+        return status;
+    status = eum_buf_check_access(queries->buf, queries->offset, queries->bytes, EUM_ACCESS_READ);
+    if (status == EUM_OK)
+        status = eum_buf_lease(queries->buf, queries->offset, queries->bytes, EUM_ACCESS_READ, out_lease);
+    eum_ctx_unlock(queries->buf->ctx);
+    return status;
+}
+
+static void let_queries_go(const eum_range *queries, uint64_t lease)
+{
+    pthread_mutex_lock(&queries->buf->ctx->lock);
+    eum_buf_end_lease(queries->buf, lease);
+    eum_ctx_unlock(queries->buf->ctx);
+}
+
 eum_status eum_scoring_in_chunks(eum_strm *stream, const eum_scoring_request *request, bool *out_begun)
 {
     eum_ctx *ctx = stream->ctx;
     passage p = {.stream = stream, .request = request, .shape = shape_of(ctx, request)};
     void *source = NULL;
-    uint64_t lease;
+    uint64_t lease, query_lease;
     *out_begun = false;
     const eum_scoring_operands all = eum_scoring_operands_of(request);
     eum_status status = eum_scoring_check(ctx, &all);
@@ -440,6 +462,11 @@ eum_status eum_scoring_in_chunks(eum_strm *stream, const eum_scoring_request *re
         status = eum_buf_hold(request->targets, EUM_ACCESS_READ, &source, &lease);
     if (status != EUM_OK)
         return status;
+    status = keep_queries(&request->queries, &query_lease);
+    if (status != EUM_OK) {
+        eum_buf_let_go(request->targets.buf, lease);
+        return status;
+    }
     p.source = source;
     status = prepare(&p);
     while (status == EUM_OK && p.first_query < request->query_count) {
@@ -451,6 +478,7 @@ eum_status eum_scoring_in_chunks(eum_strm *stream, const eum_scoring_request *re
     eum_error saved;
     eum_error_save(&saved);
     clean_up(&p);
+    let_queries_go(&request->queries, query_lease);
     eum_buf_let_go(request->targets.buf, lease);
     eum_error_restore(&saved);
     return status;

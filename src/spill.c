@@ -96,10 +96,23 @@ static bool needs_device_side(const eum_move *move)
            move->use.begin != move->use.end;
 }
 
+/* The library's own memory is first: operands may be used over the link instead. */
+static size_t turn(const eum_move *moves, size_t count, size_t i)
+{
+    for (size_t k = 0; k < count; k++)
+        if (moves[k].buf->backing == EUM_BACKING_DEVICE && i-- == 0)
+            return k;
+    for (size_t k = 0; k < count; k++)
+        if (moves[k].buf->backing != EUM_BACKING_DEVICE && i-- == 0)
+            return k;
+    return 0;
+}
+
 eum_status eum_moves_make_room(eum_move *moves, size_t count, bool *out_waited)
 {
     *out_waited = false;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t t = 0; t < count; t++) {
+        size_t i = turn(moves, count, t);
         eum_buf *buf = moves[i].buf;
         if (!needs_device_side(&moves[i]))
             continue;

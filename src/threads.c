@@ -69,16 +69,36 @@ bool eum_condition_wait_until(pthread_cond_t *condition, pthread_mutex_t *mutex,
 void eum_thread_cores_init(eum_thread_cores *cores)
 {
     atomic_store(&cores->off, -1);
+    atomic_flag_clear(&cores->busy);
     cores->several = sched_getaffinity(0, sizeof cores->allowed, &cores->allowed) == 0 && CPU_COUNT(&cores->allowed) > 1;
+    cores->set = cores->allowed;
+}
+
+/* By whoever has `busy`. */
+static void keep_off(pthread_t thread, eum_thread_cores *cores, size_t cpu)
+{
+    cpu_set_t now, others;
+    if (pthread_getaffinity_np(thread, sizeof now, &now) != 0)
+        return;
+    if (!CPU_EQUAL(&now, &cores->set))
+        cores->allowed = now; /* somebody else has said where the thread may run */
+    others = cores->allowed;
+    CPU_CLR(cpu, &others);
+    if (CPU_COUNT(&others) == 0)
+        others = cores->allowed;
+    if (pthread_setaffinity_np(thread, sizeof others, &others) == 0)
+        cores->set = others;
 }
 
 void eum_thread_keep_off(pthread_t thread, eum_thread_cores *cores, int cpu)
 {
-    if (!cores->several || cpu < 0 || cpu >= CPU_SETSIZE || atomic_exchange(&cores->off, cpu) == cpu)
+    if (!cores->several || cpu < 0 || cpu >= CPU_SETSIZE || atomic_load(&cores->off) == cpu)
         return;
-    cpu_set_t others = cores->allowed;
-    CPU_CLR((size_t)cpu, &others);
-    (void)pthread_setaffinity_np(thread, sizeof others, &others);
+    while (atomic_flag_test_and_set(&cores->busy))
+        (void)sched_yield();
+    if (atomic_exchange(&cores->off, cpu) != cpu)
+        keep_off(thread, cores, (size_t)cpu);
+    atomic_flag_clear(&cores->busy);
 }
 
 void eum_futex_wait(_Atomic uint32_t *word, uint32_t value)

@@ -39,8 +39,10 @@ void eum_futex_wake(_Atomic uint32_t *word, uint32_t most);
 /* Where a thread may run, and the core of these that it stays off. */
 typedef struct eum_thread_cores {
     cpu_set_t allowed;
-    bool several;   /* at least two, and known: at most CPU_SETSIZE */
-    atomic_int off; /* -1: none */
+    cpu_set_t set;    /* by the newest eum_thread_keep_off: another mask is somebody else's will */
+    bool several;     /* at least two, and known: at most CPU_SETSIZE */
+    atomic_int off;   /* -1: none */
+    atomic_flag busy; /* somebody changes the masks */
 } eum_thread_cores;
 /* Of the calling thread, and of those that it starts. */
 void eum_thread_cores_init(eum_thread_cores *cores);

@@ -9,13 +9,19 @@ static eum_stay_question stay_question(const eum_buf *buf, uint64_t bytes)
 }
 
 /* A kernel that writes results over the link takes some 0.4 us longer (H100), and copying them once about 10 us: so results that kernels overwrite
- * that often before the CPU looks at them are written to the device copy. As often as the last time, or this time already. */
+ * that often before the CPU looks at them are written to the device copy. As often as the last time, or this time already. Only where there is
+ * a copy, or room for one: others need not give way to it. */
 #define OVERWRITES_IN_PLACE 32u
 
 static bool are_overwritten(const eum_buf *buf)
 {
-    return buf->role == EUM_ROLE_RESULTS &&
-           (buf->overwritten >= OVERWRITES_IN_PLACE || buf->overwritten_last >= OVERWRITES_IN_PLACE);
+    uint64_t most = buf->overwritten > buf->overwritten_last ? buf->overwritten : buf->overwritten_last, limit, used;
+    if (buf->role != EUM_ROLE_RESULTS || most / OVERWRITES_IN_PLACE < buf->bytes)
+        return false;
+    if (buf->mirror.bytes != 0)
+        return true;
+    eum_budget_read(buf->ctx->budget, &limit, &used);
+    return used < limit && limit - used >= buf->bytes;
 }
 
 /* Mirrored bytes are used over the link where the role says so, kernels reach the pinned host side, and it has the bytes. */
@@ -85,9 +91,6 @@ static void weigh(eum_move *move)
 void eum_move_was_weighed(const eum_move *move)
 {
     eum_buf *buf = move->buf;
-    if (move->use.access != EUM_ACCESS_READ && (move->over_link || move->use.where != EUM_LOCATION_HOST) &&
-        buf->overwritten < UINT32_MAX)
-        buf->overwritten++;
     if (move->seen)
         eum_stay_seen(&buf->stay, &buf->ctx->costs, move->use.end - move->use.begin);
     if (!move->weighed)
@@ -126,6 +129,8 @@ void eum_move_judge(const eum_move *move)
 {
     eum_buf *buf = move->buf;
     const eum_use *use = &move->use;
+    if (use->role == EUM_ROLE_RESULTS && use->access != EUM_ACCESS_READ)
+        buf->overwritten += use->end - use->begin;
     if (use->begin == use->end || !is_judged(buf))
         return;
     eum_stay_question whole = stay_question(buf, buf->bytes);

@@ -49,6 +49,26 @@ START_TEST(a_buffer_larger_than_the_budget_is_used_where_it_is)
 }
 END_TEST
 
+START_TEST(results_that_are_overwritten_often_push_nobody_out)
+{
+    eum_context *context = open_small(_i, 1 * MIB);
+    eum_stream *stream = default_stream(context);
+    eum_buffer *targets = new_buffer(context, 900 * KIB), *results = new_buffer(context, 200 * KIB);
+    OK(eum_buffer_set_role(results, EUM_ROLE_RESULTS));
+    gpu_fill(stream, whole(targets), 1);
+    for (uint32_t round = 0; round < 40; round++) {
+        gpu_fill(stream, whole(results), round);
+        ck_assert_int_eq(explain(results).last_movement, EUM_MOVEMENT_IN_PLACE);
+    }
+    ck_assert_uint_eq(explain(targets).bytes_on_device, 900 * KIB);
+    ck_assert_uint_eq(explain(targets).bytes_to_host, 0);
+    cpu_expect(whole(results), 39);
+    OK(eum_buffer_destroy(targets));
+    OK(eum_buffer_destroy(results));
+    close_context(context);
+}
+END_TEST
+
 START_TEST(a_buffer_that_fits_alone_spills_the_others)
 {
     eum_context *context = open_small(_i, 1 * MIB);
@@ -221,6 +241,7 @@ Suite *room_suite(void)
     Suite *suite = suite_create("room");
     TCase *tests = tcase_create("room");
     tcase_add_loop_test(tests, a_buffer_larger_than_the_budget_is_used_where_it_is, 0, DEVICES);
+    tcase_add_loop_test(tests, results_that_are_overwritten_often_push_nobody_out, 0, DEVICES);
     tcase_add_loop_test(tests, a_buffer_that_fits_alone_spills_the_others, 0, DEVICES);
     tcase_add_loop_test(tests, memory_of_the_librarys_own_makes_room_for_itself, 0, DEVICES);
     tcase_add_loop_test(tests, buffers_of_the_same_launch_are_not_spilled_for_the_librarys_own_memory, 0, DEVICES);
