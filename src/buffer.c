@@ -267,11 +267,6 @@ eum_status eum_buf_create(eum_ctx *ctx, size_t bytes, const eum_buffer_config *c
 
 /* -------------------------------------------------------------------------------------------------------- end ------ */
 
-static bool passed(void *arg, eum_point point)
-{
-    return eum_point_passed(arg, point);
-}
-
 static void free_buffer(eum_buf *buf)
 {
     eum_buf_drop_mirror(buf);
@@ -288,7 +283,7 @@ bool eum_buf_reap(eum_buf *buf)
 {
     if (buf->references != 0)
         return false;
-    eum_hazards_prune(&buf->hazards, passed, buf->ctx);
+    eum_hazards_prune(&buf->hazards, eum_point_passed_in, buf->ctx);
     if (buf->hazards.count != 0)
         return false;
     free_buffer(buf);
@@ -299,7 +294,7 @@ void eum_buf_wait_until_unused(eum_buf *buf)
 {
     eum_ctx *ctx = buf->ctx;
     for (;;) {
-        eum_hazards_prune(&buf->hazards, passed, ctx);
+        eum_hazards_prune(&buf->hazards, eum_point_passed_in, ctx);
         if (buf->hazards.count == 0)
             return;
         eum_point point = buf->hazards.items[0].point;

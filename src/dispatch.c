@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include "dispatch.h"
 
+#include "least.h"
 #include "scoring_shape.h"
 
 /* What a core's own cache holds, and what the cores' common cache does, of targets that were just written or scored. */
@@ -65,15 +66,10 @@ static uint64_t macs(const eum_executor_question *q)
     return times(times(q->rows, q->dim), q->queries);
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* By one thread. */
 static uint64_t read_ns(const eum_cpu_costs *cpu, uint64_t bytes)
 {
-    uint64_t near = least(bytes, NEAR_BYTES), shared = least(bytes - near, SHARED_BYTES - NEAR_BYTES);
+    uint64_t near = eum_least(bytes, NEAR_BYTES), shared = eum_least(bytes - near, SHARED_BYTES - NEAR_BYTES);
     return eum_cost_at(near, cpu->cached_mbps[0]) + eum_cost_at(shared, cpu->cached_mbps[1]) +
            eum_cost_at(bytes - near - shared, cpu->thread_mbps);
 }
@@ -81,7 +77,7 @@ static uint64_t read_ns(const eum_cpu_costs *cpu, uint64_t bytes)
 uint64_t eum_predict_cpu(const eum_executor_question *q)
 {
     uint64_t bytes = target_bytes(q), pieces = times(bytes, 1 + q->queries / FEW_QUERIES) / GRAIN_BYTES;
-    uint64_t threads = pieces < 1 ? 1 : least(pieces, q->threads), together = eum_cost_at(bytes, q->cpu.most_mbps);
+    uint64_t threads = pieces < 1 ? 1 : eum_least(pieces, q->threads), together = eum_cost_at(bytes, q->cpu.most_mbps);
     uint64_t reading = read_ns(&q->cpu, bytes) / threads;
     uint64_t computing = eum_cost_at(macs(q), q->queries > FEW_QUERIES ? q->cpu.many_mhz : q->cpu.few_mhz) / threads;
     uint64_t made_the_hosts = q->missing_results == 0 ? 0 : eum_cost_prefetch(q->costs, q->missing_results);
@@ -111,23 +107,18 @@ static uint64_t reach_ns(const eum_executor_question *q, uint64_t bytes)
     return q->in_place && far < move ? far : move;
 }
 
-static uint64_t most(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
 /* Targets that pass through staging memory, beyond what the kernel takes on targets that the device has. The CPU fills a chunk while the one before
  * crosses the link, so the slower of the two shows, with one chunk of the other, and what a chunk takes to start. */
 static uint64_t passing_ns(const eum_executor_question *q)
 {
     uint64_t bytes = target_bytes(q),
-             chunk = q->in_place ? least(most(bytes / EUM_CHUNKS, EUM_CHUNK_LEAST), EUM_CHUNK_MOST) : EUM_CHUNK_MOST;
+             chunk = q->in_place ? eum_least(eum_most(bytes / EUM_CHUNKS, EUM_CHUNK_LEAST), EUM_CHUNK_MOST) : EUM_CHUNK_MOST;
     uint64_t chunks = bytes / chunk + (bytes % chunk != 0);
-    uint64_t threads = bytes < 2 * GRAIN_BYTES ? 1 : q->threads, rate = least(times(threads, COPY_MBPS), COPY_MOST_MBPS);
+    uint64_t threads = bytes < 2 * GRAIN_BYTES ? 1 : q->threads, rate = eum_least(times(threads, COPY_MBPS), COPY_MOST_MBPS);
     uint64_t filling = eum_cost_at(bytes, rate), crossing = q->in_place ? eum_cost_in_place(q->costs, bytes) : move_ns(q, bytes);
-    uint64_t other = least(filling, crossing) / most(chunks, 1);
+    uint64_t other = eum_least(filling, crossing) / eum_most(chunks, 1);
     uint64_t each = plus(q->costs->launch_ns, threads > 1 ? COPY_WAKE_NS : 0);
-    return plus(plus(most(filling, crossing), other), times(chunks, each));
+    return plus(plus(eum_most(filling, crossing), other), times(chunks, each));
 }
 
 eum_executor_answer eum_choose_executor(const eum_executor_question *q)

@@ -222,7 +222,7 @@ static eum_status check_state(const eum_strm *stream, const eum_launch_request *
 
 /* ------------------------------------------------------------------------------------------------------- launch ---- */
 
-static eum_location location_of(const eum_ctx *ctx)
+eum_location eum_launch_location(const eum_ctx *ctx)
 {
     return ctx->device->caps.kind == EUM_DEVICE_HOST ? EUM_LOCATION_HOST : ctx->device->caps.index;
 }
@@ -234,7 +234,7 @@ eum_status eum_launch_settle(eum_strm *stream, const eum_launch_request *request
         eum_point point;
         for (size_t i = 0; i < request->count; i++)
             eum_move_init(&moves[i], request->ranges[i].buf, request->ranges[i].offset, request->ranges[i].bytes,
-                          request->accesses[i], location_of(ctx));
+                          request->accesses[i], eum_launch_location(ctx));
         eum_moves_weigh(moves, request->count, request->once);
         eum_moves_share_pages(moves, request->count);
         eum_status status = check_state(stream, request);

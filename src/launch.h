@@ -22,6 +22,8 @@ typedef struct eum_launch_record {
     bool borrowed; /* it lies in memory of the launch's own call, which is not over before finish is */
 } eum_launch_record;
 
+/* Where the kernels of the context use their bytes. */
+eum_location eum_launch_location(const eum_ctx *ctx);
 /* Checks the arguments of a launch or an acquisition against each other and against the stream: contexts, overlap. */
 eum_status eum_launch_check(const eum_strm *stream, const eum_launch_request *request);
 /* Checks what depends on state, prepares the moves, makes room, and waits where a movement needs the host to have waited. Lock held on entry

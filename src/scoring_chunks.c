@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "least.h"
 #include "scoring.h"
 
 /* Bytes of rows that another thread takes at once. */
@@ -57,11 +58,6 @@ bool eum_scoring_may_chunk(const eum_scoring_request *request, eum_status status
 
 /* ------------------------------------------------------------------------------------------------------- shape ----- */
 
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 typedef struct scratch_of {
     const eum_ctx *ctx;
     const eum_scoring_request *request;
@@ -83,7 +79,7 @@ static eum_chunk_shape shape_of(eum_ctx *ctx, const eum_scoring_request *request
     eum_budget_read(ctx->budget, &limit, &used);
     uint64_t pooled = eum_pool_bytes_in_budget(&ctx->pool); /* of the last call's staging, for the most part */
     eum_ctx_unlock(ctx);
-    used -= least(pooled, used);
+    used -= eum_least(pooled, used);
     const scratch_of of = {ctx, request};
     bool needs_scratch = eum_scoring_scratch(ctx, request) > 0;
     eum_chunk_question question = {.query_count = request->query_count,
@@ -417,7 +413,7 @@ static eum_status score_block(passage *p)
         if (status != EUM_OK)
             break;
         st->first = first;
-        st->rows = least(p->shape.rows, request->rows - first);
+        st->rows = eum_least(p->shape.rows, request->rows - first);
         status = start(p, st);
     }
     for (int i = 0; i < p->stage_count && status == EUM_OK; i++, n++)

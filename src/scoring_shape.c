@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include "scoring_shape.h"
 
+#include "least.h"
+
 /* Chunks are small enough that filling the first and reading the last, during which the other side does nothing, are short; and large enough
  * that what each costs does not show: a kernel, and waking the copying threads, some 45 us on an H100's host. There 4 chunks of 4 MiB took 492 us,
  * 2 of 8 MiB 516, one 562, and 8 of 2 MiB 699; with 3 MB, one took 144 us and three 274. Kernels of many queries, for which chunks move, cost more to start,
@@ -14,16 +16,6 @@
 #define PARTS_WITH_SCRATCH 12
 #define SCRATCH_PARTS 2
 #define BLOCK_QUERIES 64 /* that are not given up for more rows in a chunk */
-
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-static uint64_t most(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
 
 /* The gap between vectors, without its whole multiples of the alignment. */
 static size_t staged_stride(size_t vector, size_t stride)
@@ -39,7 +31,7 @@ static uint64_t capacity(uint64_t bytes, size_t vector, size_t stride)
 /* Blocks of equal size: where there are more than eight queries, more than eight in each. */
 static uint64_t even_blocks(uint64_t query_count, uint64_t queries)
 {
-    queries = least(most(queries, 2 * EUM_STREAMED_QUERIES + 2), query_count);
+    queries = eum_least(eum_most(queries, 2 * EUM_STREAMED_QUERIES + 2), query_count);
     uint64_t blocks = (query_count + queries - 1) / queries;
     return (query_count + blocks - 1) / blocks;
 }
@@ -73,7 +65,7 @@ static void fit_scratch(const eum_chunk_question *q, uint64_t room, eum_chunk_sh
         else
             high = middle - 1;
     }
-    shape->rows = least(shape->rows, low);
+    shape->rows = eum_least(shape->rows, low);
 }
 
 eum_chunk_shape eum_chunk_shape_of(const eum_chunk_question *q)
@@ -81,19 +73,19 @@ eum_chunk_shape eum_chunk_shape_of(const eum_chunk_question *q)
     eum_chunk_shape s = {.query_bytes = (size_t)q->dim * sizeof(float), .row_bytes = (size_t)q->dim * q->element_bytes};
     s.query_stride = staged_stride(s.query_bytes, q->query_stride == 0 ? s.query_bytes : q->query_stride);
     s.row_stride = staged_stride(s.row_bytes, q->row_stride);
-    uint64_t part = most(q->room / (q->scratch != NULL ? PARTS_WITH_SCRATCH : PARTS), LEAST_BYTES);
+    uint64_t part = eum_most(q->room / (q->scratch != NULL ? PARTS_WITH_SCRATCH : PARTS), LEAST_BYTES);
     uint64_t even =
-        q->moves ? EUM_CHUNK_MOST : most((q->rows / EUM_CHUNKS + 1) * s.row_stride + EUM_CHUNK_ALIGNMENT, EUM_CHUNK_LEAST);
-    uint64_t targets = least(2 * part, least(even, EUM_CHUNK_MOST)), results = least(part, EUM_CHUNK_MOST);
-    uint64_t rows = least(q->rows, capacity(targets, s.row_bytes, s.row_stride));
+        q->moves ? EUM_CHUNK_MOST : eum_most((q->rows / EUM_CHUNKS + 1) * s.row_stride + EUM_CHUNK_ALIGNMENT, EUM_CHUNK_LEAST);
+    uint64_t targets = eum_least(2 * part, eum_least(even, EUM_CHUNK_MOST)), results = eum_least(part, EUM_CHUNK_MOST);
+    uint64_t rows = eum_least(q->rows, capacity(targets, s.row_bytes, s.row_stride));
     uint64_t each = q->k > 0 ? q->k * (sizeof(float) + sizeof(int64_t)) : sizeof(float); /* of results: a query, or a pair */
-    uint64_t by_results = q->k > 0 ? results / each : most(results / (rows == 0 ? 1 : rows) / each, BLOCK_QUERIES);
-    s.queries =
-        even_blocks(q->query_count, least(capacity(least(part, EUM_CHUNK_MOST), s.query_bytes, s.query_stride), by_results));
-    s.rows = q->k > 0 ? rows : least(rows, most(results / each / s.queries, 1));
+    uint64_t by_results = q->k > 0 ? results / each : eum_most(results / (rows == 0 ? 1 : rows) / each, BLOCK_QUERIES);
+    s.queries = even_blocks(q->query_count,
+                            eum_least(capacity(eum_least(part, EUM_CHUNK_MOST), s.query_bytes, s.query_stride), by_results));
+    s.rows = q->k > 0 ? rows : eum_least(rows, eum_most(results / each / s.queries, 1));
     s.rows = even_rows(q->rows, s.rows);
     if (q->scratch != NULL)
-        fit_scratch(q, most(q->room / PARTS_WITH_SCRATCH * SCRATCH_PARTS, 1), &s);
+        fit_scratch(q, eum_most(q->room / PARTS_WITH_SCRATCH * SCRATCH_PARTS, 1), &s);
     return s;
 }
 

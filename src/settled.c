@@ -38,11 +38,6 @@ static bool bytes_are_there(const eum_buf *buf, const eum_use *use)
     return true;
 }
 
-static bool has_passed(void *arg, eum_point point)
-{
-    return eum_point_passed(arg, point);
-}
-
 static bool is_in_order(const eum_buf *buf, eum_access access, uint64_t stream)
 {
     for (size_t i = 0; i < buf->hazards.count; i++) {
@@ -60,14 +55,14 @@ static bool nobody_else_is_there(eum_buf *buf, eum_access access, const eum_strm
 {
     if (is_in_order(buf, access, stream->serial))
         return true;
-    eum_hazards_prune(&buf->hazards, has_passed, stream->ctx);
+    eum_hazards_prune(&buf->hazards, eum_point_passed_in, stream->ctx);
     return is_in_order(buf, access, stream->serial);
 }
 
 bool eum_launch_is_settled(const eum_strm *stream, const eum_launch_request *request, eum_move *moves)
 {
     const eum_device_caps *caps = &stream->ctx->device->caps;
-    eum_location where = caps->kind == EUM_DEVICE_HOST ? EUM_LOCATION_HOST : caps->index;
+    eum_location where = eum_launch_location(stream->ctx);
     if (where != EUM_LOCATION_HOST && !caps->concurrent_managed)
         return false; /* maps of other buffers may matter */
     for (size_t i = 0; i < request->count; i++) {

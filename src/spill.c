@@ -23,11 +23,6 @@ static eum_buf *victim(const eum_ctx *ctx, const eum_move *moves, size_t count)
     return oldest;
 }
 
-static bool passed(void *arg, eum_point point)
-{
-    return eum_point_passed(arg, point);
-}
-
 /* Brings the buffer's bytes back and frees its copy. Lock held on entry and exit, released in between. */
 static eum_status spill(eum_buf *buf)
 {
@@ -51,7 +46,7 @@ static eum_status spill(eum_buf *buf)
         eum_moves_commit(&move, 1, point, false);
     eum_move_end(&move);
     while (status == EUM_OK) {
-        eum_hazards_prune(&buf->hazards, passed, ctx);
+        eum_hazards_prune(&buf->hazards, eum_point_passed_in, ctx);
         if (buf->hazards.count == 0)
             break;
         point = buf->hazards.items[0].point;
@@ -87,57 +82,50 @@ static void use_over_link(eum_move *move)
                   "no room on the device for a copy of a buffer of %zu bytes: the kernel uses it over the link", move->buf->bytes);
 }
 
-/* Does it need memory on the device that may not be there yet? */
-static bool needs_device_side(const eum_move *move)
+static bool is_own(const eum_buf *buf)
 {
-    const eum_buf *buf = move->buf;
-    bool own = buf->backing == EUM_BACKING_DEVICE && !buf->wrapped;
-    return (buf->backing == EUM_BACKING_MIRRORED || own) && move->use.where != EUM_LOCATION_HOST &&
-           move->use.begin != move->use.end;
+    return buf->backing == EUM_BACKING_DEVICE && !buf->wrapped;
 }
 
-/* The library's own memory is first: operands may be used over the link instead. */
-static size_t turn(const eum_move *moves, size_t count, size_t i)
+/* For one of them, if it needs memory on the device that may not be there yet. */
+static eum_status make_room_for(eum_move *move, const eum_move *moves, size_t count, bool *out_waited)
 {
-    for (size_t k = 0; k < count; k++)
-        if (moves[k].buf->backing == EUM_BACKING_DEVICE && i-- == 0)
-            return k;
-    for (size_t k = 0; k < count; k++)
-        if (moves[k].buf->backing != EUM_BACKING_DEVICE && i-- == 0)
-            return k;
-    return 0;
+    eum_buf *buf = move->buf;
+    eum_error before;
+    if ((buf->backing != EUM_BACKING_MIRRORED && !is_own(buf)) || move->use.where == EUM_LOCATION_HOST ||
+        move->use.begin == move->use.end)
+        return EUM_OK;
+    eum_error_save(&before);
+    eum_status status = eum_buf_need_device_side(buf);
+    if (status == EUM_OK) {
+        eum_buf_touch_mirror(buf);
+        return EUM_OK;
+    }
+    bool may_help =
+        no_room(status) && !eum_buf_exceeds_budget(buf, buf->bytes); /* else all would be spilled, launch after launch */
+    eum_buf *other = may_help ? victim(buf->ctx, moves, count) : NULL;
+    if (other != NULL && eum_callback_depth == 0) {
+        eum_error_restore(&before);
+        *out_waited = true;
+        EUM_TRACE_PUSH("engram_um: spill", other->bytes);
+        status = spill(other);
+        EUM_TRACE_POP();
+        return status;
+    }
+    if (!no_room(status) || buf->memory.device == NULL) /* pageable, or the library's own */
+        return status;
+    eum_error_restore(&before);
+    use_over_link(move);
+    return EUM_OK;
 }
 
 eum_status eum_moves_make_room(eum_move *moves, size_t count, bool *out_waited)
 {
+    eum_status status = EUM_OK;
     *out_waited = false;
-    for (size_t t = 0; t < count; t++) {
-        size_t i = turn(moves, count, t);
-        eum_buf *buf = moves[i].buf;
-        if (!needs_device_side(&moves[i]))
-            continue;
-        eum_error before;
-        eum_error_save(&before);
-        eum_status status = eum_buf_need_device_side(buf);
-        if (status == EUM_OK) {
-            eum_buf_touch_mirror(buf);
-            continue;
-        }
-        bool may_help =
-            no_room(status) && !eum_buf_exceeds_budget(buf, buf->bytes); /* else all would be spilled, launch after launch */
-        eum_buf *other = may_help ? victim(buf->ctx, moves, count) : NULL;
-        if (other != NULL && eum_callback_depth == 0) {
-            eum_error_restore(&before);
-            *out_waited = true;
-            EUM_TRACE_PUSH("engram_um: spill", other->bytes);
-            status = spill(other);
-            EUM_TRACE_POP();
-            return status;
-        }
-        if (!no_room(status) || buf->memory.device == NULL) /* pageable, or the library's own */
-            return status;
-        eum_error_restore(&before);
-        use_over_link(&moves[i]);
-    }
-    return EUM_OK;
+    for (int own = 1; own >= 0; own--) /* the library's own memory first: operands may be used over the link instead */
+        for (size_t i = 0; i < count && status == EUM_OK && !*out_waited; i++)
+            if (is_own(moves[i].buf) == (own == 1))
+                status = make_room_for(&moves[i], moves, count, out_waited);
+    return status;
 }

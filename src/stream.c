@@ -63,6 +63,11 @@ bool eum_point_passed(eum_ctx *ctx, eum_point point)
     return stream == NULL || ctx->device->ops->passed(stream->device_stream, point.sequence);
 }
 
+bool eum_point_passed_in(void *ctx, eum_point point)
+{
+    return eum_point_passed(ctx, point);
+}
+
 eum_status eum_strm_order(eum_strm *stream, eum_point point)
 {
     eum_strm *other = eum_strm_find(stream->ctx, point.stream);

@@ -23,6 +23,7 @@ eum_strm *eum_strm_find(eum_ctx *ctx, uint64_t serial); /* NULL: gone, so all it
 /* A point after everything submitted to the stream so far. */
 eum_status eum_strm_mark(eum_strm *stream, eum_point *out);
 bool eum_point_passed(eum_ctx *ctx, eum_point point);
+bool eum_point_passed_in(void *ctx, eum_point point); /* the same, for eum_hazards_prune */
 /* Makes what is submitted to `stream` from now on run after the point. */
 eum_status eum_strm_order(eum_strm *stream, eum_point point);
 /* Frees the ended streams that have passed. */
