@@ -1,12 +1,14 @@
 /* launch: launches of the caller's own kernels in the C ABI.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include <stdio.h>
+#include <string.h>
 
 #include "arguments.h"
 #include "objects.h"
 #include "structs.h"
 
 #define MAX_ARGUMENTS 64      /* what fits comfortably on the stack here and in a kernel's parameter block there */
+#define FEW_ARGUMENTS 4      /* launches of so many are recognized when they are made again */
 #define MAX_PARAMS_BYTES 4096 /* CUDA's own limit for kernel parameters before 12.1 */
 
 /* The arguments of one call: checked, and their buffers pinned. */
@@ -62,6 +64,11 @@ static eum_status take_argument(const char *what, const eum_argument *argument, 
     return status;
 }
 
+static eum_call_key key_of(const eum_argument *few, size_t count)
+{
+    return (eum_call_key){0, count * sizeof *few, few};
+}
+
 static void unpin_arguments(pinned_arguments *pinned)
 {
     while (pinned->count > 0)
@@ -94,12 +101,34 @@ static eum_status pin_arguments(const eum_argument *arguments, size_t count, con
     return status;
 }
 
+/* The long way. key: NULL, or what to remember it by. */
+static eum_status look_and_launch(eum_strm *stream, const eum_launch_config *config, const eum_call_key *key, eum_job *job)
+{
+    pinned_arguments pinned;
+    eum_status status = pin_arguments(config->arguments, config->argument_count, stream, &pinned);
+    if (status != EUM_OK)
+        return status;
+    const eum_launch_request request = {.gpu = config->gpu,
+                                        .cpu = config->cpu,
+                                        .ranges = pinned.ranges,
+                                        .accesses = pinned.accesses,
+                                        .count = pinned.count,
+                                        .params = config->params,
+                                        .params_bytes = config->params_bytes,
+                                        .user = config->user,
+                                        .once = pinned.once,
+                                        .key = key};
+    status = eum_engine_launch(stream, &request, job);
+    unpin_arguments(&pinned);
+    return status;
+}
+
 eum_status eum_launch(eum_stream *stream, const eum_launch_config *config, eum_job *out)
 {
     eum_launch_config full;
     eum_stream_object *on = NULL;
-    pinned_arguments pinned;
     eum_job job = {NULL, 0, 0};
+    eum_argument few[FEW_ARGUMENTS]; /* read once */
     eum_status status = eum_struct_take(&eum_launch_config_type, config, &full);
     if (status == EUM_OK)
         status = check_config(&full);
@@ -107,15 +136,16 @@ eum_status eum_launch(eum_stream *stream, const eum_launch_config *config, eum_j
         status = eum_pin_stream(stream, &on);
     if (status != EUM_OK)
         return status;
-    status = pin_arguments(full.arguments, full.argument_count, on->stream, &pinned);
-    if (status == EUM_OK) {
-        eum_launch_request request = {full.gpu,    full.cpu,          pinned.ranges, pinned.accesses, pinned.count,
-                                      full.params, full.params_bytes, full.user,     pinned.once,     false};
-        status = eum_engine_launch(on->stream, &request, &job);
-        if (status == EUM_OK && out != NULL)
-            *out = (eum_job){on->context, job.stream, job.sequence};
-        unpin_arguments(&pinned);
+    bool known = full.argument_count <= FEW_ARGUMENTS && full.argument_count > 0;
+    if (known) {
+        memcpy(few, full.arguments, full.argument_count * sizeof *few);
+        full.arguments = few;
     }
+    const eum_call_key key = key_of(few, full.argument_count);
+    if (!known || !eum_engine_again(on->stream, &key, &full, &job, &status))
+        status = look_and_launch(on->stream, &full, known ? &key : NULL, &job);
+    if (status == EUM_OK && out != NULL)
+        *out = (eum_job){on->context, job.stream, job.sequence};
     eum_handle_unpin(stream);
     return status;
 }

@@ -21,6 +21,7 @@ typedef struct call {
     uint64_t results;       /* scores of each query */
     const int64_t *numbers; /* NULL: all rows */
     const void *source;     /* NULL, or the targets in the caller's memory */
+    eum_call_key key;       /* the configuration as it was given */
 } call;
 
 static size_t element_bytes(eum_element element)
@@ -140,8 +141,10 @@ static eum_status check_source(const call *c)
     return EUM_OK;
 }
 
-static eum_scoring_request request_of(const call *c, const eum_range *ranges)
+/* tried: how it failed when it was launched again. */
+static eum_scoring_request request_of(const call *c, const eum_range *ranges, eum_status tried)
 {
+    bool other_memory = c->source != NULL || c->numbers != NULL; /* what is there may be other values the next time */
     return (eum_scoring_request){.operation = c->operation,
                                  .executor = c->executor,
                                  .metric = c->metric,
@@ -157,20 +160,19 @@ static eum_scoring_request request_of(const call *c, const eum_range *ranges)
                                  .dim = c->dim,
                                  .k = c->k,
                                  .query_stride = c->query_stride,
-                                 .row_stride = c->row_stride};
+                                 .row_stride = c->row_stride,
+                                 .key = other_memory ? NULL : &c->key,
+                                 .tried = tried};
 }
 
-static eum_status run(eum_stream *stream, call *c, eum_job *out)
+/* The long way. */
+static eum_status look_and_run(const eum_stream_object *on, call *c, eum_status tried, eum_job *job)
 {
-    eum_stream_object *on = NULL;
     eum_range ranges[OPERANDS] = {{NULL, 0, 0}};
     size_t pinned = 0;
-    eum_job job = {NULL, 0, 0};
     eum_status status = measure(c);
     if (status == EUM_OK && c->source != NULL)
         status = check_source(c);
-    if (status == EUM_OK)
-        status = eum_pin_stream(stream, &on);
     if (status != EUM_OK)
         return status;
     const size_t elements[OPERANDS] = {sizeof(float), element_bytes(c->element), sizeof(float), sizeof(int64_t)};
@@ -184,14 +186,32 @@ static eum_status run(eum_stream *stream, call *c, eum_job *out)
             pinned++;
     }
     if (status == EUM_OK) {
-        const eum_scoring_request request = request_of(c, ranges);
-        status = eum_engine_scoring(on->stream, &request, &job);
+        const eum_scoring_request request = request_of(c, ranges, tried);
+        status = eum_engine_scoring(on->stream, &request, job);
     }
-    if (status == EUM_OK && out != NULL)
-        *out = (eum_job){on->context, job.stream, job.sequence};
     while (pinned > 0)
         if (c->views[--pinned].buffer != NULL)
             eum_handle_unpin(c->views[pinned].buffer);
+    return status;
+}
+
+/* config: as it was given, with defaults for what an older caller's lacks. */
+static eum_status run(eum_stream *stream, call *c, const void *config, size_t config_bytes, eum_job *out)
+{
+    eum_stream_object *on = NULL;
+    eum_job job = {NULL, 0, 0};
+    eum_status status = eum_pin_stream(stream, &on), tried = EUM_OK;
+    if (status != EUM_OK)
+        return status;
+    eum_error before; /* what fails on one way and goes well on another leaves no trace */
+    eum_error_save(&before);
+    c->key = (eum_call_key){c->operation, config_bytes, config};
+    if (!eum_engine_again(on->stream, &c->key, NULL, &job, &tried) || tried != EUM_OK)
+        status = look_and_run(on, c, tried, &job);
+    if (status == EUM_OK && tried != EUM_OK)
+        eum_error_restore(&before);
+    if (status == EUM_OK && out != NULL)
+        *out = (eum_job){on->context, job.stream, job.sequence};
     eum_handle_unpin(stream);
     return status;
 }
@@ -215,7 +235,7 @@ eum_status eum_cosine(eum_stream *stream, const eum_cosine_config *config, eum_j
               .row_stride = full.row_stride,
               .source = full.host_targets,
               .results = full.rows};
-    return run(stream, &c, out);
+    return run(stream, &c, &full, sizeof full, out);
 }
 
 eum_status eum_similarity(eum_stream *stream, const eum_similarity_config *config, eum_job *out)
@@ -238,7 +258,7 @@ eum_status eum_similarity(eum_stream *stream, const eum_similarity_config *confi
               .row_stride = full.row_stride,
               .source = full.host_targets,
               .results = full.rows};
-    return run(stream, &c, out);
+    return run(stream, &c, &full, sizeof full, out);
 }
 
 eum_status eum_topk(eum_stream *stream, const eum_topk_config *config, eum_job *out)
@@ -262,7 +282,7 @@ eum_status eum_topk(eum_stream *stream, const eum_topk_config *config, eum_job *
               .row_stride = full.row_stride,
               .source = full.host_targets,
               .results = full.k};
-    return run(stream, &c, out);
+    return run(stream, &c, &full, sizeof full, out);
 }
 
 static eum_status check_numbers(const int64_t *numbers, uint64_t count, uint64_t rows)
@@ -302,5 +322,5 @@ eum_status eum_similarity_rows(eum_stream *stream, const eum_similarity_rows_con
               .source = full.host_targets,
               .results = full.number_count,
               .numbers = full.number_count == 0 ? &none : full.numbers};
-    return run(stream, &c, out);
+    return run(stream, &c, &full, sizeof full, out);
 }

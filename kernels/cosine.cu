@@ -4,6 +4,8 @@
  * A group of lanes scores a row: each lane takes every LANES-th piece of it, sums the products and the squares in float32, and the
  * group adds up its lanes. Rows whose sum of squares float32 cannot carry (huge, tiny, zero, not finite) are summed again in float64.
  * A score depends on the row, the query and the shape of its launch's path (dim, alignment) alone, not on the number of rows. */
+#include <atomic>
+
 #include <cfloat>
 #include <cstddef>
 #include <cstdint>
@@ -366,6 +368,28 @@ Plan choose_plan(const eum_cosine_args *args)
                         : plan_rows<float, 32, 1, 16>(dim, 6);
 }
 
+/* The runtime is asked once for each device. */
+cudaError_t current_device(int *out_processors, int *out_shared_bytes)
+{
+    constexpr int kKnown = 64;
+    static std::atomic<uint64_t> known[kKnown]; /* 0: not yet */
+    int device = 0;
+    cudaError_t error = cudaGetDevice(&device);
+    uint64_t both = error == cudaSuccess && device < kKnown ? known[device].load(std::memory_order_relaxed) : 0;
+    if (error != cudaSuccess || both != 0) {
+        *out_processors = static_cast<int>(both >> 32);
+        *out_shared_bytes = static_cast<int>(both & 0xffffffffu);
+        return error;
+    }
+    error = cudaDeviceGetAttribute(out_processors, cudaDevAttrMultiProcessorCount, device);
+    if (error == cudaSuccess)
+        error = cudaDeviceGetAttribute(out_shared_bytes, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device);
+    if (error == cudaSuccess && device < kKnown)
+        known[device].store(static_cast<uint64_t>(*out_processors) << 32 | static_cast<uint32_t>(*out_shared_bytes),
+                            std::memory_order_relaxed);
+    return error;
+}
+
 /* Leaves no error behind in the runtime's per-thread state. */
 int32_t reported(cudaError_t error)
 {
@@ -380,12 +404,8 @@ extern "C" int32_t eum_cosine_cuda(const eum_cosine_args *args, void *cuda_strea
 {
     if (args->rows == 0)
         return 0;
-    int device = 0, processors = 1, shared_bytes = 0;
-    cudaError_t error = cudaGetDevice(&device);
-    if (error == cudaSuccess)
-        error = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
-    if (error == cudaSuccess)
-        error = cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device);
+    int processors = 1, shared_bytes = 0;
+    const cudaError_t error = current_device(&processors, &shared_bytes);
     if (error != cudaSuccess)
         return reported(error);
 

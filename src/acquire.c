@@ -84,7 +84,7 @@ eum_status eum_engine_acquire(eum_strm *stream, const eum_range *ranges, const e
         if (status == EUM_OK)
             eum_moves_commit(moves, count, point, true);
         for (size_t i = 0; i < count && status == EUM_OK; i++)
-            eum_move_judge(&moves[i]);
+            eum_move_judge(&moves[i], 1);
         if (status == EUM_OK)
             status = add_leases(ranges, accesses, count, &added);
     }

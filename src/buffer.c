@@ -300,7 +300,7 @@ void eum_buf_wait_until_unused(eum_buf *buf)
         eum_point point = buf->hazards.items[0].point;
         eum_ctx_unlock(ctx);
         (void)eum_point_wait(ctx, point, -1);
-        pthread_mutex_lock(&ctx->lock);
+        eum_ctx_relock(ctx);
     }
 }
 
@@ -321,7 +321,7 @@ static void bring_home(eum_buf *buf)
 void eum_buf_end(eum_buf *buf)
 {
     eum_ctx *ctx = buf->ctx;
-    pthread_mutex_lock(&ctx->lock);
+    eum_ctx_relock(ctx);
     uint32_t maps = (uint32_t)buf->lease_count - buf->acquired;
     ctx->stats.maps_live -= maps;
     for (size_t i = 0; i < buf->lease_count; i++)

@@ -114,7 +114,7 @@ static void close_bench(bench *b)
         (void)b->ops->synchronize(b->device); /* a probe that failed midway may have left something */
         b->ops->stream_destroy(b->stream);
     }
-    pthread_mutex_lock(&b->ctx->lock);
+    eum_ctx_relock(b->ctx);
     give(b, &b->pinned);
     give(b, &b->memory);
     give(b, &b->managed);

@@ -7,13 +7,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "again.h"
 #include "buffer.h"
 #include "spin.h"
 #include "stream.h"
 
 /* ------------------------------------------------------------------------------------------------------- lock ------ */
 
-eum_status eum_ctx_lock(eum_ctx *ctx, const char *function)
+static eum_status enter(eum_ctx *ctx, const char *function)
 {
     pthread_mutex_lock(&ctx->lock);
     if (!ctx->submitting)
@@ -21,6 +22,33 @@ eum_status eum_ctx_lock(eum_ctx *ctx, const char *function)
     pthread_mutex_unlock(&ctx->lock);
     return eum_fail(EUM_ERROR_IN_CALLBACK, "%s was called from inside a GPU kernel callback; call it after eum_launch has returned",
                     function);
+}
+
+eum_status eum_ctx_lock(eum_ctx *ctx, const char *function)
+{
+    eum_status status = enter(ctx, function);
+    if (status == EUM_OK && ctx->again->count != 0)
+        eum_again_forget(ctx);
+    return status;
+}
+
+eum_status eum_ctx_lock_to_look(eum_ctx *ctx, const char *function)
+{
+    eum_status status = enter(ctx, function);
+    if (status != EUM_OK)
+        return status;
+    if (ctx->again->stopped)
+        eum_again_forget(ctx);
+    else if (ctx->again->pending)
+        eum_again_record(ctx);
+    return EUM_OK;
+}
+
+void eum_ctx_relock(eum_ctx *ctx)
+{
+    pthread_mutex_lock(&ctx->lock);
+    if (ctx->again->count != 0)
+        eum_again_forget(ctx);
 }
 
 void eum_ctx_unlock(eum_ctx *ctx)
@@ -38,8 +66,8 @@ eum_status eum_ctx_check_device(const eum_ctx *ctx, const char *function)
 
 void eum_ctx_reap(eum_ctx *ctx)
 {
-    if (eum_callback_depth > 0)
-        return; /* CUDA must not be called there; somebody else will reap */
+    if (eum_callback_depth > 0 || (ctx->again->stopped && ctx->again->pending))
+        return; /* CUDA must not be called there, nor was it where what ended since may still be used; somebody else will reap */
     for (eum_buf **link = &ctx->graveyard; *link != NULL;) {
         eum_buf *buf = *link, *next = buf->next_dead;
         if (eum_buf_reap(buf))
@@ -107,6 +135,8 @@ static void init_lock(pthread_mutex_t *lock)
 static void end(eum_ctx *ctx)
 {
     if (ctx->device != NULL) {
+        eum_ctx_relock(ctx);
+        pthread_mutex_unlock(&ctx->lock);
         for (size_t i = 0; i < ctx->stream_count; i++) {
             eum_strm *stream = ctx->streams[i];
             stream->ended = true;
@@ -132,6 +162,7 @@ static void end(eum_ctx *ctx)
     eum_workers_destroy(ctx->workers);
     free(ctx->streams);
     free(ctx->failures);
+    free(ctx->again);
     pthread_mutex_destroy(&ctx->lock);
     free(ctx);
 }
@@ -239,8 +270,13 @@ static eum_status choose_backing(eum_ctx *ctx, eum_backing configured)
 eum_status eum_ctx_create(const eum_context_config *config, eum_ctx **out)
 {
     eum_ctx *ctx = calloc(1, sizeof *ctx);
-    if (ctx == NULL)
+    eum_again *again = calloc(1, sizeof *again);
+    if (ctx == NULL || again == NULL) {
+        free(ctx);
+        free(again);
         return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory for a context; free some host memory");
+    }
+    ctx->again = again;
     init_lock(&ctx->lock);
     ctx->references = 1;
     ctx->flags = config->flags;
@@ -321,7 +357,7 @@ eum_status eum_ctx_info(eum_ctx *ctx, eum_info *out)
 
 eum_status eum_ctx_stats(eum_ctx *ctx, eum_stats *out)
 {
-    eum_status status = eum_ctx_lock(ctx, "eum_context_stats");
+    eum_status status = eum_ctx_lock_to_look(ctx, "eum_context_stats");
     if (status != EUM_OK)
         return status;
     eum_ctx_reap(ctx);
@@ -333,7 +369,7 @@ eum_status eum_ctx_stats(eum_ctx *ctx, eum_stats *out)
 
 eum_status eum_ctx_operation_stats(eum_ctx *ctx, eum_operation operation, eum_operation_stats *out)
 {
-    eum_status status = eum_ctx_lock(ctx, "eum_context_operation_stats");
+    eum_status status = eum_ctx_lock_to_look(ctx, "eum_context_operation_stats");
     if (status != EUM_OK)
         return status;
     *out = ctx->operations.stats[operation - 1];

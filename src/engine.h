@@ -82,6 +82,18 @@ eum_ctx *eum_strm_context(const eum_strm *stream);
 eum_status eum_strm_native(eum_strm *stream, void **out);
 eum_status eum_ctx_job_event(eum_ctx *ctx, uint64_t stream, uint64_t sequence, void **out);
 
+/* What a call was given, byte for byte. */
+typedef struct eum_call_key {
+    int32_t kind; /* 0: a launch; else the eum_operation */
+    size_t bytes;
+    const void *given;
+} eum_call_key;
+#define EUM_CALL_KEY_BYTES 192u /* longer ones are not remembered */
+/* If the same call was made on the stream just now, and nothing has happened that would make it another launch, launches it again: true, and
+ * *out_status is how that went. config: the callbacks and params of a launch; NULL: an operation, whose are known. */
+bool eum_engine_again(eum_strm *stream, const eum_call_key *key, const eum_launch_config *config, eum_job *out,
+                      eum_status *out_status);
+
 /* Launches. arguments: checked ranges; params: copied. The job's context field is left to the caller. */
 typedef struct eum_launch_request {
     eum_kernel_fn gpu, cpu;
@@ -92,7 +104,9 @@ typedef struct eum_launch_request {
     size_t params_bytes;
     void *user;
     uint64_t once; /* bit i: the kernel reads or writes each byte of argument i once, without atomics */
-    bool anywhere; /* the CPU kernel is the library's own: a thread that waits for it may run it */
+    bool anywhere; /* the kernels are the library's own: a thread that waits for the CPU's may run it */
+    const eum_call_key *key;   /* NULL: the launch is not remembered. Else copied */
+    const struct eum_run *run; /* of an operation; copied with the key */
 } eum_launch_request;
 eum_status eum_engine_launch(eum_strm *stream, const eum_launch_request *request, eum_job *out);
 
@@ -114,6 +128,8 @@ typedef struct eum_scoring_request {
     const int64_t *numbers; /* NULL: all rows. Else `rows` numbers in range; copied */
     uint64_t query_count, rows, dim, k;
     size_t query_stride, row_stride;
+    const eum_call_key *key; /* NULL: each call is looked at */
+    eum_status tried;        /* EUM_OK; else eum_engine_again launched it, and this is how that failed */
 } eum_scoring_request;
 /* May wait: src/scoring.h says when. */
 eum_status eum_engine_scoring(eum_strm *stream, const eum_scoring_request *request, eum_job *out);

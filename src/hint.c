@@ -147,7 +147,7 @@ eum_status eum_buf_advise(eum_range range, eum_advice advice, eum_location where
         status = eum_check_may_wait("eum_buffer_advise");
         if (status == EUM_OK)
             status = eum_point_wait(ctx, point, -1);
-        pthread_mutex_lock(&ctx->lock);
+        eum_ctx_relock(ctx);
         i = 0;
     }
     if (status == EUM_OK && !eum_extents_reserve(&buf->extents, buf->extents.count + 2))

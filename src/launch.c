@@ -1,11 +1,13 @@
 /* launch: see launch.h. A launch is planned, then committed or rolled back: see docs/residency.md.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "again.h"
 #include "settled.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "threads.h"
 #include "trace.h"
 
 /* What the address of an empty view is: never dereferenced, never NULL. */
@@ -55,7 +57,7 @@ static eum_launch_record *record_create(eum_strm *stream, const eum_launch_reque
         memcpy(at, request->params, request->params_bytes);
     record->task = (eum_task){.gpu = request->gpu, .cpu = request->cpu != NULL ? run_cpu : NULL, .accesses = record->accesses};
     record->task.finish = finish;
-    record->task.anywhere = request->anywhere;
+    record->task.anywhere = record->task.own = request->anywhere;
     record->task.call = (eum_kernel_call){.struct_size = sizeof(eum_kernel_call),
                                           .count = n,
                                           .addresses = record->addresses,
@@ -75,15 +77,20 @@ static void record_free(eum_launch_record *record)
 /* -------------------------------------------------------------------------------------------------- references ----- */
 
 /* An empty view keeps nothing alive: the job never touches its buffer, whose end does not wait for the job. */
-static void hold(eum_launch_record *record, const eum_move *moves)
+static void hold(eum_launch_record *record)
+{
+    for (size_t i = 0; i < record->count; i++)
+        if (record->bytes[i] > 0)
+            record->ranges[i].buf->references++;
+    record->stream->references++;
+}
+
+static void set_addresses(eum_launch_record *record, const eum_move *moves)
 {
     for (size_t i = 0; i < record->count; i++) {
         void *address = eum_move_address(&moves[i]);
         record->addresses[i] = address != NULL ? address : nothing;
-        if (record->bytes[i] > 0)
-            moves[i].buf->references++;
     }
-    record->stream->references++;
 }
 
 static void let_go(eum_launch_record *record)
@@ -158,6 +165,7 @@ static void finish(eum_task *task, eum_status status, int32_t code)
     }
     pthread_mutex_lock(&ctx->lock);
     if (status != EUM_OK) {
+        ctx->again->stopped = true; /* what it was to write is undefined */
         eum_failure_add(ctx, (eum_point){record->stream->serial, record->sequence}, status, record->dependency_failed ? 0 : code);
         eum_log_write(&ctx->log, EUM_LOG_ERROR, "a job failed: %s, code %" PRId32, eum_status_name(status), code);
     }
@@ -252,7 +260,7 @@ eum_status eum_launch_settle(eum_strm *stream, const eum_launch_request *request
             return status;
         eum_ctx_unlock(ctx);
         status = eum_point_wait(ctx, point, -1);
-        pthread_mutex_lock(&ctx->lock);
+        eum_ctx_relock(ctx);
         if (status != EUM_OK)
             return status;
     }
@@ -283,32 +291,53 @@ static eum_launch_record written_by(const eum_launch_request *request)
                                .accesses = (eum_access *)(uintptr_t)request->accesses};
 }
 
-static eum_status submit(eum_launch_record *record, const eum_launch_request *request, eum_move *moves, eum_job *out)
+/* Submit failed: what the job was to write is undefined where need be. */
+static void not_submitted(eum_ctx *ctx, const eum_launch_request *request, const eum_move *moves, eum_status status)
+{
+    eum_error saved;
+    eum_error_save(&saved);
+    eum_launch_record written = written_by(request);
+    /* A GPU callback may have started something; what was discarded is gone in any case. */
+    for (size_t i = 0; i < request->count; i++) {
+        eum_launch_record one = {.count = 1, .ranges = &written.ranges[i], .accesses = &written.accesses[i]};
+        if ((status == EUM_ERROR_LAUNCH_FAILED && ctx->device->caps.kind == EUM_DEVICE_CUDA) || has_discards(&moves[i].plan))
+            mark_written(&one, true);
+    }
+    eum_again_forget(ctx);
+    eum_error_restore(&saved);
+}
+
+/* To the device, which has the record from then on, if it does not fail. */
+static eum_status give_to_device(eum_launch_record *record, const eum_launch_request *request, const eum_move *moves)
 {
     eum_strm *stream = record->stream;
     eum_ctx *ctx = stream->ctx;
-    hold(record, moves);
+    hold(record);
     /* Nothing may take the sequence before it is known: finish takes the lock, which we hold. On CUDA it runs inside submit. */
     record->sequence = stream->sequence + 1;
     ctx->submitting = ctx->device->caps.kind == EUM_DEVICE_CUDA;
     eum_status status = ctx->device->ops->submit(stream->device_stream, &record->task);
     ctx->submitting = false;
-    eum_point point;
-    if (status != EUM_OK) {
-        eum_error saved;
-        eum_error_save(&saved);
-        let_go(record);
-        eum_launch_record written = written_by(request);
-        /* A GPU callback may have started something; what was discarded is gone in any case. */
-        for (size_t i = 0; i < request->count; i++) {
-            eum_launch_record one = {.count = 1, .ranges = &written.ranges[i], .accesses = &written.accesses[i]};
-            if ((status == EUM_ERROR_LAUNCH_FAILED && ctx->device->caps.kind == EUM_DEVICE_CUDA) || has_discards(&moves[i].plan))
-                mark_written(&one, true);
-        }
-        record_free(record);
-        eum_error_restore(&saved);
+    if (status == EUM_OK)
+        return EUM_OK;
+    let_go(record);
+    record_free(record);
+    not_submitted(ctx, request, moves, status);
+    return status;
+}
+
+static eum_status submit(eum_launch_record *record, const eum_launch_request *request, eum_move *moves, eum_job *out)
+{
+    eum_strm *stream = record->stream;
+    eum_ctx *ctx = stream->ctx;
+    set_addresses(record, moves);
+    void *addresses[EUM_AGAIN_ARGUMENTS] = {NULL}; /* the record is the device's from here on */
+    for (size_t i = 0; i < request->count && i < EUM_AGAIN_ARGUMENTS; i++)
+        addresses[i] = record->addresses[i];
+    eum_status status = give_to_device(record, request, moves);
+    if (status != EUM_OK)
         return status;
-    }
+    eum_point point;
     eum_error before;
     eum_error_save(&before);
     eum_status marked = eum_strm_mark(stream, &point);
@@ -320,10 +349,12 @@ static eum_status submit(eum_launch_record *record, const eum_launch_request *re
         moves[i].defines_later = ctx->device->caps.kind != EUM_DEVICE_CUDA; /* `finish` says whether it did */
     eum_moves_commit(moves, request->count, point, true);
     for (size_t i = 0; i < request->count; i++) {
-        eum_move_judge(&moves[i]);
+        eum_move_judge(&moves[i], 1);
         request->ranges[i].buf->launches++;
     }
     ctx->stats.launches++;
+    if (marked == EUM_OK && request->count > 0 && moves[0].settled)
+        eum_again_remember(stream, request, moves, addresses);
     if (marked != EUM_OK) {
         eum_launch_record written = written_by(request);
         status = without_point(ctx, moves, &written, marked);
@@ -337,6 +368,81 @@ static eum_status submit(eum_launch_record *record, const eum_launch_request *re
     }
     return EUM_OK;
 }
+
+/* ------------------------------------------------------------------------------------------------- launch again --- */
+
+static void finish_nothing(eum_task *task, eum_status status, int32_t code)
+{
+    (void)task, (void)status, (void)code;
+}
+
+/* On CUDA the device needs the task no more when submit returns, so there is nothing to keep. */
+static eum_status submit_known(eum_strm *stream, const eum_launch_request *request, eum_again_launch *launch)
+{
+    eum_ctx *ctx = stream->ctx;
+    eum_task task = {.gpu = request->gpu,
+                     .accesses = launch->accesses,
+                     .own = request->anywhere,
+                     .unmarked = eum_again_shares(stream, request),
+                     .finish = finish_nothing};
+    task.call = (eum_kernel_call){.struct_size = sizeof(eum_kernel_call),
+                                  .count = request->count,
+                                  .addresses = launch->addresses,
+                                  .bytes = launch->bytes,
+                                  .params = request->params_bytes > 0 ? request->params : NULL,
+                                  .params_bytes = request->params_bytes,
+                                  .user = request->user};
+    ctx->submitting = true;
+    eum_status status = ctx->device->ops->submit(stream->device_stream, &task);
+    ctx->submitting = false;
+    if (status != EUM_OK)
+        not_submitted(ctx, request, launch->moves, status);
+    return status;
+}
+
+static eum_status submit_record(eum_strm *stream, const eum_launch_request *request, eum_again_launch *launch)
+{
+    eum_launch_record *record = record_create(stream, request, NULL, 0);
+    if (record == NULL)
+        return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory for a launch; free some host memory");
+    for (size_t i = 0; i < request->count; i++)
+        record->addresses[i] = launch->addresses[i];
+    return give_to_device(record, request, launch->moves);
+}
+
+bool eum_engine_again(eum_strm *stream, const eum_call_key *key, const eum_launch_config *config, eum_job *out,
+                      eum_status *out_status)
+{
+    eum_ctx *ctx = stream->ctx;
+    bool cuda = ctx->device->caps.kind == EUM_DEVICE_CUDA;
+    pthread_mutex_lock(&ctx->lock);
+    eum_again_launch *launch = eum_again_find(stream, key);
+    if (launch == NULL || (config != NULL && (cuda ? config->gpu : config->cpu) == NULL)) {
+        pthread_mutex_unlock(&ctx->lock);
+        return false;
+    }
+    eum_launch_request request = launch->request;
+    if (config != NULL) {
+        request.gpu = config->gpu;
+        request.cpu = config->cpu;
+        request.user = config->user;
+        request.params = config->params;
+        request.params_bytes = config->params_bytes;
+    } else if (launch->repeats == 0) { /* it is timed if it is the only one */
+        launch->run.start_ns = eum_now_ns();
+    }
+    EUM_TRACE_PUSH("engram_um: launch again", 0);
+    *out_status = cuda ? submit_known(stream, &request, launch) : submit_record(stream, &request, launch);
+    EUM_TRACE_POP();
+    if (*out_status == EUM_OK) {
+        eum_again_made(stream, launch);
+        *out = (eum_job){NULL, stream->serial, stream->promised};
+    }
+    eum_ctx_unlock(ctx);
+    return true;
+}
+
+/* ------------------------------------------------------------------------------------------------------- launch ---- */
 
 #define FEW 8
 #define ROOM_BYTES 1024
@@ -360,13 +466,14 @@ eum_status eum_engine_launch(eum_strm *stream, const eum_launch_request *request
         status = eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory for a launch; free some host memory");
         goto free_both;
     }
-    status = eum_ctx_lock(ctx, "eum_launch");
+    status = eum_ctx_lock_to_look(ctx, "eum_launch");
     if (status != EUM_OK)
         goto free_both;
     if (ctx->graveyard != NULL)
         eum_ctx_reap(ctx);
     EUM_TRACE_PUSH("engram_um: launch", 0);
     if (!eum_launch_is_settled(stream, request, moves)) {
+        eum_again_forget(ctx);
         status = eum_launch_settle(stream, request, moves);
         if (status == EUM_OK)
             status = eum_moves_run(moves, request->count, stream);

@@ -213,7 +213,7 @@ eum_status eum_moves_quiesce(eum_ctx *ctx, eum_move *moves, size_t count, eum_st
     keep_others_off(moves, count, true);
     eum_ctx_unlock(ctx);
     eum_status synchronized = ctx->device->ops->synchronize(ctx->device);
-    pthread_mutex_lock(&ctx->lock);
+    eum_ctx_relock(ctx);
     keep_others_off(moves, count, false);
     eum_error_restore(&saved);
     return synchronized == EUM_OK ? EUM_OK : status;
@@ -293,7 +293,7 @@ void eum_moves_commit(eum_move *moves, size_t count, eum_point point, bool submi
         const eum_use *use = &moves[i].use;
         if (!submitted || use->begin == use->end)
             continue;
-        eum_move_was_weighed(&moves[i]);
+        eum_move_was_weighed(&moves[i], 1);
         eum_hazards_add(&buf->hazards, use->begin, use->end, eum_use_hazard(use), point);
         if (use->access == EUM_ACCESS_READ)
             continue; /* it changes nothing */

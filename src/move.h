@@ -32,10 +32,10 @@ void eum_move_end(eum_move *move);
 void eum_moves_weigh(eum_move *moves, size_t count, uint64_t once);
 /* The same for one of them, which may still have to give way to others on its pages. */
 void eum_move_weigh(eum_move *move, bool once);
-/* At commit: what was weighed was done. */
-void eum_move_was_weighed(const eum_move *move);
-/* After the commit of what a kernel does, or who acquired the bytes for one: does the role of the buffer say so? */
-void eum_move_judge(const eum_move *move);
+/* At commit: what was weighed was done so many times. */
+void eum_move_was_weighed(const eum_move *move, uint32_t times);
+/* After the commit of what a kernel did so many times, or who acquired the bytes for one: does the role of the buffer say so? */
+void eum_move_judge(const eum_move *move, uint32_t times);
 /* The uses of one launch, after all are initialized: where one must leave pages on the host because of a map, all that have a part in these
  * pages do. */
 bool eum_moves_same_pages(const eum_move *a, const eum_move *b);

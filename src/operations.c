@@ -12,22 +12,39 @@ static void timed(eum_operations *operations, const eum_run *run, int64_t now_ns
     stats->last_actual_ns = actual;
 }
 
-void eum_operations_started(eum_operations *operations, const eum_run *run, eum_point point, int64_t now_ns)
+static void count(eum_operations *operations, const eum_run *run, uint32_t runs)
 {
     eum_operation_stats *stats = &operations->stats[run->operation - 1];
-    stats->runs[run->executor]++;
-    stats->chunked += run->chunked;
-    stats->fallbacks += run->fallback;
+    stats->runs[run->executor] += runs;
     stats->last_executor = run->executor;
     for (int i = 0; i < EUM_EXECUTORS; i++)
         stats->last_predicted_ns[i] = run->predicted_ns[i];
-    if (point.sequence == 0) {
-        timed(operations, run, now_ns);
-        return;
-    }
+}
+
+static void watch(eum_operations *operations, const eum_run *run, eum_point point)
+{
     operations->watched[operations->next].point = point;
     operations->watched[operations->next].run = *run;
     operations->next = (operations->next + 1) % EUM_OPERATIONS_WATCHED;
+}
+
+void eum_operations_started(eum_operations *operations, const eum_run *run, eum_point point, int64_t now_ns)
+{
+    eum_operation_stats *stats = &operations->stats[run->operation - 1];
+    count(operations, run, 1);
+    stats->chunked += run->chunked;
+    stats->fallbacks += run->fallback;
+    if (point.sequence == 0)
+        timed(operations, run, now_ns);
+    else
+        watch(operations, run, point);
+}
+
+void eum_operations_repeated(eum_operations *operations, const eum_run *run, uint32_t runs, eum_point point)
+{
+    count(operations, run, runs);
+    if (point.sequence != 0)
+        watch(operations, run, point);
 }
 
 int eum_operations_watched(const eum_operations *operations, eum_point point)

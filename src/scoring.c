@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "again.h"
 #include "dispatch.h"
 #include "move.h"
 #include "threads.h"
@@ -136,7 +137,7 @@ static eum_status decide(eum_strm *stream, const eum_scoring_request *request, e
         run->predicted_ns[EUM_EXECUTOR_CPU] = eum_predict_cpu(&question);
         return EUM_OK;
     }
-    eum_status status = eum_ctx_lock(ctx, "a similarity operation");
+    eum_status status = eum_ctx_lock_to_look(ctx, "a similarity operation");
     if (status != EUM_OK)
         return status;
     eum_executor_answer answer = ask(ctx, request);
@@ -168,7 +169,7 @@ static void leave_undefined(eum_ctx *ctx, const eum_scoring_request *request)
     const eum_range results[2] = {request->scores, request->indices};
     eum_extent_change change = EUM_EXTENT_CHANGE_NONE;
     change.flags_set = EUM_EXTENT_UNDEFINED;
-    pthread_mutex_lock(&ctx->lock);
+    eum_ctx_relock(ctx);
     for (int i = 0; i < 2; i++) {
         eum_buf *buf = results[i].buf;
         if (buf == NULL || results[i].bytes == 0)
@@ -218,7 +219,7 @@ static eum_status run_on_device(eum_strm *stream, const eum_scoring_request *req
         return run_in_chunks(stream, request, run);
     eum_error before;
     eum_error_save(&before);
-    eum_status status = eum_scoring_launch(stream, request, job);
+    eum_status status = eum_scoring_launch(stream, request, run, job);
     if (status == EUM_OK && request->source != NULL) {
         status = eum_ctx_job_wait(stream->ctx, job->stream, job->sequence, -1);
         *job = (eum_job){NULL, 0, 0};
@@ -244,7 +245,7 @@ static eum_status fall_back(eum_strm *stream, const eum_scoring_request *request
     eum_scoring_operands all = eum_scoring_operands_of(request);
     eum_error first;
     eum_error_save(&first);
-    pthread_mutex_lock(&ctx->lock);
+    eum_ctx_relock(ctx);
     bool rests = eum_operations_device(&ctx->operations, true);
     eum_ctx_unlock(ctx);
     if (!cpu_may(stream, &all))
@@ -267,40 +268,54 @@ static void pay_rent(eum_ctx *ctx, const eum_scoring_request *request, uint64_t 
     eum_stay_question whole = {
         .costs = &ctx->costs, .bytes = buf->bytes, .by_copies = buf->backing == EUM_BACKING_MIRRORED, .over_link = buf->bytes};
     eum_stay_answer rent = {.stays = true, .in_place_ns = rent_ns};
-    eum_stay_used(&buf->stay, &rent, &whole);
+    eum_stay_used(&buf->stay, &rent, &whole, 1);
+}
+
+/* Runs it, and counts. */
+static eum_status run_it(eum_strm *stream, const eum_scoring_request *request, eum_job *job)
+{
+    eum_ctx *ctx = stream->ctx;
+    eum_run run = {.operation = request->operation, .start_ns = eum_now_ns()};
+    uint64_t rent_ns = 0;
+    bool host = ctx->device->caps.kind == EUM_DEVICE_HOST;
+    eum_status status = request->tried;
+    if (status != EUM_OK) /* where it ran before */
+        run.executor = host ? EUM_EXECUTOR_CPU : EUM_EXECUTOR_DEVICE;
+    else
+        status = decide(stream, request, &run, &rent_ns);
+    bool launches = run.executor == EUM_EXECUTOR_DEVICE || (host && request->source == NULL);
+    if (status == EUM_OK)
+        status = launches ? run_on_device(stream, request, &run, job) : run_on_host(ctx, request);
+    bool automatic = launches && request->executor == EUM_EXECUTOR_AUTO && !host;
+    if (automatic && repeatable(request, status)) {
+        status = fall_back(stream, request, status, &run);
+        automatic = false;
+    }
+    if (status != EUM_OK)
+        return status;
+    int64_t now = job->sequence == 0 ? eum_now_ns() : 0; /* it is done: else its end is what counts */
+    pthread_mutex_lock(&ctx->lock);
+    eum_operations_started(&ctx->operations, &run, (eum_point){job->stream, job->sequence}, now);
+    if (automatic)
+        (void)eum_operations_device(&ctx->operations, false);
+    if (!launches && request->source == NULL) {
+        eum_again_forget(ctx);
+        pay_rent(ctx, request, rent_ns);
+    }
+    eum_ctx_unlock(ctx);
+    return EUM_OK;
 }
 
 eum_status eum_scoring_run(eum_strm *stream, const eum_scoring_request *request, eum_job *out)
 {
-    eum_ctx *ctx = stream->ctx;
     eum_job job = {NULL, 0, 0};
-    eum_run run = {.operation = request->operation, .start_ns = eum_now_ns()};
-    uint64_t rent_ns = 0;
     eum_status status = EUM_OK;
     if (request->query_count > 0 && (request->rows > 0 || request->indices.buf != NULL)) {
-        status = decide(stream, request, &run, &rent_ns);
-        bool host = ctx->device->caps.kind == EUM_DEVICE_HOST;
-        bool launches = run.executor == EUM_EXECUTOR_DEVICE || (host && request->source == NULL);
-        eum_error before;
+        eum_error before; /* what fails on one way and goes well on another leaves no trace */
         eum_error_save(&before);
+        status = run_it(stream, request, &job);
         if (status == EUM_OK)
-            status = launches ? run_on_device(stream, request, &run, &job) : run_on_host(ctx, request);
-        bool automatic = launches && request->executor == EUM_EXECUTOR_AUTO && !host;
-        if (automatic && repeatable(request, status)) {
-            status = fall_back(stream, request, status, &run);
-            automatic = false;
-        }
-        if (status != EUM_OK)
-            return status;
-        eum_error_restore(&before);
-        int64_t now = job.sequence == 0 ? eum_now_ns() : 0; /* it is done: else its end is what counts */
-        pthread_mutex_lock(&ctx->lock);
-        eum_operations_started(&ctx->operations, &run, (eum_point){job.stream, job.sequence}, now);
-        if (automatic)
-            (void)eum_operations_device(&ctx->operations, false);
-        if (!launches && request->source == NULL)
-            pay_rent(ctx, request, rent_ns);
-        eum_ctx_unlock(ctx);
+            eum_error_restore(&before);
     }
     if (status == EUM_OK && out != NULL) {
         out->stream = job.stream;

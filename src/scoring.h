@@ -37,9 +37,8 @@ static inline bool eum_scoring_streams(const eum_scoring_request *request)
 /* The targets are a buffer, be it one for this call (request->source is not NULL). */
 eum_status eum_scoring_run(eum_strm *stream, const eum_scoring_request *request, eum_job *out);
 
-/* As one launch. Errors: as eum_engine_launch. */
-eum_status eum_scoring_launch(eum_strm *stream, const eum_scoring_request *request, eum_job *out);
-
+/* As one launch. run: what is counted if the call repeats it. Errors: as eum_engine_launch. */
+eum_status eum_scoring_launch(eum_strm *stream, const eum_scoring_request *request, const eum_run *run, eum_job *out);
 /* Bytes of device memory that the context's kernels need beside the operands; 0: none. */
 size_t eum_scoring_scratch(const eum_ctx *ctx, const eum_scoring_request *request);
 

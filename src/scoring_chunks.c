@@ -75,7 +75,7 @@ static size_t scratch(const void *arg, uint64_t queries, uint64_t rows)
 static eum_chunk_shape shape_of(eum_ctx *ctx, const eum_scoring_request *request)
 {
     uint64_t limit, used;
-    pthread_mutex_lock(&ctx->lock);
+    eum_ctx_relock(ctx);
     eum_budget_read(ctx->budget, &limit, &used);
     uint64_t pooled = eum_pool_bytes_in_budget(&ctx->pool); /* of the last call's staging, for the most part */
     eum_ctx_unlock(ctx);
@@ -288,6 +288,7 @@ static eum_status start(passage *p, stage *st)
     bool best = chunk.indices.buf != NULL;
     size_t results = (size_t)(p->queries * (best ? chunk.k : st->rows));
     chunk.executor = EUM_EXECUTOR_DEVICE;
+    chunk.key = NULL;
     chunk.numbers = p->numbers;
     chunk.query_count = p->queries;
     chunk.rows = st->rows;
@@ -309,7 +310,7 @@ static eum_status start(passage *p, stage *st)
     if (status == EUM_OK && !eum_scoring_streams(&chunk))
         start_moving(p, chunk.targets);
     if (status == EUM_OK)
-        status = eum_scoring_launch(p->stream, &chunk, &st->job);
+        status = eum_scoring_launch(p->stream, &chunk, NULL, &st->job);
     p->begun |= status == EUM_OK && p->direct_results;
     return status;
 }
@@ -440,7 +441,7 @@ static eum_status keep_queries(const eum_range *queries, uint64_t *out_lease)
 
 static void let_queries_go(const eum_range *queries, uint64_t lease)
 {
-    pthread_mutex_lock(&queries->buf->ctx->lock);
+    eum_ctx_relock(queries->buf->ctx);
     eum_buf_end_lease(queries->buf, lease);
     eum_ctx_unlock(queries->buf->ctx);
 }

@@ -186,8 +186,9 @@ static eum_status add_gpu_operands(eum_ctx *ctx, const eum_scoring_request *requ
 }
 
 static eum_status launch(eum_strm *stream, const eum_scoring_request *request, const operands *all, const scoring_params *params,
-                         eum_job *out)
+                         const eum_run *run, eum_job *out)
 {
+    bool kept = all->owned[0] == NULL && all->owned[1] == NULL; /* its operands live on after the call */
     eum_launch_request launch = {.gpu = scoring_gpu,
                                  .cpu = scoring_cpu,
                                  .ranges = all->ranges,
@@ -196,7 +197,9 @@ static eum_status launch(eum_strm *stream, const eum_scoring_request *request, c
                                  .params = params,
                                  .params_bytes = sizeof *params,
                                  .once = eum_scoring_streams(request) ? ONCE : 0,
-                                 .anywhere = true};
+                                 .anywhere = true,
+                                 .key = kept ? request->key : NULL,
+                                 .run = run};
     if (!params->inline_numbers)
         return eum_engine_launch(stream, &launch, out);
     size_t bytes = (size_t)request->rows * sizeof *request->numbers;
@@ -213,7 +216,7 @@ static eum_status launch(eum_strm *stream, const eum_scoring_request *request, c
     return status;
 }
 
-eum_status eum_scoring_launch(eum_strm *stream, const eum_scoring_request *request, eum_job *out)
+eum_status eum_scoring_launch(eum_strm *stream, const eum_scoring_request *request, const eum_run *run, eum_job *out)
 {
     eum_ctx *ctx = stream->ctx;
     bool cuda = ctx->device->caps.kind == EUM_DEVICE_CUDA;
@@ -229,7 +232,7 @@ eum_status eum_scoring_launch(eum_strm *stream, const eum_scoring_request *reque
         (void)add(&all, given.ranges[i], given.accesses[i]);
     eum_status status = cuda ? add_gpu_operands(ctx, request, &all, &params) : EUM_OK;
     if (status == EUM_OK)
-        status = launch(stream, request, &all, &params, out);
+        status = launch(stream, request, &all, &params, run, out);
     eum_error saved;
     eum_error_save(&saved);
     for (int i = 0; i < 2; i++)

@@ -36,7 +36,7 @@ static eum_status spill(eum_buf *buf)
     while (status == EUM_OK && !buf->ended && eum_moves_must_wait(&move, 1, ctx->transfer, &point)) {
         eum_ctx_unlock(ctx);
         status = eum_point_wait(ctx, point, -1);
-        pthread_mutex_lock(&ctx->lock);
+        eum_ctx_relock(ctx);
     }
     if (status == EUM_OK && !buf->ended) /* nobody will read an ended one */
         status = eum_moves_run(&move, 1, ctx->transfer);
@@ -52,7 +52,7 @@ static eum_status spill(eum_buf *buf)
         point = buf->hazards.items[0].point;
         eum_ctx_unlock(ctx);
         status = eum_point_wait(ctx, point, -1);
-        pthread_mutex_lock(&ctx->lock);
+        eum_ctx_relock(ctx);
     }
     buf->references--;
     if (buf->ended) {

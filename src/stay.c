@@ -16,12 +16,16 @@ eum_stay_answer eum_stay_choose(const eum_stay *stay, const eum_stay_question *q
     return answer;
 }
 
-void eum_stay_used(eum_stay *stay, const eum_stay_answer *answer, const eum_stay_question *whole)
+/* sum + each x times, at most `most`. */
+static uint64_t add(uint64_t sum, uint64_t each, uint32_t times, uint64_t most)
 {
-    uint64_t most = move_ns(whole); /* more need not be earned back */
-    stay->spent_ns += answer->in_place_ns;
-    if (stay->spent_ns > most)
-        stay->spent_ns = most;
+    uint64_t more;
+    return __builtin_mul_overflow(each, times, &more) || sum > most || more > most - sum ? most : sum + more;
+}
+
+void eum_stay_used(eum_stay *stay, const eum_stay_answer *answer, const eum_stay_question *whole, uint32_t times)
+{
+    stay->spent_ns = add(stay->spent_ns, answer->in_place_ns, times, move_ns(whole)); /* more need not be earned back */
 }
 
 void eum_stay_credit(eum_stay *stay, const eum_stay_question *used)
@@ -30,10 +34,9 @@ void eum_stay_credit(eum_stay *stay, const eum_stay_question *used)
     stay->spent_ns -= credit < stay->spent_ns ? credit : stay->spent_ns;
 }
 
-void eum_stay_seen(eum_stay *stay, const eum_costs *costs, uint64_t bytes)
+void eum_stay_seen(eum_stay *stay, const eum_costs *costs, uint64_t bytes, uint32_t times)
 {
-    uint64_t cost = eum_cost_in_place(costs, bytes);
-    stay->used_ns = stay->used_ns > UINT64_MAX - cost ? UINT64_MAX : stay->used_ns + cost;
+    stay->used_ns = add(stay->used_ns, eum_cost_in_place(costs, bytes), times, UINT64_MAX);
 }
 
 void eum_stay_rewritten(eum_stay *stay)

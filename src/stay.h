@@ -32,10 +32,10 @@ typedef struct eum_stay_answer {
 } eum_stay_answer;
 
 eum_stay_answer eum_stay_choose(const eum_stay *stay, const eum_stay_question *question);
-/* A use in place was made; whole: as in the question, the buffer's length. */
-void eum_stay_used(eum_stay *stay, const eum_stay_answer *answer, const eum_stay_question *whole);
-/* The device used `bytes`, wherever they were. */
-void eum_stay_seen(eum_stay *stay, const eum_costs *costs, uint64_t bytes);
+/* So many uses in place were made; whole: as in the question, the buffer's length. */
+void eum_stay_used(eum_stay *stay, const eum_stay_answer *answer, const eum_stay_question *whole, uint32_t times);
+/* The device used `bytes` so many times, wherever they were. */
+void eum_stay_seen(eum_stay *stay, const eum_costs *costs, uint64_t bytes, uint32_t times);
 /* The CPU used `bytes` of it. */
 void eum_stay_credit(eum_stay *stay, const eum_stay_question *used);
 /* The CPU rewrote most of it: a new time begins, if it was used since it was rewritten before. */

@@ -1,6 +1,6 @@
 /* stream: see stream.h.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include "stream.h"
+#include "again.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -112,6 +112,8 @@ static eum_status point_wait(eum_ctx *ctx, eum_point point, int64_t timeout_ns)
     eum_strm *stream = eum_strm_find(ctx, point.stream);
     if (stream == NULL)
         return EUM_OK;
+    if (point.sequence > stream->sequence)
+        return EUM_OK; /* the device refused the point, and all work was waited for */
     stream->references++;
     int watched = eum_operations_watched(&ctx->operations, point);
     bool too_late = watched >= 0 && ctx->device->ops->passed(stream->device_stream, point.sequence);
@@ -147,18 +149,23 @@ static eum_status failed(const eum_failure *failure)
                     failure->code);
 }
 
+static bool is_job(const eum_ctx *ctx, const eum_strm *stream, uint64_t serial, uint64_t sequence)
+{
+    return serial != 0 && serial <= ctx->next_serial && sequence != 0 &&
+           (stream == NULL || sequence <= stream->sequence || sequence <= stream->promised);
+}
+
 eum_status eum_ctx_job_wait(eum_ctx *ctx, uint64_t serial, uint64_t sequence, int64_t timeout_ns)
 {
     if (serial == 0 && sequence == 0)
         return EUM_OK;
-    eum_status status = eum_ctx_lock(ctx, "eum_job_wait");
+    eum_status status = eum_ctx_lock_to_look(ctx, "eum_job_wait");
     if (status != EUM_OK)
         return status;
     eum_strm *stream = eum_strm_find(ctx, serial);
-    bool known = serial != 0 && serial <= ctx->next_serial && sequence != 0 && (stream == NULL || sequence <= stream->sequence);
-    status =
-        known ? point_wait(ctx, (eum_point){serial, sequence}, timeout_ns)
-              : eum_fail(EUM_ERROR_INVALID_HANDLE,
+    status = is_job(ctx, stream, serial, sequence)
+                 ? point_wait(ctx, (eum_point){serial, sequence}, timeout_ns)
+                 : eum_fail(EUM_ERROR_INVALID_HANDLE,
                          "stream %" PRIu64 ", sequence %" PRIu64 " is no job of this context; pass a job as a launch returned it",
                          serial, sequence);
     bool passed = status == EUM_OK;
@@ -197,7 +204,7 @@ static eum_status take_failure(eum_ctx *ctx, uint64_t serial, uint64_t sequence)
 eum_status eum_strm_synchronize(eum_strm *stream)
 {
     eum_ctx *ctx = stream->ctx;
-    eum_status status = eum_ctx_lock(ctx, "eum_stream_synchronize");
+    eum_status status = eum_ctx_lock_to_look(ctx, "eum_stream_synchronize");
     if (status != EUM_OK)
         return status;
     eum_point point;
@@ -249,7 +256,7 @@ eum_status eum_strm_wrap(eum_ctx *ctx, void *cuda_stream, eum_strm **out)
 void eum_strm_end(eum_strm *stream)
 {
     eum_ctx *ctx = stream->ctx;
-    pthread_mutex_lock(&ctx->lock);
+    eum_ctx_relock(ctx);
     stream->ended = true;
     if (!ctx->submitting)
         eum_ctx_reap(ctx);
@@ -274,6 +281,9 @@ eum_status eum_strm_native(eum_strm *stream, void **out)
     const struct eum_device_ops *ops = stream->ctx->device->ops;
     if (ops->native == NULL)
         return no_cuda(stream->ctx, "CUDA streams");
+    eum_ctx_relock(stream->ctx);
+    stream->exposed = true;
+    eum_ctx_unlock(stream->ctx);
     *out = ops->native(stream->device_stream);
     return EUM_OK;
 }
@@ -288,11 +298,11 @@ eum_status eum_ctx_job_event(eum_ctx *ctx, uint64_t serial, uint64_t sequence, v
     if (status != EUM_OK)
         return status;
     eum_strm *stream = eum_strm_find(ctx, serial);
-    if (serial > ctx->next_serial || (stream != NULL && sequence > stream->sequence))
+    if (serial > ctx->next_serial || (stream != NULL && sequence != 0 && !is_job(ctx, stream, serial, sequence)))
         status = eum_fail(EUM_ERROR_INVALID_HANDLE,
                           "stream %" PRIu64 ", sequence %" PRIu64 " is no job of this context; pass a job as a launch returned it",
                           serial, sequence);
-    else if (stream == NULL) /* its work is done, like that of any stream at sequence 0 */
+    else if (stream == NULL || sequence > stream->sequence) /* its work is done, like that of any stream at sequence 0 */
         status = ctx->device->ops->export_event(ctx->transfer->device_stream, 0, out);
     else
         status = ctx->device->ops->export_event(stream->device_stream, sequence, out);

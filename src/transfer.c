@@ -148,7 +148,7 @@ static eum_status copy_piece_of(device_transfer *t, size_t at, size_t bytes, voi
            (eum_move_must_wait_for_others(&move, ctx->transfer, &point) || eum_moves_must_wait(&move, 1, ctx->transfer, &point))) {
         eum_ctx_unlock(ctx);
         status = eum_point_wait(ctx, point, -1);
-        pthread_mutex_lock(&ctx->lock);
+        eum_ctx_relock(ctx);
         init_move(t, at, bytes, &move);
     }
     if (status == EUM_OK)
@@ -210,7 +210,7 @@ static eum_status staged(device_transfer *t)
             eum_workers_copy(ctx->workers, t->dst + before, ring[slot].host, t->bytes - before < chunk ? t->bytes - before : chunk,
                              EUM_READER_CPU);
         }
-        pthread_mutex_lock(&ctx->lock);
+        eum_ctx_relock(ctx);
         if (status == EUM_OK && bytes > 0) {
             status = copy_piece_of(t, at, bytes, ring[slot].host, true);
             points[slot] = t->point;
@@ -221,7 +221,7 @@ static eum_status staged(device_transfer *t)
     eum_error_save(&saved);
     eum_ctx_unlock(ctx);
     eum_status passed = eum_point_wait(ctx, t->point, -1);
-    pthread_mutex_lock(&ctx->lock);
+    eum_ctx_relock(ctx);
     for (size_t i = 0; i < slots; i++)
         eum_buf_release(t->buf, &ring[i]);
     if (status == EUM_OK && passed != EUM_OK)
@@ -289,7 +289,7 @@ static eum_status move_device(device_transfer *t, path how, bool *out_again)
         *out_again = true;
         eum_ctx_unlock(ctx);
         status = eum_point_wait(ctx, t->point, -1);
-        pthread_mutex_lock(&ctx->lock);
+        eum_ctx_relock(ctx);
     }
     eum_move_end(&whole);
     if (*out_again || status != EUM_OK)
@@ -303,7 +303,7 @@ static eum_status move_device(device_transfer *t, path how, bool *out_again)
     account(t);
     eum_ctx_unlock(ctx);
     status = eum_point_wait(ctx, t->point, -1);
-    pthread_mutex_lock(&ctx->lock);
+    eum_ctx_relock(ctx);
     if (status == EUM_OK && t->src != NULL)
         status = define(buf, t->offset, t->bytes);
     return status;
@@ -386,7 +386,7 @@ static eum_status read_in_chunks(eum_range range, char *dst)
         start_moving(chunk_at(range, at, chunk), EUM_LOCATION_HOST);
     for (size_t at = 0; at < range.bytes && status == EUM_OK; at += chunk)
         status = by_cpu(chunk_at(range, at, chunk), NULL, dst + at);
-    pthread_mutex_lock(&buf->ctx->lock);
+    eum_ctx_relock(buf->ctx);
     eum_buf_end_lease(buf, lease);
     eum_ctx_unlock(buf->ctx);
     return status;

@@ -88,17 +88,19 @@ static void weigh(eum_move *move)
         use_host_side(move);
 }
 
-void eum_move_was_weighed(const eum_move *move)
+void eum_move_was_weighed(const eum_move *move, uint32_t times)
 {
     eum_buf *buf = move->buf;
+    if (times == 0)
+        return;
     if (move->seen)
-        eum_stay_seen(&buf->stay, &buf->ctx->costs, move->use.end - move->use.begin);
+        eum_stay_seen(&buf->stay, &buf->ctx->costs, move->use.end - move->use.begin, times);
     if (!move->weighed)
         return;
     buf->weighed = move->answer;
     eum_stay_question whole = stay_question(buf, buf->bytes);
     if (move->answer.stays)
-        eum_stay_used(&buf->stay, &move->answer, &whole);
+        eum_stay_used(&buf->stay, &move->answer, &whole, times);
 }
 
 bool eum_buf_expects_reuse(const eum_buf *buf, size_t bytes)
@@ -125,12 +127,12 @@ static void tell(const eum_buf *buf)
                   eum_contradiction_sentence(buf->habit.contradiction));
 }
 
-void eum_move_judge(const eum_move *move)
+void eum_move_judge(const eum_move *move, uint32_t times)
 {
     eum_buf *buf = move->buf;
     const eum_use *use = &move->use;
     if (use->role == EUM_ROLE_RESULTS && use->access != EUM_ACCESS_READ)
-        buf->overwritten += use->end - use->begin;
+        buf->overwritten += (use->end - use->begin) * times;
     if (use->begin == use->end || !is_judged(buf))
         return;
     eum_stay_question whole = stay_question(buf, buf->bytes);
@@ -139,8 +141,9 @@ void eum_move_judge(const eum_move *move)
         whole.over_link = use->end - use->begin - eum_extents_bytes_at(&buf->extents, use->begin, use->end, eum_at(use->where));
     eum_stay_answer costs = eum_stay_choose(&(eum_stay){0}, &whole);
     eum_habit_use used = {use->end - use->begin, use->access, costs.in_place_ns, costs.move_ns};
-    if (eum_habit_used(&buf->habit, buf->role, &used))
-        tell(buf);
+    for (uint32_t i = 0; i < times; i++)
+        if (eum_habit_used(&buf->habit, buf->role, &used))
+            tell(buf);
 }
 
 void eum_buf_judge_host(eum_buf *buf, size_t bytes, bool writes)

@@ -62,13 +62,16 @@ static inline cuda_device *cuda_of(eum_device *device)
  * were. The capture mode is relaxed meanwhile, so that our allocations do not end a capture of the application. */
 typedef struct cuda_scope {
     enum cudaStreamCaptureMode mode;
-    bool pushed; /* else the device's context was current already */
+    bool pushed;  /* else the device's context was current already */
+    bool relaxed; /* else the capture mode was left alone */
 } cuda_scope;
 cudaError_t cuda_load_driver(void);
 cudaError_t cuda_primary_get(int index, const cuda_primary **out);
 cudaError_t cuda_enter_primary(const cuda_primary *primary, cuda_scope *out);
 /* The same for an operation: fails with EUM_ERROR_DEVICE_LOST if the device is lost or the process is exiting. */
 eum_status cuda_enter(cuda_device *device, cuda_scope *out);
+/* The same for the launch of a kernel and nothing else, which no capture minds: the mode is left alone. */
+eum_status cuda_enter_to_launch(cuda_device *device, cuda_scope *out);
 void cuda_leave(const cuda_scope *scope);
 
 /* From the first moment of exit() on, CUDA must not be called any more: it unloads in an order that nobody knows. */

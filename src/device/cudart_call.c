@@ -122,17 +122,24 @@ cudaError_t cuda_primary_get(int index, const cuda_primary **out)
 
 /* The driver's push and pop put back exactly what was current; cudaSetDevice would replace a context that is not a primary one, and would
  * create one where there was none. */
-cudaError_t cuda_enter_primary(const cuda_primary *primary, cuda_scope *out)
+static cudaError_t make_current(const cuda_primary *primary, cuda_scope *out)
 {
     if (cuda_is_exiting())
         return cudaErrorCudartUnloading;
     void *current = NULL;
+    out->relaxed = false;
     out->pushed = cuda_calls.context_current(&current) != 0 || current != primary->context;
-    int error = out->pushed ? cuda_calls.context_push(primary->context) : 0;
-    if (error != 0)
-        return (cudaError_t)error;
+    return (cudaError_t)(out->pushed ? cuda_calls.context_push(primary->context) : 0);
+}
+
+cudaError_t cuda_enter_primary(const cuda_primary *primary, cuda_scope *out)
+{
+    cudaError_t error = make_current(primary, out);
+    if (error != cudaSuccess)
+        return error;
     out->mode = cudaStreamCaptureModeRelaxed;
     cudaError_t exchanged = (cudaError_t)cuda_calls.exchange_capture_mode(&out->mode);
+    out->relaxed = exchanged == cudaSuccess;
     if (exchanged != cudaSuccess && out->pushed) {
         void *popped;
         (void)cuda_calls.context_pop(&popped);
@@ -145,7 +152,8 @@ void cuda_leave(const cuda_scope *scope)
     if (cuda_is_exiting())
         return;
     enum cudaStreamCaptureMode mode = scope->mode;
-    (void)cuda_calls.exchange_capture_mode(&mode);
+    if (scope->relaxed)
+        (void)cuda_calls.exchange_capture_mode(&mode);
     void *popped;
     if (scope->pushed)
         (void)cuda_calls.context_pop(&popped);
@@ -156,7 +164,7 @@ bool cuda_is_gone(const cuda_device *device)
     return cuda_is_exiting() || atomic_load_explicit(&device->fatal, memory_order_relaxed) != 0;
 }
 
-eum_status cuda_enter(cuda_device *device, cuda_scope *out)
+static eum_status enter(cuda_device *device, bool relax, cuda_scope *out)
 {
     int32_t fatal = atomic_load_explicit(&device->fatal, memory_order_relaxed);
     if (fatal != 0)
@@ -168,13 +176,23 @@ eum_status cuda_enter(cuda_device *device, cuda_scope *out)
     if (cuda_is_exiting())
         return eum_fail(EUM_ERROR_DEVICE_LOST, "The process is exiting, and CUDA device %d with it; finish the work before exit().",
                         (int)device->base.caps.index);
-    cudaError_t error = cuda_enter_primary(device->primary, out);
+    cudaError_t error = relax ? cuda_enter_primary(device->primary, out) : make_current(device->primary, out);
     if (error == cudaSuccess)
         return EUM_OK;
     cuda_lose(device, (int32_t)error); /* its primary context was reset or destroyed by somebody */
     return eum_fail_with_cuda(EUM_ERROR_DEVICE_LOST, (int32_t)error, NULL,
                               "CUDA device %d cannot be made current: %s; was it reset? Destroy the context and make a new one.",
                               (int)device->base.caps.index, cudaGetErrorString(error));
+}
+
+eum_status cuda_enter(cuda_device *device, cuda_scope *out)
+{
+    return enter(device, true, out);
+}
+
+eum_status cuda_enter_to_launch(cuda_device *device, cuda_scope *out)
+{
+    return enter(device, false, out);
 }
 
 /* ----------------------------------------------------------------------------------------------- failing ----------- */

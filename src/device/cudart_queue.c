@@ -114,13 +114,15 @@ eum_status cuda_submit(eum_dstream *stream, eum_task *task)
 {
     cuda_device *device = device_of(stream);
     cuda_scope scope;
-    eum_status status = cuda_stream_enter((cuda_stream *)stream, &scope);
+    bool bare = task->own && task->unmarked; /* a launch and nothing else */
+    ((cuda_stream *)stream)->submitted = 0;
+    eum_status status = bare ? cuda_enter_to_launch(device, &scope) : cuda_stream_enter((cuda_stream *)stream, &scope);
     if (status != EUM_OK)
         return status;
     task->call.stream = native_of(stream);
     task->call.device = device->base.caps.index;
-    int32_t code = call_kernel(device, task);
-    if (code == 0)
+    int32_t code = task->own ? task->gpu(&task->call) : call_kernel(device, task);
+    if (code == 0 && !task->unmarked)
         cuda_mark_submitted((cuda_stream *)stream);
     cuda_leave(&scope);
     if (code == 0) {

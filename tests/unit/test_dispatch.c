@@ -197,14 +197,14 @@ static void check_bound(eum_executor_question question, uint64_t uses)
         eum_executor_answer answer = eum_choose_executor(&question);
         if (answer.executor == EUM_EXECUTOR_CPU) {
             eum_stay_answer rent = {.in_place_ns = answer.rent_ns};
-            eum_stay_used(&spent, &rent, &stay);
+            eum_stay_used(&spent, &rent, &stay, 1);
             paid += answer.cpu_ns;
         } else if (on_device) {
             paid += resident;
         } else {
             eum_stay_answer weighed = eum_stay_choose(&spent, &stay);
             if (question.in_place && weighed.stays)
-                eum_stay_used(&spent, &weighed, &stay);
+                eum_stay_used(&spent, &weighed, &stay, 1);
             on_device = !question.in_place || !weighed.stays;
             paid += resident + (on_device ? weighed.move_ns : weighed.in_place_ns);
         }

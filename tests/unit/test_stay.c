@@ -60,7 +60,7 @@ START_TEST(what_is_paid_between_two_rewrites_is_at_most_twice_the_cheaper_choice
                     moved = !answer.stays;
                     paid += moved ? answer.move_ns : answer.in_place_ns;
                     if (!moved)
-                        eum_stay_used(&stay, &answer, &whole);
+                        eum_stay_used(&stay, &answer, &whole, 1);
                 }
                 const uint64_t in_place = uses * eum_cost_in_place(&costs, bytes), best = in_place < moving ? in_place : moving;
                 ck_assert_msg(paid <= 2 * best + costs.prefetch_ns, "%llu bytes, %llu uses: %llu ns instead of %llu",
@@ -84,9 +84,9 @@ static uint64_t pay_for(eum_stay *stay, const eum_stay_question *whole, uint64_t
             moved = !answer.stays;
             paid += moved ? answer.move_ns : answer.in_place_ns;
             if (!moved)
-                eum_stay_used(stay, &answer, whole);
+                eum_stay_used(stay, &answer, whole, 1);
         }
-        eum_stay_seen(stay, whole->costs, whole->bytes);
+        eum_stay_seen(stay, whole->costs, whole->bytes, 1);
     }
     eum_stay_rewritten(stay);
     eum_stay_credit(stay, whole);
@@ -152,7 +152,7 @@ START_TEST(a_look_of_the_cpu_at_a_few_bytes_does_not_begin_the_count_anew)
         if (!answer.stays)
             break;
         in_place++;
-        eum_stay_used(&stay, &answer, &whole);
+        eum_stay_used(&stay, &answer, &whole, 1);
         eum_stay_credit(&stay, &row);
     }
     ck_assert_int_eq(in_place, 1);

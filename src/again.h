@@ -1,0 +1,65 @@
+/* again: a launch that was made just now is made once more with next to no work.
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * What the state of the buffers says to a launch can only change when somebody takes the context's lock to do something. So launches that were settled
+ * (see settled.h) are remembered until then, those of one stream, and one that is the same again needs only its addresses. What it changes, its
+ * place among what is in flight and what is learned from it, is counted and recorded later: at the latest when somebody takes the lock, and at once
+ * for all of them. After EUM_AGAIN_MOST repeats a launch is looked at as any other. Repeats share one point, which has passed when all of them have,
+ * but for those that eum_again_shares says.
+ *
+ * A call is known by what it was given, handles and all: a buffer or stream cannot end without somebody taking the lock.
+ *
+ * The context's lock is held for all of these. */
+#ifndef EUM_SRC_AGAIN_H
+#define EUM_SRC_AGAIN_H
+
+#include "move.h"
+
+#define EUM_AGAIN_LAUNCHES 8u
+#define EUM_AGAIN_ARGUMENTS 4u
+#define EUM_AGAIN_MOST 32u
+
+#define EUM_AGAIN_PARAMS_BYTES 320u
+
+typedef struct eum_again_launch {
+    int32_t kind; /* of the call */
+    size_t key_bytes;
+    char key[EUM_CALL_KEY_BYTES];
+    eum_launch_request request; /* its arrays are those below; the callbacks and params of a user's launch are not kept */
+    eum_range ranges[EUM_AGAIN_ARGUMENTS];
+    eum_access accesses[EUM_AGAIN_ARGUMENTS];
+    void *addresses[EUM_AGAIN_ARGUMENTS];
+    size_t bytes[EUM_AGAIN_ARGUMENTS];
+    eum_move moves[EUM_AGAIN_ARGUMENTS]; /* as they are to be committed; without plans */
+    _Alignas(16) char params[EUM_AGAIN_PARAMS_BYTES];
+    eum_run run;      /* of an operation */
+    uint32_t repeats; /* that are not recorded yet */
+    uint32_t left;    /* that may still be made */
+} eum_again_launch;
+
+typedef struct eum_again {
+    eum_strm *stream; /* of all that are remembered */
+    uint32_t count, next;
+    bool pending;  /* repeats that are not recorded yet */
+    bool unmarked; /* the newest of them has no point yet */
+    bool stopped; /* from inside a callback, where nothing can be recorded: no more repeats */
+    uint64_t epoch; /* counts how often all were forgotten */
+    uint64_t total; /* repeats in all, for tests */
+    eum_again_launch launches[EUM_AGAIN_LAUNCHES];
+} eum_again;
+
+/* The launch was submitted and committed as a settled one, at the stream's newest point. */
+void eum_again_remember(eum_strm *stream, const eum_launch_request *request, const eum_move *moves, void *const *addresses);
+/* The launch that the same call made, if it may be made again; else NULL. */
+eum_again_launch *eum_again_find(const eum_strm *stream, const eum_call_key *key);
+/* May its repeats have one point together? Not where others may submit something in between, or jobs may fail one by one. */
+bool eum_again_shares(const eum_strm *stream, const eum_launch_request *request);
+/* It was submitted once more; stream->promised is the sequence of its job. May release the lock for a while, if the device gives no point. */
+void eum_again_made(eum_strm *stream, eum_again_launch *launch);
+
+/* Gives what was repeated a point, and records it. If the device refuses, releases the lock, waits for all its work, and takes the lock again. */
+void eum_again_record(eum_ctx *ctx);
+/* Forgets all launches, after recording the repeats. From inside a callback of CUDA's they are only not repeated any more. */
+void eum_again_forget(eum_ctx *ctx);
+
+#endif
