@@ -6,7 +6,7 @@
 
 /* ------------------------------------------------------------------------------------------------------ remember --- */
 
-/* How often the uses can be made before the choice to make them in place has to be made anew. */
+/* How often the uses can be made, this time included, before the choice to make them in place has to be made anew. */
 static uint32_t repeats_of(const eum_move *moves, size_t count)
 {
     uint64_t most = EUM_AGAIN_MOST;
@@ -36,12 +36,11 @@ static bool reserve_hazards(eum_again *again, const eum_launch_request *request)
     return true;
 }
 
-
 /* One whose repeats are used up, or a free place, or the oldest. */
 static eum_again_launch *take_place(eum_again *again)
 {
     for (uint32_t i = 0; i < again->count; i++)
-        if (again->launches[i].left == 0 && again->launches[i].repeats == 0)
+        if (again->launches[i].left == 0)
             return &again->launches[i];
     if (again->count < EUM_AGAIN_LAUNCHES)
         return &again->launches[again->count++];
@@ -73,27 +72,32 @@ static void keep(eum_again_launch *launch, const eum_launch_request *request, co
         launch->run = *request->run;
         memcpy(launch->params, request->params, request->params_bytes);
     }
-    launch->repeats = 0;
+    launch->times = launch->runs = 0;
 }
 
-void eum_again_remember(eum_strm *stream, const eum_launch_request *request, const eum_move *moves, void *const *addresses)
+static bool may_be_kept(const eum_strm *stream, const eum_launch_request *request)
+{
+    return request->key != NULL && request->key->bytes <= EUM_CALL_KEY_BYTES && request->count <= EUM_AGAIN_ARGUMENTS &&
+           (request->run == NULL || request->params_bytes <= EUM_AGAIN_PARAMS_BYTES) && !stream->ended &&
+           eum_callback_depth == 0;
+}
+
+eum_again_launch *eum_again_prepare(eum_strm *stream, const eum_launch_request *request, const eum_move *moves,
+                                    void *const *addresses)
 {
     eum_again *again = stream->ctx->again;
-    if (request->key == NULL || request->key->bytes > EUM_CALL_KEY_BYTES || request->count > EUM_AGAIN_ARGUMENTS ||
-        (request->run != NULL && request->params_bytes > EUM_AGAIN_PARAMS_BYTES) || stream->ended || again->stopped)
-        return;
+    if (!may_be_kept(stream, request))
+        return NULL;
     if (again->stream != stream)
         eum_again_forget(stream->ctx);
     uint32_t left = repeats_of(moves, request->count);
-    if (left == 0 || !reserve_hazards(again, request))
-        return;
-    eum_again_record(stream->ctx); /* what the place was taken by has none then */
-    if (again->stopped)
-        return;
+    if (again->stopped || again->pending || left == 0 || !reserve_hazards(again, request))
+        return NULL;
     again->stream = stream;
     eum_again_launch *launch = take_place(again);
     keep(launch, request, moves, addresses);
     launch->left = left;
+    return launch;
 }
 
 /* ---------------------------------------------------------------------------------------------------------- find --- */
@@ -124,10 +128,10 @@ void eum_again_made(eum_strm *stream, eum_again_launch *launch)
 {
     eum_ctx *ctx = stream->ctx;
     eum_again *again = ctx->again;
-    launch->repeats++;
+    launch->times++;
     launch->left--;
     again->pending = again->unmarked = true;
-    again->total++;
+    again->made++;
     stream->promised = stream->sequence + 1;
     if (eum_again_shares(stream, &launch->request))
         return;
@@ -146,7 +150,7 @@ void eum_again_made(eum_strm *stream, eum_again_launch *launch)
 static void record(eum_again_launch *launch, eum_ctx *ctx, eum_point point)
 {
     const size_t count = launch->request.count;
-    uint32_t times = launch->repeats;
+    uint32_t times = launch->times;
     if (times == 0)
         return;
     eum_moves_commit(launch->moves, count, point, true);
@@ -159,9 +163,9 @@ static void record(eum_again_launch *launch, eum_ctx *ctx, eum_point point)
         move->buf->launches += times;
     }
     ctx->stats.launches += times;
-    if (launch->kind != 0)
-        eum_operations_repeated(&ctx->operations, &launch->run, times, times == 1 ? point : (eum_point){0, 0});
-    launch->repeats = 0;
+    if (launch->runs > 0)
+        eum_operations_repeated(&ctx->operations, &launch->run, launch->runs, times == 1 ? point : (eum_point){0, 0});
+    launch->times = launch->runs = 0;
 }
 
 static void record_all(eum_ctx *ctx, eum_point point)
@@ -195,6 +199,21 @@ static void record_without_point(eum_ctx *ctx)
         return; /* somebody else has done it meanwhile */
     record_all(ctx, (eum_point){0, 0});
     forget_all(ctx->again);
+}
+
+bool eum_again_is_open(const eum_strm *stream)
+{
+    const eum_again *again = stream->ctx->again;
+    return again->pending && again->unmarked && again->stream == stream;
+}
+
+void eum_again_is_over(eum_strm *stream, uint64_t made)
+{
+    eum_again *again = stream->ctx->again;
+    if (!eum_again_is_open(stream) || again->made != made)
+        return;
+    eum_strm_mark_passed(stream);
+    record_all(stream->ctx, (eum_point){0, 0});
 }
 
 static bool may_record(const eum_ctx *ctx)

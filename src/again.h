@@ -2,10 +2,11 @@
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
  * What the state of the buffers says to a launch can only change when somebody takes the context's lock to do something. So launches that were settled
- * (see settled.h) are remembered until then, those of one stream, and one that is the same again needs only its addresses. What it changes, its
- * place among what is in flight and what is learned from it, is counted and recorded later: at the latest when somebody takes the lock, and at once
- * for all of them. After EUM_AGAIN_MOST repeats a launch is looked at as any other. Repeats share one point, which has passed when all of them have,
- * but for those that eum_again_shares says.
+ * (see settled.h) are remembered until then, those of one stream, and one that is the same again needs only its addresses. What they change, their
+ * place among what is in flight and what is learned from them, is counted and recorded later: at the latest when somebody takes the lock to do
+ * something, and at once for all of them; and not at all who is in flight, if somebody has waited for the stream by then, which is what most programs
+ * do next. After EUM_AGAIN_MOST times a launch is looked at as any other. Unless eum_again_shares says otherwise, all of them have one point, which
+ * has passed when all have.
  *
  * A call is known by what it was given, handles and all: a buffer or stream cannot end without somebody taking the lock.
  *
@@ -17,7 +18,7 @@
 
 #define EUM_AGAIN_LAUNCHES 8u
 #define EUM_AGAIN_ARGUMENTS 4u
-#define EUM_AGAIN_MOST 32u
+#define EUM_AGAIN_MOST 64u
 
 #define EUM_AGAIN_PARAMS_BYTES 320u
 
@@ -33,31 +34,39 @@ typedef struct eum_again_launch {
     eum_move moves[EUM_AGAIN_ARGUMENTS]; /* as they are to be committed; without plans */
     _Alignas(16) char params[EUM_AGAIN_PARAMS_BYTES];
     eum_run run;      /* of an operation */
-    uint32_t repeats; /* that are not recorded yet */
-    uint32_t left;    /* that may still be made */
+    uint32_t times; /* it was made and is not recorded yet */
+    uint32_t runs;  /* of these the repeats of an operation; who made the first has counted it */
+    uint32_t left;  /* that may still be made */
 } eum_again_launch;
 
 typedef struct eum_again {
     eum_strm *stream; /* of all that are remembered */
     uint32_t count, next;
-    bool pending;  /* repeats that are not recorded yet */
+    bool pending;  /* launches that are not recorded yet */
     bool unmarked; /* the newest of them has no point yet */
-    bool stopped; /* from inside a callback, where nothing can be recorded: no more repeats */
-    uint64_t epoch; /* counts how often all were forgotten */
-    uint64_t total; /* repeats in all, for tests */
+    bool stopped;  /* from inside a callback, where nothing can be recorded: no more repeats */
+    uint64_t epoch;    /* counts how often all were forgotten */
+    uint64_t made;     /* launches in all */
+    uint64_t repeated; /* of these, by eum_engine_again; for tests */
     eum_again_launch launches[EUM_AGAIN_LAUNCHES];
 } eum_again;
 
-/* The launch was submitted and committed as a settled one, at the stream's newest point. */
-void eum_again_remember(eum_strm *stream, const eum_launch_request *request, const eum_move *moves, void *const *addresses);
+/* The launch is settled, and will be submitted now. NULL: it is not one to remember. Else eum_again_made is to follow, in place of a mark and a
+ * commit; or, if the device refuses it, eum_again_forget. */
+eum_again_launch *eum_again_prepare(eum_strm *stream, const eum_launch_request *request, const eum_move *moves,
+                                    void *const *addresses);
 /* The launch that the same call made, if it may be made again; else NULL. */
 eum_again_launch *eum_again_find(const eum_strm *stream, const eum_call_key *key);
-/* May its repeats have one point together? Not where others may submit something in between, or jobs may fail one by one. */
+/* May it and its repeats have one point together? Not where others may submit something in between, or jobs may fail one by one. */
 bool eum_again_shares(const eum_strm *stream, const eum_launch_request *request);
-/* It was submitted once more; stream->promised is the sequence of its job. May release the lock for a while, if the device gives no point. */
+/* It was submitted; stream->promised is the sequence of its job. May release the lock for a while, if the device gives no point. */
 void eum_again_made(eum_strm *stream, eum_again_launch *launch);
 
-/* Gives what was repeated a point, and records it. If the device refuses, releases the lock, waits for all its work, and takes the lock again. */
+/* Is there something on the stream that has no point yet, so that a wait for it is a wait for all that was submitted? */
+bool eum_again_is_open(const eum_strm *stream);
+/* All that was submitted to the stream until `made` launches had been made is over: if those are all, they are recorded as such. */
+void eum_again_is_over(eum_strm *stream, uint64_t made);
+/* Gives what was made a point, and records it. If the device refuses, releases the lock, waits for all its work, and takes the lock again. */
 void eum_again_record(eum_ctx *ctx);
 /* Forgets all launches, after recording the repeats. From inside a callback of CUDA's they are only not repeated any more. */
 void eum_again_forget(eum_ctx *ctx);

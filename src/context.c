@@ -32,16 +32,20 @@ eum_status eum_ctx_lock(eum_ctx *ctx, const char *function)
     return status;
 }
 
-eum_status eum_ctx_lock_to_look(eum_ctx *ctx, const char *function)
+eum_status eum_ctx_lock_to_wait(eum_ctx *ctx, const char *function)
 {
     eum_status status = enter(ctx, function);
-    if (status != EUM_OK)
-        return status;
-    if (ctx->again->stopped)
+    if (status == EUM_OK && ctx->again->stopped)
         eum_again_forget(ctx);
-    else if (ctx->again->pending)
+    return status;
+}
+
+eum_status eum_ctx_lock_to_look(eum_ctx *ctx, const char *function)
+{
+    eum_status status = eum_ctx_lock_to_wait(ctx, function);
+    if (status == EUM_OK && ctx->again->pending)
         eum_again_record(ctx);
-    return EUM_OK;
+    return status;
 }
 
 void eum_ctx_relock(eum_ctx *ctx)

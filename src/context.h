@@ -71,6 +71,8 @@ struct eum_ctx {
 eum_status eum_ctx_lock(eum_ctx *ctx, const char *function);
 /* The same, by who will only wait, or look: what is known of the last launches (see again.h) stays true. */
 eum_status eum_ctx_lock_to_look(eum_ctx *ctx, const char *function);
+/* The same, by who then lets eum_again_record be called, or waits for what it would record. */
+eum_status eum_ctx_lock_to_wait(eum_ctx *ctx, const char *function);
 /* Locks once more, by who has been let in before; or, where nothing can fail, for the first time. */
 void eum_ctx_relock(eum_ctx *ctx);
 void eum_ctx_unlock(eum_ctx *ctx);

@@ -331,12 +331,17 @@ static eum_status submit(eum_launch_record *record, const eum_launch_request *re
     eum_strm *stream = record->stream;
     eum_ctx *ctx = stream->ctx;
     set_addresses(record, moves);
-    void *addresses[EUM_AGAIN_ARGUMENTS] = {NULL}; /* the record is the device's from here on */
-    for (size_t i = 0; i < request->count && i < EUM_AGAIN_ARGUMENTS; i++)
-        addresses[i] = record->addresses[i];
+    bool settled = request->count > 0 && moves[0].settled;
+    eum_again_launch *known = settled ? eum_again_prepare(stream, request, moves, record->addresses) : NULL;
+    record->task.unmarked = known != NULL && eum_again_shares(stream, request);
     eum_status status = give_to_device(record, request, moves);
     if (status != EUM_OK)
         return status;
+    if (known != NULL) {
+        eum_again_made(stream, known);
+        *out = (eum_job){NULL, stream->serial, stream->promised};
+        return EUM_OK;
+    }
     eum_point point;
     eum_error before;
     eum_error_save(&before);
@@ -353,8 +358,6 @@ static eum_status submit(eum_launch_record *record, const eum_launch_request *re
         request->ranges[i].buf->launches++;
     }
     ctx->stats.launches++;
-    if (marked == EUM_OK && request->count > 0 && moves[0].settled)
-        eum_again_remember(stream, request, moves, addresses);
     if (marked != EUM_OK) {
         eum_launch_record written = written_by(request);
         status = without_point(ctx, moves, &written, marked);
@@ -362,10 +365,7 @@ static eum_status submit(eum_launch_record *record, const eum_launch_request *re
             return status;
         eum_error_restore(&before);
     }
-    if (out != NULL) {
-        out->stream = point.stream;
-        out->sequence = point.sequence;
-    }
+    *out = (eum_job){NULL, point.stream, point.sequence};
     return EUM_OK;
 }
 
@@ -428,15 +428,20 @@ bool eum_engine_again(eum_strm *stream, const eum_call_key *key, const eum_launc
         request.user = config->user;
         request.params = config->params;
         request.params_bytes = config->params_bytes;
-    } else if (launch->repeats == 0) { /* it is timed if it is the only one */
+    } else if (launch->times == 0) { /* it is timed if it is the only one */
         launch->run.start_ns = eum_now_ns();
     }
     EUM_TRACE_PUSH("engram_um: launch again", 0);
     *out_status = cuda ? submit_known(stream, &request, launch) : submit_record(stream, &request, launch);
     EUM_TRACE_POP();
     if (*out_status == EUM_OK) {
+        launch->runs += config == NULL;
+        ctx->again->repeated++;
         eum_again_made(stream, launch);
-        *out = (eum_job){NULL, stream->serial, stream->promised};
+        out->stream = stream->serial;
+        out->sequence = stream->promised;
+        if (ctx->again->unmarked && config == NULL)
+            eum_operations_forget(&ctx->operations, (eum_point){stream->serial, stream->promised});
     }
     eum_ctx_unlock(ctx);
     return true;
@@ -479,7 +484,12 @@ eum_status eum_engine_launch(eum_strm *stream, const eum_launch_request *request
             status = eum_moves_run(moves, request->count, stream);
     }
     if (status == EUM_OK) {
-        status = submit(record, request, moves, out);
+        eum_job job = {NULL, 0, 0};
+        status = submit(record, request, moves, &job);
+        if (status == EUM_OK && out != NULL) {
+            out->stream = job.stream;
+            out->sequence = job.sequence;
+        }
         record = NULL; /* the device's, or freed */
     }
     EUM_TRACE_POP();

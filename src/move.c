@@ -294,7 +294,8 @@ void eum_moves_commit(eum_move *moves, size_t count, eum_point point, bool submi
         if (!submitted || use->begin == use->end)
             continue;
         eum_move_was_weighed(&moves[i], 1);
-        eum_hazards_add(&buf->hazards, use->begin, use->end, eum_use_hazard(use), point);
+        if (point.sequence != 0) /* else it is over */
+            eum_hazards_add(&buf->hazards, use->begin, use->end, eum_use_hazard(use), point);
         if (use->access == EUM_ACCESS_READ)
             continue; /* it changes nothing */
         buf->version++;

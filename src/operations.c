@@ -55,6 +55,13 @@ int eum_operations_watched(const eum_operations *operations, eum_point point)
     return -1;
 }
 
+void eum_operations_forget(eum_operations *operations, eum_point point)
+{
+    int place = eum_operations_watched(operations, point);
+    if (place >= 0)
+        operations->watched[place].point.sequence = 0;
+}
+
 void eum_operations_ended(eum_operations *operations, int place, eum_point point, int64_t now_ns)
 {
     if (place != eum_operations_watched(operations, point))

@@ -40,6 +40,8 @@ typedef struct eum_operations {
 void eum_operations_started(eum_operations *operations, const eum_run *run, eum_point point, int64_t now_ns);
 /* `runs` runs like this one were started, of which the last is at the point, if it can be told apart from the others; else sequence 0. */
 void eum_operations_repeated(eum_operations *operations, const eum_run *run, uint32_t runs, eum_point point);
+/* The end of this point is not watched for: others share it. */
+void eum_operations_forget(eum_operations *operations, eum_point point);
 /* Is the end of this point watched for? Then its place, which is forgotten with eum_operations_ended; else -1. */
 int eum_operations_watched(const eum_operations *operations, eum_point point);
 /* now_ns < 0: nobody saw when. Another run may have taken the place since: then nothing happens. */

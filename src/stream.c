@@ -57,6 +57,11 @@ eum_status eum_strm_mark(eum_strm *stream, eum_point *out)
     return EUM_OK;
 }
 
+void eum_strm_mark_passed(eum_strm *stream)
+{
+    stream->ctx->device->ops->mark_passed(stream->device_stream, &stream->sequence);
+}
+
 bool eum_point_passed(eum_ctx *ctx, eum_point point)
 {
     eum_strm *stream = eum_strm_find(ctx, point.stream);
@@ -106,25 +111,44 @@ void eum_failure_add(eum_ctx *ctx, eum_point point, eum_status status, int32_t c
         ctx->failure_count++;
 }
 
-/* As eum_point_wait, with the lock held on entry and exit, and given back in between. */
-static eum_status point_wait(eum_ctx *ctx, eum_point point, int64_t timeout_ns)
+/* As eum_point_wait, with the lock held on entry and exit, and given back in between. open: the point is still to come, see again.h, and who
+ * waits for all that was submitted to the stream has waited for it. */
+static eum_status wait_for(eum_ctx *ctx, eum_point point, bool open, int64_t timeout_ns)
 {
+    const struct eum_device_ops *ops = ctx->device->ops;
     eum_strm *stream = eum_strm_find(ctx, point.stream);
-    if (stream == NULL)
-        return EUM_OK;
-    if (point.sequence > stream->sequence)
-        return EUM_OK; /* the device refused the point, and all work was waited for */
+    if (stream == NULL || (!open && point.sequence > stream->sequence))
+        return EUM_OK; /* its stream is gone, or the device refused the point: all work was waited for */
     stream->references++;
+    uint64_t made = ctx->again->made;
     int watched = eum_operations_watched(&ctx->operations, point);
-    bool too_late = watched >= 0 && ctx->device->ops->passed(stream->device_stream, point.sequence);
+    bool too_late = watched >= 0 && !open && ops->passed(stream->device_stream, point.sequence);
     pthread_mutex_unlock(&ctx->lock);
-    eum_status status = ctx->device->ops->wait(stream->device_stream, point.sequence, timeout_ns);
+    eum_status status = open ? ops->drain(stream->device_stream, timeout_ns)
+                             : ops->wait(stream->device_stream, point.sequence, timeout_ns);
     int64_t now = watched >= 0 && !too_late ? eum_now_ns() : -1;
     pthread_mutex_lock(&ctx->lock);
     stream->references--;
+    if (open && status == EUM_OK)
+        eum_again_is_over(stream, made);
     if (watched >= 0 && status == EUM_OK)
         eum_operations_ended(&ctx->operations, watched, point, now);
     return status;
+}
+
+static eum_status point_wait(eum_ctx *ctx, eum_point point, int64_t timeout_ns)
+{
+    return wait_for(ctx, point, false, timeout_ns);
+}
+
+/* Is this the point that the stream's newest launches are to have, and can it be waited for as it is? Else they have theirs from now on. Lock held. */
+static bool is_open(eum_strm *stream, uint64_t sequence)
+{
+    bool open = stream != NULL && eum_again_is_open(stream) && stream->ctx->device->ops->drain != NULL &&
+                sequence == stream->promised && eum_callback_depth == 0;
+    if (!open && stream != NULL)
+        eum_again_record(stream->ctx);
+    return open;
 }
 
 eum_status eum_point_wait(eum_ctx *ctx, eum_point point, int64_t timeout_ns)
@@ -159,12 +183,13 @@ eum_status eum_ctx_job_wait(eum_ctx *ctx, uint64_t serial, uint64_t sequence, in
 {
     if (serial == 0 && sequence == 0)
         return EUM_OK;
-    eum_status status = eum_ctx_lock_to_look(ctx, "eum_job_wait");
+    eum_status status = eum_ctx_lock_to_wait(ctx, "eum_job_wait");
     if (status != EUM_OK)
         return status;
     eum_strm *stream = eum_strm_find(ctx, serial);
+    bool open = is_open(stream, sequence);
     status = is_job(ctx, stream, serial, sequence)
-                 ? point_wait(ctx, (eum_point){serial, sequence}, timeout_ns)
+                 ? wait_for(ctx, (eum_point){serial, sequence}, open, timeout_ns)
                  : eum_fail(EUM_ERROR_INVALID_HANDLE,
                          "stream %" PRIu64 ", sequence %" PRIu64 " is no job of this context; pass a job as a launch returned it",
                          serial, sequence);
@@ -201,23 +226,30 @@ static eum_status take_failure(eum_ctx *ctx, uint64_t serial, uint64_t sequence)
     return status;
 }
 
+/* A point behind all that is on the stream. The library knows what it put there itself, but not what the user did. Lock held. */
+static eum_status newest_point(eum_strm *stream, bool *out_open, eum_point *out)
+{
+    *out_open = is_open(stream, stream->promised);
+    *out = (eum_point){stream->serial, *out_open ? stream->promised : stream->sequence};
+    bool own = !stream->wrapped && !stream->exposed && !stream->ctx->unmarked && stream->sequence != 0;
+    return *out_open || own ? EUM_OK : eum_strm_mark(stream, out);
+}
+
 eum_status eum_strm_synchronize(eum_strm *stream)
 {
     eum_ctx *ctx = stream->ctx;
-    eum_status status = eum_ctx_lock_to_look(ctx, "eum_stream_synchronize");
+    eum_status status = eum_ctx_lock_to_wait(ctx, "eum_stream_synchronize");
     if (status != EUM_OK)
         return status;
     eum_point point;
-    status = eum_strm_mark(stream, &point); /* a wrapped stream may have work of the user's own */
-    eum_ctx_unlock(ctx);
-    if (status != EUM_OK)
-        return status;
-    status = eum_point_wait(ctx, point, -1);
-    if (status != EUM_OK)
-        return status;
-    pthread_mutex_lock(&ctx->lock);
-    status = take_failure(ctx, point.stream, point.sequence);
-    eum_ctx_reap(ctx);
+    bool open;
+    status = newest_point(stream, &open, &point);
+    if (status == EUM_OK)
+        status = wait_for(ctx, point, open, -1);
+    if (status == EUM_OK) {
+        status = take_failure(ctx, point.stream, point.sequence);
+        eum_ctx_reap(ctx);
+    }
     eum_ctx_unlock(ctx);
     return status;
 }

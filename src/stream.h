@@ -24,6 +24,8 @@ eum_status eum_strm_open(eum_ctx *ctx, bool internal, void *const *native, eum_s
 eum_strm *eum_strm_find(eum_ctx *ctx, uint64_t serial); /* NULL: gone, so all its work is done */
 /* A point after everything submitted to the stream so far. */
 eum_status eum_strm_mark(eum_strm *stream, eum_point *out);
+/* The same, which has passed, as has everything; on devices that can drain. */
+void eum_strm_mark_passed(eum_strm *stream);
 bool eum_point_passed(eum_ctx *ctx, eum_point point);
 bool eum_point_passed_in(void *ctx, eum_point point); /* the same, for eum_hazards_prune */
 /* Makes what is submitted to `stream` from now on run after the point. */

@@ -406,10 +406,17 @@ static void nap(int64_t waited, int64_t left)
     (void)nanosleep(&(struct timespec){.tv_nsec = (long)(length < left ? length : left)}, NULL);
 }
 
-/* NotReady when the time is over. */
-static cudaError_t wait_for_event(cuda_device *device, const cuda_event *event, int64_t timeout_ns)
+/* Of the event, or NULL: of all that was submitted to the stream. */
+static cudaError_t look(const cuda_stream *stream, const cuda_event *event)
 {
-    cudaError_t error = cudaEventQuery(event->event);
+    return event != NULL ? cudaEventQuery(event->event) : cudaStreamQuery(stream->native);
+}
+
+/* NotReady when the time is over. */
+static cudaError_t look_until_over(const cuda_stream *stream, const cuda_event *event, int64_t timeout_ns)
+{
+    cuda_device *device = device_of(stream);
+    cudaError_t error = look(stream, event);
     int64_t begin = timeout_ns != 0 ? eum_now_ns() : 0, waited = 0, spin = eum_spin_ns() != 0 ? SPIN_NS : 0;
     int64_t limit = timeout_ns < 0 ? INT64_MAX : timeout_ns;
     while (error == cudaErrorNotReady && waited < limit) {
@@ -417,7 +424,7 @@ static cudaError_t wait_for_event(cuda_device *device, const cuda_event *event, 
             EUM_PAUSE();
         else
             nap(waited, limit - waited);
-        error = cudaEventQuery(event->event);
+        error = look(stream, event);
         waited = eum_now_ns() - begin;
     }
     (void)cudaGetLastError(); /* NotReady leaves its mark there */
@@ -426,31 +433,63 @@ static cudaError_t wait_for_event(cuda_device *device, const cuda_event *event, 
     return error;
 }
 
+static eum_status enter_to_wait(cuda_device *device, cuda_scope *out)
+{
+    if (eum_callback_depth > 0) /* CUDA must not be asked from inside a callback: it is not known */
+        return eum_fail(EUM_ERROR_TIMEOUT,
+                        "Whether the work is done cannot be asked from inside a callback; ask from another thread.");
+    return cuda_enter(device, out);
+}
+
+static eum_status waited(cuda_device *device, cudaError_t error, int64_t timeout_ns)
+{
+    if (error == cudaErrorNotReady)
+        return eum_fail(EUM_ERROR_TIMEOUT, "The work on CUDA device %d is not done after %lld ns; it goes on, wait again.",
+                        (int)device->base.caps.index, (long long)timeout_ns);
+    return error == cudaSuccess ? EUM_OK : cuda_failed(device, error, "The work on a stream");
+}
+
 eum_status cuda_wait(eum_dstream *base, uint64_t sequence, int64_t timeout_ns)
 {
     cuda_stream *stream = stream_of(base);
     cuda_device *device = device_of(stream);
     if (has_passed(stream, sequence))
         return EUM_OK;
-    if (eum_callback_depth > 0) /* CUDA must not be asked from inside a callback: it is not known */
-        return eum_fail(EUM_ERROR_TIMEOUT,
-                        "Whether the work is done cannot be asked from inside a callback; ask from another thread.");
     cuda_scope scope;
-    eum_status status = cuda_enter(device, &scope);
+    eum_status status = enter_to_wait(device, &scope);
     if (status != EUM_OK)
         return status;
     cuda_event *event = hold(stream, sequence);
     if (event != NULL) {
-        cudaError_t error = wait_for_event(device, event, timeout_ns);
-        if (error == cudaErrorNotReady)
-            status = eum_fail(EUM_ERROR_TIMEOUT, "The work on CUDA device %d is not done after %lld ns; it goes on, wait again.",
-                              (int)device->base.caps.index, (long long)timeout_ns);
-        else if (error != cudaSuccess)
-            status = cuda_failed(device, error, "The work on a stream");
+        cudaError_t error = look_until_over(stream, event, timeout_ns);
+        status = waited(device, error, timeout_ns);
         let_go(stream, event, error == cudaSuccess, sequence);
     }
     cuda_leave(&scope);
     return status;
+}
+
+eum_status cuda_drain(eum_dstream *base, int64_t timeout_ns)
+{
+    cuda_stream *stream = stream_of(base);
+    cuda_device *device = device_of(stream);
+    cuda_scope scope;
+    eum_status status = enter_to_wait(device, &scope);
+    if (status != EUM_OK)
+        return status;
+    status = waited(device, look_until_over(stream, NULL, timeout_ns), timeout_ns);
+    cuda_leave(&scope);
+    return status;
+}
+
+void cuda_mark_passed(eum_dstream *base, uint64_t *out_sequence)
+{
+    cuda_stream *stream = stream_of(base);
+    (void)pthread_mutex_lock(&stream->mutex);
+    retire(stream, stream->newest);
+    *out_sequence = ++stream->newest;
+    atomic_store_explicit(&stream->passed, stream->newest, memory_order_release);
+    (void)pthread_mutex_unlock(&stream->mutex);
 }
 
 eum_status cuda_order(eum_dstream *base, eum_dstream *other, uint64_t sequence)
