@@ -1,10 +1,10 @@
 /* scoring: the CUDA implementation's launcher. Which kernel, for which part of the work, with which memory.
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * Up to kStreamGroup queries read the rows once (scoring_stream.cuh); more are a product of tiles (scoring_product.cuh), in front
- * of which a selection has a filter where it can (scoring_filter.cu). A
- * selection cuts the rows into slices, each of which has a sorted list of its best for each query; they are brought together by
- * the last block to finish where there is one query, else by a launch of their own. */
+ * Up to kStreamGroup queries read the rows once (scoring_stream.cuh); more are a product of tiles (scoring_product.cuh). In front of
+ * either a selection has a filter where it can and where that pays (scoring_filter.cu). A selection cuts the rows into slices, each of
+ * which has a sorted list of its best for each query; they are brought together by the last block to finish where there is one query, else
+ * by a launch of their own. */
 #include <ctime>
 
 #include "kernels/scoring_filter_plan.h"

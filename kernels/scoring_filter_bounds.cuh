@@ -10,7 +10,7 @@
  *                 below its 23 bits, and so is the result: six parts of 2^-23 for four elements, of a largest term that is at most
  *                 Q' T'. So dim 1.5 2^-23 Q' T' at most; kSumError dim is more than that;
  *   the score     of the exact path is itself off by less than kScoreError Q T (three products in tf32 in chunks of 128 elements:
- *                 2^-21 and 16 * 3 * 12 * 2^-23);
+ *                 2^-21 and 16 * 3 * 12 * 2^-23; those for few queries add up less than 100 parts in a row);
  *   the norm      of a row is a float32 sum of eight parts: dim / 8 + 16 roundings of 2^-24.
  *   denormals     of the scores are rounded to 2^-149;
  *   infinities    a score beyond float32's range is infinite, and no better or worse than another of the kind: bounds are cut off at an

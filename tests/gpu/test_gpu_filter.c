@@ -2,14 +2,18 @@
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include "gpu_scoring_data.h"
 
+/* So many multiprocessors that each has several tiles, of 256 rows where queries are few: what millions of rows would take otherwise. */
+#define FEW_PROCESSORS 8
+
 /* Rows enough for a sample, vectors of all kinds among them: those whose bounds say nothing must not be lost. */
 START_TEST(the_filter_loses_no_row)
 {
     const uint64_t queries[] = {9, 130}, dims_[] = {4, 100, 768}, ks[] = {1, 10, 100};
     const uint64_t rows = 20011;
     for (size_t n = 0; n < 2; n++) {
-        data d = make(elements[_i % 3], queries[n], rows, dims_[_i / 3], 0, 0, 100);
+        data d = make(elements[_i % 3], queries[n], rows, dims_[_i / 3 % 3], 0, 0, 100);
         fill_with_all_kinds(&d, true);
+        d.args.processors = _i / 9 == 0 ? 0 : FEW_PROCESSORS;
         for (int m = 0; m < 3; m++) {
             d.args.metric = metrics[m];
             check_best(&d, ks, 3);
@@ -46,8 +50,9 @@ START_TEST(the_filter_is_not_fooled)
             }
         }
         upload(&d);
-        for (int m = 0; m < 3; m++) {
-            d.args.metric = metrics[m];
+        for (int m = 0; m < 6; m++) {
+            d.args.metric = metrics[m % 3];
+            d.args.processors = m < 3 ? 0 : FEW_PROCESSORS;
             check_best(&d, ks, 3);
         }
         end(&d);
@@ -135,8 +140,9 @@ START_TEST(few_queries_get_the_bits_of_their_kernels)
                 memset(query_of(&d, 1), 0, (size_t)dim * sizeof(float));
             upload(&d);
             d.args.flags = EUM_SCORING_FILTER;
-            for (int m = 0; m < 3; m++) {
-                d.args.metric = metrics[m];
+            for (int m = 0; m < 6; m++) {
+                d.args.metric = metrics[m % 3];
+                d.args.processors = m < 3 ? 0 : FEW_PROCESSORS;
                 check_best(&d, ks, 3);
             }
             end(&d);
@@ -151,7 +157,7 @@ Suite *gpu_filter_suite(void)
     Suite *suite = suite_create("gpu_filter");
     TCase *tests = tcase_create("gpu_filter");
     tcase_set_timeout(tests, 120);
-    tcase_add_loop_test(tests, the_filter_loses_no_row, 0, 9);
+    tcase_add_loop_test(tests, the_filter_loses_no_row, 0, 18);
     tcase_add_loop_test(tests, the_filter_is_not_fooled, 0, 6);
     tcase_add_test(tests, a_zero_query_tells_small_rows_apart);
     tcase_add_test(tests, sums_that_vanish_in_float32_hide_nothing);
