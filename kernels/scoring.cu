@@ -1,10 +1,10 @@
 /* scoring: the CUDA implementation's launcher. Which kernel, for which part of the work, with which memory.
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * Up to kStreamGroup queries read the rows once (scoring_stream.cuh); more are a product of tiles (scoring_product.cuh), in front
- * of which a selection has a filter where it can (scoring_filter.cu). A
- * selection cuts the rows into slices, each of which has a sorted list of its best for each query; they are brought together by
- * the last block to finish where there is one query, else by a launch of their own. */
+ * Up to kStreamGroup queries read the rows once (scoring_stream.cuh); more are a product of tiles (scoring_product.cuh). In front of
+ * either a selection has a filter where it can and where that pays (scoring_filter.cu). A selection cuts the rows into slices, each of
+ * which has a sorted list of its best for each query; they are brought together by the last block to finish where there is one query, else
+ * by a launch of their own. */
 #include <ctime>
 
 #include "kernels/scoring_filter_plan.h"
@@ -74,26 +74,27 @@ uint64_t list_bytes(const eum_scoring_args *args)
     return blocks * queries * (kept_of(args) + fresh_of(args)) * sizeof(uint64_t);
 }
 
-/* A rank for each query that a product has at once. */
+/* A rank for each query that a product has at once, or the filter. */
 uint64_t bound_bytes(const eum_scoring_args *args)
 {
-    return is_product(args) ? least(divided_up(args->query_count, 4) * 4, kMostBlocks * kTileQueries) * sizeof(uint32_t) : 0;
+    return is_product(args) || filter_room(args).bytes > 0
+               ? least(divided_up(args->query_count, 4) * 4, kMostBlocks * kTileQueries) * sizeof(uint32_t)
+               : 0;
 }
 
 /* A word for each query that the filter has at once. */
 uint64_t needed_bytes(const eum_scoring_args *args)
 {
-    const FilterPlan plan = filter_plan(args);
-    return plan.use ? divided_up(plan.queries, 4) * 4 * sizeof(uint32_t) : 0;
+    return divided_up(filter_room(args).queries, 4) * 4 * sizeof(uint32_t);
 }
 
 /* What the lists take, or the filter, which is done before the exact path begins. */
 uint64_t work_bytes(const eum_scoring_args *args)
 {
-    const FilterPlan plan = filter_plan(args);
+    const FilterRoom room = filter_room(args);
     eum_scoring_args part = *args;
-    part.query_count = least(args->query_count, plan.use ? plan.queries : args->query_count);
-    return most(most(list_bytes(args), list_bytes(&part)), plan.use ? filter_bytes(args, plan) : 0);
+    part.query_count = room.bytes > 0 ? room.queries : args->query_count;
+    return most(most(list_bytes(args), list_bytes(&part)), room.bytes);
 }
 
 /* A number that no other launch of this process has, in front of the bits that count blocks. */
@@ -311,21 +312,30 @@ cudaError_t launch_exact(const eum_scoring_args *args, Arguments *arguments, con
     return error;
 }
 
+cudaError_t will_filter(const eum_scoring_args *args, const FilterPlan &plan, const Device &device, bool *out)
+{
+    const uint64_t size = args->element == EUM_ELEMENT_FLOAT32 ? 4 : 2,
+                   to = plan.few ? 16 : 4 * size; /* as kernels demand whose bits these shall be */
+    *out = plan.use && (!plan.few || args->element == EUM_ELEMENT_FLOAT32) && (args->flags & EUM_SCORING_NO_TENSOR_CORES) == 0 &&
+           aligned(args->targets, args->row_stride, to) && aligned(args->queries, args->query_stride, 16);
+    return *out ? filter_runs(args, device, out) : cudaSuccess;
+}
+
 cudaError_t launch_product(const eum_scoring_args *args, Arguments *arguments, const Device &device, cudaStream_t stream)
 {
     const uint64_t size = args->element == EUM_ELEMENT_FLOAT32 ? 4 : 2;
     ProductShape shape = {args->metric == EUM_METRIC_L2_SQUARED,
                           aligned(args->targets, args->row_stride, 4 * size) && aligned(args->queries, args->query_stride, 16),
                           false, has_few(args)};
-    cudaError_t error = use_tensor_cores(args, device, &shape);
-    const FilterPlan plan = filter_plan(args);
-    bool filtered = error == cudaSuccess && plan.use && shape.wide && (args->flags & EUM_SCORING_NO_TENSOR_CORES) == 0;
-    if (filtered)
-        error = filter_runs(args, device, &filtered);
-    if (error != cudaSuccess || !filtered)
-        return error != cudaSuccess ? error : launch_exact(args, arguments, device, shape, stream);
+    const cudaError_t error = use_tensor_cores(args, device, &shape);
+    return error != cudaSuccess ? error : launch_exact(args, arguments, device, shape, stream);
+}
 
-    /* The exact path follows for the queries whose candidates were too many. Its lists lie where the candidates were. */
+/* The exact path follows for the queries whose candidates were too many. Its lists lie where the candidates were. */
+cudaError_t launch_filtered(const eum_scoring_args *args, Arguments *arguments, const FilterPlan &plan, const Device &device,
+                            cudaStream_t stream)
+{
+    cudaError_t error = cudaSuccess;
     uint32_t *needed = reinterpret_cast<uint32_t *>(arguments->lists);
     arguments->lists += needed_bytes(args) / sizeof(uint64_t);
     for (uint64_t first = 0; first < args->query_count && error == cudaSuccess; first += plan.queries) {
@@ -343,8 +353,7 @@ cudaError_t launch_product(const eum_scoring_args *args, Arguments *arguments, c
         rest.queries = reinterpret_cast<const char *>(part.queries);
         rest.scores = part.scores;
         rest.indices = part.indices;
-        shape.few = has_few(&part);
-        error = launch_exact(&part, &rest, device, shape, stream);
+        error = is_product(args) ? launch_product(&part, &rest, device, stream) : launch_stream(&part, &rest, device, stream);
     }
     return error;
 }
@@ -371,9 +380,11 @@ extern "C" int32_t eum_scoring_cuda(const eum_scoring_args *args, void *scratch,
     if (args->query_count == 0 || (args->rows == 0 && args->indices == nullptr))
         return 0;
     Device device = {1, 0, 0};
-    const cudaError_t error = current_device(&device);
+    cudaError_t error = current_device(&device);
     if (error != cudaSuccess)
         return reported(error);
+    if (args->processors > 0)
+        device.processors = static_cast<int>(args->processors);
     Arguments arguments = {};
     arguments.metric = args->metric;
     arguments.queries = reinterpret_cast<const char *>(args->queries);
@@ -395,6 +406,12 @@ extern "C" int32_t eum_scoring_cuda(const eum_scoring_args *args, void *scratch,
         arguments.lists = arguments.finished + (kFinishedBytes + bound_bytes(args)) / sizeof(uint64_t);
     }
     cudaStream_t stream = static_cast<cudaStream_t>(cuda_stream);
-    return reported(is_product(args) ? launch_product(args, &arguments, device, stream)
-                                     : launch_stream(args, &arguments, device, stream));
+    const FilterPlan plan = filter_plan(args);
+    bool filtered = false;
+    error = will_filter(args, plan, device, &filtered);
+    if (error != cudaSuccess)
+        return reported(error);
+    return reported(filtered           ? launch_filtered(args, &arguments, plan, device, stream)
+                    : is_product(args) ? launch_product(args, &arguments, device, stream)
+                                       : launch_stream(args, &arguments, device, stream));
 }

@@ -25,11 +25,14 @@ typedef struct eum_scoring_args {
     uint64_t query_stride, row_stride; /* bytes from one to the next, whole elements, at least dim of them */
     uint64_t k;                        /* 1 to EUM_TOPK_MOST where there are indices */
     uint32_t flags;                    /* EUM_SCORING_*, 0: as fast as possible */
+    uint32_t processors;               /* CUDA: as if the device had so many multiprocessors; 0: as it is */
 } eum_scoring_args;
 
 /* CUDA: more than 8 queries are multiplied in float32, where the tensor cores would do it in split tf32. The accuracy promised
  * is the same. */
 #define EUM_SCORING_NO_TENSOR_CORES 1u
+/* CUDA: the filter also for up to 8 queries over so few rows that their own kernels are faster. The results are the same. */
+#define EUM_SCORING_FILTER 2u
 
 /* Calls body(arg, begin, end) over disjoint pieces of [0, items), on several threads or on one, and returns when all are done. */
 typedef void (*eum_scoring_loop)(void *pool, uint64_t items, uint64_t grain, void (*body)(void *arg, uint64_t begin, uint64_t end),
@@ -39,7 +42,7 @@ typedef void (*eum_scoring_loop)(void *pool, uint64_t items, uint64_t grain, voi
 int32_t eum_scoring_cpu(const eum_scoring_args *args, eum_cpu_isa isa, eum_scoring_loop loop, void *pool, uint32_t threads);
 
 /* Bytes of device memory that the CUDA implementation needs beside its operands; 0 where there are no indices, and little more
- * than 64 MiB at most, whatever the rows and queries. Reads query_count, rows, dim, k, and whether there are indices. */
+ * than 64 MiB at most, whatever the rows and queries; never more for fewer rows. Reads query_count, rows, dim, k, flags, and whether there are indices. */
 size_t eum_scoring_cuda_scratch(const eum_scoring_args *args);
 /* Enqueues the whole operation on cuda_stream of the current device. scratch: aligned to 16, in whatever state; of no other
  * launch until this one has ended. Returns a cudaError_t, 0 for success. Only in builds with CUDA. */

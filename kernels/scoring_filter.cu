@@ -14,6 +14,10 @@ namespace
 constexpr uint64_t kMostQueries = 1024;    /* at once: what they take is little more than kMostCandidates * 12 bytes each */
 constexpr uint64_t kMostCandidates = 4096; /* of a query */
 constexpr uint64_t kMostFilterK = 128, kMostFilterDim = 4096, kLeastRows = 256;
+/* Up to kStreamGroup queries have kernels that read rows once, too, and need no second pass. With the filter float32 rows pass at nearly the
+ * rate of the memory, which pays from this many elements on (H100, 768 elements, 8 queries: 475 us instead of 529 for 350,000 rows, 1180
+ * instead of 1310 for 1,000,000). Not so those of 16 bits: 1065 us instead of 993. */
+constexpr uint64_t kLeastElements = 1ull << 28;
 
 /* A block a query. */
 __global__ void __launch_bounds__(kThreads) find_bounds(const uint32_t *samples, int count, uint32_t *bounds, int k)
@@ -47,20 +51,48 @@ uint64_t depth_of(const eum_scoring_args *args)
     return divided_up(args->dim, kFilterDepth) * kFilterDepth;
 }
 
-int shared_of(const eum_scoring_args *args, bool broad)
+int shared_of(const eum_scoring_args *args, FilterTile tile)
 {
-    return filter_shared(broad, args->element == EUM_ELEMENT_FLOAT32 ? 4 : 2);
+    return filter_shared(tile, args->element == EUM_ELEMENT_FLOAT32 ? 4 : 2);
 }
 
-bool fits(const eum_scoring_args *args, const Device &device, bool broad)
+bool fits(const eum_scoring_args *args, const Device &device, FilterTile tile)
 {
-    return shared_of(args, broad) + kFilterStatic <= device.shared;
+    return shared_of(args, tile) + kFilterStatic <= device.shared;
 }
 
-/* Whole panels of either kernel. */
+uint64_t panels_of(FilterTile tile, uint64_t queries)
+{
+    return divided_up(queries, static_cast<uint64_t>(filter_queries(tile)));
+}
+uint64_t tiles_of(FilterTile tile, uint64_t rows)
+{
+    return divided_up(rows, static_cast<uint64_t>(filter_rows(tile)));
+}
+
+/* Whole panels, whichever the tile. */
 uint64_t padded_of(uint64_t queries)
 {
-    return divided_up(queries, filter_queries(true)) * filter_queries(true);
+    return panels_of(kBroadTile, queries) * static_cast<uint64_t>(filter_queries(kBroadTile));
+}
+
+/* Broad tiles where queries are more than a panel of tall ones: rows are read less often. Not large ones where they would leave
+ * multiprocessors without work. */
+FilterTile tile_for(const eum_scoring_args *args, const Device &device, uint64_t rows)
+{
+    const uint64_t queries = args->query_count, processors = static_cast<uint64_t>(device.processors);
+    if (queries <= static_cast<uint64_t>(filter_queries(kTallTile)) && fits(args, device, kTallTile) &&
+        tiles_of(kTallTile, rows) >= processors)
+        return kTallTile;
+    return 2 * tiles_of(kBroadTile, rows) * panels_of(kBroadTile, queries) > processors ? kBroadTile : kSmallTile;
+}
+
+/* Whether there is a filter for so many rows, or was for fewer. */
+bool may_filter(const eum_scoring_args *args)
+{
+    const bool few = args->query_count <= kStreamGroup && (args->flags & EUM_SCORING_FILTER) == 0;
+    return args->indices != nullptr && args->query_count >= 2 && args->k <= kMostFilterK && args->dim <= kMostFilterDim &&
+           args->dim % 4 == 0 && args->rows >= kLeastRows && (!few || args->rows >= divided_up(kLeastElements, args->dim));
 }
 
 } // namespace
@@ -69,9 +101,9 @@ uint64_t padded_of(uint64_t queries)
  * than once in a million times. The error bounds bring in some tenths more, in random vectors. */
 FilterPlan filter_plan(const eum_scoring_args *args)
 {
-    FilterPlan plan = {false, least(args->query_count, kMostQueries), least(kMostCandidates, power_of_two(args->rows)), 0};
-    if (args->indices == nullptr || args->query_count <= kStreamGroup || args->k > kMostFilterK || args->dim > kMostFilterDim ||
-        args->dim % 4 != 0 || args->rows < kLeastRows || args->rows >= UINT32_MAX)
+    FilterPlan plan = {false, args->query_count <= kStreamGroup, least(args->query_count, kMostQueries),
+                       least(kMostCandidates, power_of_two(args->rows)), 0};
+    if (!may_filter(args) || args->rows >= UINT32_MAX)
         return plan;
     plan.use = true;
     if (args->rows <= plan.capacity)
@@ -89,21 +121,25 @@ FilterPlan filter_plan(const eum_scoring_args *args)
     return plan;
 }
 
-uint64_t filter_bytes(const eum_scoring_args *args, const FilterPlan &plan)
+/* Samples are fewer than the candidates that lie in their place later. */
+FilterRoom filter_room(const eum_scoring_args *args)
 {
-    const uint64_t padded = padded_of(plan.queries);
-    return padded * (depth_of(args) * sizeof(__half) + sizeof(float4)) + kMaxima * sizeof(float) +
-           divided_up(plan.queries, 4) * 4 * sizeof(uint32_t) +
-           plan.queries * most(plan.capacity * (sizeof(float2) + sizeof(uint32_t)), plan.sampled / kSampleRows * sizeof(uint32_t));
+    if (!may_filter(args))
+        return {0, 0};
+    static_assert(kMostBounds * sizeof(uint32_t) <= kMostCandidates * (sizeof(float2) + sizeof(uint32_t)));
+    const uint64_t queries = least(args->query_count, kMostQueries), capacity = least(kMostCandidates, power_of_two(args->rows));
+    const uint64_t bytes = padded_of(queries) * (depth_of(args) * sizeof(__half) + sizeof(float4)) + kMaxima * sizeof(float) +
+                           divided_up(queries, 4) * 4 * sizeof(uint32_t) + queries * capacity * (sizeof(float2) + sizeof(uint32_t));
+    return {bytes, queries};
 }
 
 cudaError_t filter_runs(const eum_scoring_args *args, const Device &device, bool *out)
 {
     *out = false;
-    if (device.major < 8 || !fits(args, device, true))
+    if (device.major < 8 || !fits(args, device, kBroadTile))
         return cudaSuccess;
     cudaFuncAttributes attributes;
-    const cudaError_t error = cudaFuncGetAttributes(&attributes, filter_kernels(args).tall);
+    const cudaError_t error = cudaFuncGetAttributes(&attributes, filter_kernels(args).filter[kBroadTile]);
     *out = error == cudaSuccess && attributes.ptxVersion >= 80;
     return error;
 }
@@ -151,6 +187,8 @@ cudaError_t launch_filter(const eum_scoring_args *args, const FilterPlan &plan, 
     a.spans = static_cast<float2 *>(take(a.query_count * a.capacity * sizeof(float2)));
     a.places = static_cast<uint32_t *>(take(a.query_count * a.capacity * sizeof(uint32_t)));
     a.needed = needed;
+    if (plan.few)
+        a.lanes = static_cast<uint32_t>(stream_lanes(args->dim / 4));
 
     void *parameters[] = {&a};
     auto launch = [&](const void *kernel, uint64_t blocks, int threads, size_t shared) {
@@ -159,18 +197,15 @@ cudaError_t launch_filter(const eum_scoring_args *args, const FilterPlan &plan, 
     };
     auto launch_rows = [&](uint64_t rows) {
         a.sampled = rows;
-        /* Tiles of fewer rows where there are many queries, or not rows enough for every multiprocessor. */
-        const bool broad = a.query_count > static_cast<uint64_t>(filter_queries(false)) ||
-                           rows <= static_cast<uint64_t>(filter_rows(true) * device.processors) || !fits(args, device, false);
-        const void *const kernel = broad ? kernels.broad : kernels.tall;
-        const int shared = shared_of(args, broad);
-        const uint64_t panels = divided_up(a.query_count, static_cast<uint64_t>(filter_queries(broad))),
-                       tiles = divided_up(rows, static_cast<uint64_t>(filter_rows(broad)));
+        const FilterTile tile = tile_for(args, device, rows);
+        const void *const kernel = kernels.filter[tile];
+        const int shared = shared_of(args, tile);
+        const uint64_t panels = panels_of(tile, a.query_count), tiles = tiles_of(tile, rows);
         a.panels = static_cast<uint32_t>(panels);
         cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared);
         if (error == cudaSuccess)
             error = launch(kernel, panels * most(1, least(tiles, static_cast<uint64_t>(device.processors) / panels)),
-                           kFilterThreads, static_cast<size_t>(shared));
+                           filter_threads(tile, args->metric == EUM_METRIC_L2_SQUARED), static_cast<size_t>(shared));
         return error;
     };
     cudaError_t error = launch(kernels.prepare, a.padded + kMaxima, kThreads, 0);
@@ -186,7 +221,8 @@ cudaError_t launch_filter(const eum_scoring_args *args, const FilterPlan &plan, 
     if (error == cudaSuccess)
         error = launch_rows(args->rows);
     if (error == cudaSuccess)
-        error = launch(kernels.rerank, args->query_count, kThreads, static_cast<size_t>(most(plan.capacity, 2)) * sizeof(uint64_t));
+        error = launch(plan.few ? kernels.rerank_few : kernels.rerank, args->query_count, kThreads,
+                       static_cast<size_t>(most(plan.capacity, 2)) * sizeof(uint64_t));
     return error;
 }
 

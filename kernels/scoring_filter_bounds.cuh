@@ -10,7 +10,7 @@
  *                 below its 23 bits, and so is the result: six parts of 2^-23 for four elements, of a largest term that is at most
  *                 Q' T'. So dim 1.5 2^-23 Q' T' at most; kSumError dim is more than that;
  *   the score     of the exact path is itself off by less than kScoreError Q T (three products in tf32 in chunks of 128 elements:
- *                 2^-21 and 16 * 3 * 12 * 2^-23);
+ *                 2^-21 and 16 * 3 * 12 * 2^-23; those for few queries add up less than 100 parts in a row);
  *   the norm      of a row is a float32 sum of eight parts: dim / 8 + 16 roundings of 2^-24.
  *   denormals     of the scores are rounded to 2^-149;
  *   infinities    a score beyond float32's range is infinite, and no better or worse than another of the kind: bounds are cut off at an
@@ -22,12 +22,48 @@
 #define EUM_SCORING_FILTER_BOUNDS_CUH
 
 #include "kernels/scoring_filter_plan.h"
+#include "kernels/scoring_product.cuh"
 
 namespace eum_scoring
 {
 
 constexpr float kMostNorm = 60000.0f; /* no element beyond is finite in float16 */
 constexpr float kSumError = 0x1p-22f, kScoreError = 0x1p-13f;
+
+/* Four elements as they are in memory. */
+template <typename Element> struct Four {
+    uint2 bits;
+    static __device__ __forceinline__ Four read(const Element *from)
+    {
+        return {__ldg(reinterpret_cast<const uint2 *>(from))};
+    }
+    __device__ __forceinline__ float4 wide() const
+    {
+        return widen_chunk<Element>(bits);
+    }
+    static constexpr uint32_t kSigns = 0x80008000u;
+    __device__ __forceinline__ uint32_t any() const /* 0 where all are 0, beside signs */
+    {
+        return bits.x | bits.y;
+    }
+};
+template <> struct Four<float> {
+    float4 four;
+    static __device__ __forceinline__ Four read(const float *from)
+    {
+        return {__ldg(reinterpret_cast<const float4 *>(from))};
+    }
+    __device__ __forceinline__ float4 wide() const
+    {
+        return four;
+    }
+    static constexpr uint32_t kSigns = 0x80000000u;
+    __device__ __forceinline__ uint32_t any() const
+    {
+        return static_cast<uint32_t>(__float_as_int(four.x) | __float_as_int(four.y) | __float_as_int(four.z) |
+                                     __float_as_int(four.w));
+    }
+};
 
 /* What a query is multiplied with so that its norm is in [128, 256). */
 __device__ __forceinline__ float query_scale(double squares)
@@ -51,16 +87,26 @@ __device__ __forceinline__ float row_scale(const float *maxima)
 /* The largest finite element of a sample of the rows, by the whole block. */
 template <typename Element> __device__ __forceinline__ void sample_elements(const FilterArguments &a, int part, float *shared)
 {
+    constexpr int kRows = 4; /* of a warp: their loads do not wait for each other */
     const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
     float most = 0.0f;
-    for (int n = 0; n < 4; n++) {
-        const uint64_t sample = static_cast<uint64_t>((part * kWarps + warp) * 4 + n),
-                       at = sample * a.rows / (kMaxima * kWarps * 4);
+    const Element *rows[kRows];
+#pragma unroll
+    for (int n = 0; n < kRows; n++) {
+        const uint64_t sample = static_cast<uint64_t>((part * kWarps + warp) * kRows + n),
+                       at = sample * a.rows / (kMaxima * kWarps * kRows);
         const uint64_t number = a.numbers != nullptr ? static_cast<uint64_t>(__ldg(a.numbers + at)) : at;
-        const Element *row = reinterpret_cast<const Element *>(a.targets + number * a.row_stride);
-        for (uint64_t k = static_cast<uint64_t>(lane); k < a.dim; k += kWarp) {
-            const float x = fabsf(widen(row[k]));
-            most = x <= FLT_MAX ? fmaxf(most, x) : most;
+        rows[n] = reinterpret_cast<const Element *>(a.targets + number * a.row_stride);
+    }
+#pragma unroll 4
+    for (uint64_t k = static_cast<uint64_t>(lane) * 4; k < a.dim; k += kWarp * 4) {
+#pragma unroll
+        for (int n = 0; n < kRows; n++) {
+            const float4 four = Four<Element>::read(rows[n] + k).wide();
+            const float x[4] = {fabsf(four.x), fabsf(four.y), fabsf(four.z), fabsf(four.w)};
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                most = x[i] <= FLT_MAX ? fmaxf(most, x[i]) : most;
         }
     }
     for (int distance = kWarp / 2; distance > 0; distance /= 2)
@@ -98,7 +144,7 @@ template <typename Element> __global__ void __launch_bounds__(kThreads) prepare_
         const __half half = __float2half_rn(x);
         const float d = x - __half2float(half);
         lost = fmaf(d, d, lost);
-        a.halves[q * a.depth + k] = half;
+        a.halves[(k / kFilterDepth * a.padded + q) * kFilterDepth + k % kFilterDepth] = half;
     }
     lost = sum_lanes(lost);
     if (lane == 0)
@@ -160,7 +206,9 @@ template <bool DISTANCE> __device__ __forceinline__ QueryFacts query_facts(const
     const float4 facts = a.facts[q];
     const bool there = q < a.query_count && facts.w == 0.0f, cosine = a.metric == EUM_METRIC_COSINE;
     const float ratio = facts.z * (scale / facts.y),
-                smallest = (facts.y * 0x1p-66f) * (scale * 0x1p-67f); /* 2^-133, in these units: 4096 sums that round by 2^-150 each, and the tensor cores' */
+                smallest =
+                    (facts.y * 0x1p-66f) *
+                    (scale * 0x1p-67f); /* 2^-133, in these units: 4096 sums that round by 2^-150 each, and the tensor cores' */
     const float most = cosine ? infinity : FLT_MAX / 8.0f * fminf(facts.y, scale) * fmaxf(facts.y, scale);
     float threshold = -infinity;
     if (there && a.samples == nullptr && a.bounds != nullptr)

@@ -50,6 +50,12 @@ struct StreamKernels {
     int one_blocks, group_blocks; /* of a multiprocessor */
 };
 
+/* Lanes that share a row of so many pieces of 16 bytes: enough for a row, and no more. */
+constexpr int stream_lanes(uint64_t pieces)
+{
+    return pieces <= 8 ? 4 : pieces <= 64 ? 8 : 16;
+}
+
 /* wide: rows, and beyond kStreamDim queries, start at multiples of 16 bytes. */
 StreamKernels stream_float32(bool distance, uint64_t dim, bool wide);
 StreamKernels stream_float16(bool distance, uint64_t dim, bool wide);

@@ -145,6 +145,15 @@ __device__ __forceinline__ void add_piece(const Piece<Element, PIECE> &x, const 
     }
 }
 
+/* Whether one of the queries is still wanted; the same for all threads. */
+__device__ __forceinline__ bool any_needed(const Arguments &a, uint64_t first_query, int count)
+{
+    bool needed = a.needed == nullptr;
+    for (int q = 0; q < count && !needed; q++)
+        needed = a.needed[first_query + static_cast<uint64_t>(q)] != 0;
+    return needed;
+}
+
 /* In shared memory of every block: first this, then the queries, then the lists. */
 template <int GROUP> struct StreamShared {
     Prepared prepared[GROUP];
@@ -222,6 +231,11 @@ __global__ void __launch_bounds__(kThreads, Flow<Element, GROUP>::kBlocks) strea
     const int warp = static_cast<int>(threadIdx.x) / kWarp, side = GROUP == 1 ? 1 : static_cast<int>(a.side);
     const uint64_t first_query = static_cast<uint64_t>(blockIdx.y) * a.group, left = a.query_count - first_query;
     const int count = left < a.group ? static_cast<int>(left) : static_cast<int>(a.group);
+    /* Rows of 16 bits the filter leaves alone, and their kernels have no register to spare. */
+    if constexpr (sizeof(Element) == sizeof(float)) {
+        if (!any_needed(a, first_query, count))
+            return;
+    }
     /* All scores: the blocks go through the rows together. A selection: each through a slice, so that places fit in 32 bits. */
     const uint64_t begin = select ? blockIdx.x * a.slice_step : 0;
     const uint64_t end = select && begin + a.slice_rows < a.rows ? begin + a.slice_rows : a.rows;
@@ -525,7 +539,6 @@ StreamKernels stream_of()
             Flow<Element, kStreamGroup>::kBlocks};
 }
 
-/* Lanes enough for a row, and no more. */
 template <typename Element, bool DISTANCE> StreamKernels stream_for(uint64_t dim, bool wide)
 {
     constexpr int kWide = static_cast<int>(16 / sizeof(Element));
@@ -536,10 +549,11 @@ template <typename Element, bool DISTANCE> StreamKernels stream_for(uint64_t dim
     }
     if (!wide)
         return stream_of<Element, DISTANCE, 1, 32, 2, 6, 2, 4>();
-    const uint64_t pieces = dim / kWide;
-    return pieces <= 8    ? stream_of<Element, DISTANCE, kWide, 4, 4, 2, 2, 2>()
-           : pieces <= 64 ? stream_of<Element, DISTANCE, kWide, 8, 1, 4, 2, 2>()
-                          : stream_of<Element, DISTANCE, kWide, 16, 1, 6, 2, sizeof(Element) == 4 ? 4 : 3>();
+    const int lanes = stream_lanes(dim / kWide);
+    return lanes == 4   ? stream_of<Element, DISTANCE, kWide, 4, 4, 2, 2, 2>()
+           : lanes == 8 ? stream_of<Element, DISTANCE, kWide, 8, 1, 4, 2, 2>()
+                        : stream_of < Element,
+           DISTANCE, kWide, 16, 1, 6, 2, sizeof(Element) == 4 ? 4 : 3 > ();
 }
 
 } // namespace eum_scoring

@@ -25,9 +25,7 @@ typedef struct eum_chunk_question {
     size_t query_stride, row_stride; /* of the operands */
     bool moves;                      /* kernels read a chunk on the device and more than once; else once, over the link */
     uint64_t room;                   /* of the budget */
-    /* Device memory that the kernels need beside the operands for so many queries and rows. The sizes are found as if more never
-     * needed less. Where they do (a filter begins at some number of rows), fewer rows than fit may be chosen, or a last, smaller chunk may need
-     * more than the others, and its launch says so if there is no room. NULL: none. */
+    /* Device memory that the kernels need beside the operands for so many queries and rows: never more for fewer rows. NULL: none. */
     size_t (*scratch)(const void *arg, uint64_t queries, uint64_t rows);
     const void *scratch_arg;
 } eum_chunk_question;

@@ -99,6 +99,39 @@ START_TEST(chunks_give_the_bits_of_one_launch_on_a_device)
 }
 END_TEST
 
+/* Results of a chunk would be copied back behind the next chunk's rows, and the CPU would wait for both: kernels write them over the link. */
+START_TEST(results_of_chunks_of_many_queries_are_not_copied_back)
+{
+    for (int best = 0; best < 2; best++) {
+        problem p = {.operation = best ? EUM_OPERATION_TOPK : EUM_OPERATION_SIMILARITY, .metric = 1, .element = 1, .queries = 300};
+        p.dim = 100, p.k = 10, p.rows = 30011, p.seed = 5, p.real = true;
+        arrays both[2];
+        for (int tight = 0; tight < 2; tight++) {
+            eum_context *context = open_cuda(EUM_BACKING_AUTO, tight ? 10 * MIB : 0);
+            both[tight] = make_arrays(&p);
+            operands o = make_operands(context, &p, &both[tight], true);
+            eum_stats before, after;
+            eum_stats_init(&before);
+            eum_stats_init(&after);
+            OK(eum_context_stats(context, &before));
+            eum_job job;
+            OK(start_problem(default_stream(context), &p, &both[tight], &o, EUM_EXECUTOR_DEVICE, &job));
+            wait_job(job);
+            OK(eum_context_stats(context, &after));
+            ck_assert_uint_eq(operation_stats(context, p.operation).chunked, (uint64_t)tight);
+            if (tight)
+                ck_assert_uint_eq(after.bytes_to_host, before.bytes_to_host);
+            read_answer(&o, &both[tight]);
+            end_operands(&o);
+            close_context(context);
+        }
+        expect_same_answer(&both[0], &both[1]);
+        free_arrays(&both[0]);
+        free_arrays(&both[1]);
+    }
+}
+END_TEST
+
 /* Pageable, registered, and with a budget that has hardly room: the array is gone when the call has returned. */
 START_TEST(targets_of_the_callers_give_the_bits_of_a_buffer_on_a_device)
 {
@@ -174,6 +207,7 @@ Suite *gpu_dispatch_suite(void)
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, all_executors_agree_on_a_device, 0, KINDS);
     tcase_add_test(tests, chunks_give_the_bits_of_one_launch_on_a_device);
+    tcase_add_test(tests, results_of_chunks_of_many_queries_are_not_copied_back);
     tcase_add_test(tests, targets_of_the_callers_give_the_bits_of_a_buffer_on_a_device);
     tcase_add_test(tests, a_stream_of_the_users_own_is_left_to_the_device);
     suite_add_tcase(suite, tests);

@@ -54,6 +54,29 @@ START_TEST(the_scratch_memory_does_not_grow_with_rows_and_queries)
 }
 END_TEST
 
+/* Chunks are made as large as the room for this allows. Every number of rows where something begins or ends, and those beside it. */
+START_TEST(fewer_rows_never_need_more_scratch_memory)
+{
+    const uint64_t counts[] = {1, 2, 8, 9, 32, 33, 300, 1024, 1025, 5000}, dims_[] = {4, 6, 100, 768, 4096, 4100},
+                   ks[] = {1, 10, 100, 128, 129, 1024};
+    int64_t some;
+    for (size_t n = 0; n < 10 * 6 * 6; n++) {
+        eum_scoring_args args = {.query_count = counts[n % 10], .dim = dims_[n / 10 % 6], .k = ks[n / 60], .indices = &some};
+        size_t last = 0;
+        uint64_t most_rows = 0;
+        for (args.rows = 0; args.rows < UINT64_C(1) << 34; args.rows += args.rows < 20000 ? 1 : args.rows / 97) {
+            const size_t bytes = eum_scoring_cuda_scratch(&args);
+            if (bytes < last)
+                ck_abort_msg("%llu queries, dim %llu, k %llu: %zu bytes for %llu rows, %zu for %llu",
+                             (unsigned long long)args.query_count, (unsigned long long)args.dim, (unsigned long long)args.k, bytes,
+                             (unsigned long long)args.rows, last, (unsigned long long)most_rows);
+            last = bytes;
+            most_rows = args.rows;
+        }
+    }
+}
+END_TEST
+
 /* Every metric, element, dim and path; alignments and strides of every kind; numbers of every kind. */
 START_TEST(the_scores_agree_with_float64)
 {
@@ -302,10 +325,11 @@ Suite *gpu_scoring_suite(void);
 Suite *gpu_scoring_suite(void)
 {
     Suite *suite = suite_create("gpu_scoring");
-    TCase *tests = tcase_create("gpu_scoring");
+    TCase *scratch = tcase_create("scratch"), *tests = tcase_create("gpu_scoring"); /* the first needs no GPU */
     tcase_set_timeout(tests, 120);
+    tcase_add_test(scratch, the_scratch_memory_does_not_grow_with_rows_and_queries);
+    tcase_add_test(scratch, fewer_rows_never_need_more_scratch_memory);
     tcase_add_test(tests, the_reference_is_that_of_the_cpu);
-    tcase_add_test(tests, the_scratch_memory_does_not_grow_with_rows_and_queries);
     tcase_add_loop_test(tests, the_scores_agree_with_float64, 0, DIMS * 3);
     tcase_add_loop_test(tests, the_best_rows_are_those_of_a_sort, 0, 7);
     tcase_add_loop_test(tests, the_order_of_the_rows_does_not_matter, 0, 5);
@@ -314,6 +338,7 @@ Suite *gpu_scoring_suite(void)
     tcase_add_test(tests, the_same_call_gives_the_same_bits);
     tcase_add_loop_test(tests, a_captured_selection_can_be_replayed, 0, 2);
     tcase_add_loop_test(tests, eum_topk_finds_the_same_rows_on_every_backing, 0, BACKINGS);
+    suite_add_tcase(suite, scratch);
     suite_add_tcase(suite, tests);
     return suite;
 }
