@@ -267,8 +267,8 @@ static void set_ahead(eum_tile *tile, const block *b)
 }
 
 /* Rows [begin, end) against queries [first, last) of the block, whole panels. */
-static __attribute__((noinline)) void score_rows(block *b, eum_tile *tile, lists *mine, uint64_t begin, uint64_t end, unsigned first,
-                                                 unsigned last)
+static __attribute__((noinline)) void score_rows(block *b, eum_tile *tile, lists *mine, uint64_t begin, uint64_t end,
+                                                 unsigned first, unsigned last)
 {
     bool nonfinite = false;
     for (unsigned q = first; q < last; q++)

@@ -156,8 +156,8 @@ static uint64_t device_kernel_ns(const eum_executor_question *q)
     uint64_t bytes = target_bytes(q), all = macs(q);
     if (q->queries <= FEW_QUERIES)
         return eum_cost_kernel(&costs, bytes, all);
-    bool tensor = eum_costs_tensor(&costs), filtered = tensor && q->k > 0 && q->k <= FILTER_MOST_K && q->dim <= FILTER_MOST_DIM && q->dim % 4 == 0 &&
-                    q->rows >= FILTER_LEAST_ROWS;
+    bool tensor = eum_costs_tensor(&costs), filtered = tensor && q->k > 0 && q->k <= FILTER_MOST_K && q->dim <= FILTER_MOST_DIM &&
+                                                       q->dim % 4 == 0 && q->rows >= FILTER_LEAST_ROWS;
     if (!filtered) {
         costs.macs_mhz = tensor ? times(costs.macs_mhz, TENSOR_TIMES) : costs.macs_mhz;
         return eum_cost_kernel(&costs, bytes, all);

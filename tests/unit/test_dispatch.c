@@ -178,12 +178,12 @@ static bool within(double predicted, double came, double below, double above)
 START_TEST(predictions_for_many_queries_are_near_what_was_measured)
 {
     static const measured cases[] = {
-        {16, 8, 1000, 10, 120, 0},      {16, 8, 5461, 10, 255, 0},      {16, 8, 21845, 10, 576, 0},     {16, 32, 1000, 10, 301, 0},
-        {16, 32, 5461, 10, 591, 0},     {16, 32, 21845, 10, 1293, 0},   {16, 256, 5461, 10, 3098, 0},   {16, 256, 21845, 10, 8281, 0},
-        {2, 8, 1000, 10, 82, 0},        {2, 32, 1000, 10, 255, 0},      {2, 256, 1000, 10, 1800, 0},    {1, 256, 1000, 10, 3114, 0},
-        {16, 128, 1000, 10, 0, 95},
-        {16, 1024, 1000, 10, 0, 197},   {16, 16, 1000000, 10, 0, 1312}, {16, 128, 1000000, 10, 0, 1341}, {16, 1024, 1000000, 10, 0, 8971},
-        {16, 128, 1000000, 0, 0, 3423},
+        {16, 8, 1000, 10, 120, 0},       {16, 8, 5461, 10, 255, 0},        {16, 8, 21845, 10, 576, 0},
+        {16, 32, 1000, 10, 301, 0},      {16, 32, 5461, 10, 591, 0},       {16, 32, 21845, 10, 1293, 0},
+        {16, 256, 5461, 10, 3098, 0},    {16, 256, 21845, 10, 8281, 0},    {2, 8, 1000, 10, 82, 0},
+        {2, 32, 1000, 10, 255, 0},       {2, 256, 1000, 10, 1800, 0},      {1, 256, 1000, 10, 3114, 0},
+        {16, 128, 1000, 10, 0, 95},      {16, 1024, 1000, 10, 0, 197},     {16, 16, 1000000, 10, 0, 1312},
+        {16, 128, 1000000, 10, 0, 1341}, {16, 1024, 1000000, 10, 0, 8971}, {16, 128, 1000000, 0, 0, 3423},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         eum_executor_question question = cold(cases[i].rows);
@@ -195,11 +195,11 @@ START_TEST(predictions_for_many_queries_are_near_what_was_measured)
         question.by_copies = true;
         eum_executor_answer answer = eum_choose_executor(&question);
         if (cases[i].cpu_us > 0)
-            ck_assert_msg(within((double)answer.cpu_ns / 1000, cases[i].cpu_us, cases[i].threads == 16 ? 3 : 1.2, 1.6), "case %zu: %llu ns by the CPU", i,
-                          (unsigned long long)answer.cpu_ns);
+            ck_assert_msg(within((double)answer.cpu_ns / 1000, cases[i].cpu_us, cases[i].threads == 16 ? 3 : 1.2, 1.6),
+                          "case %zu: %llu ns by the CPU", i, (unsigned long long)answer.cpu_ns);
         if (cases[i].device_us > 0)
-            ck_assert_msg(within((double)answer.device_ns / 1000, cases[i].device_us, 1.25, 1.25), "case %zu: %llu ns by the device",
-                          i, (unsigned long long)answer.device_ns);
+            ck_assert_msg(within((double)answer.device_ns / 1000, cases[i].device_us, 1.25, 1.25),
+                          "case %zu: %llu ns by the device", i, (unsigned long long)answer.device_ns);
     }
 }
 END_TEST
