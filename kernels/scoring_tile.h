@@ -167,7 +167,11 @@ ALWAYS_INLINE void single_rows(eum_tile *tile, size_t held, size_t near, size_t 
     uintptr_t next = (uintptr_t)tile->first;
     unsigned bad = 0;
     for (unsigned row = 0; row < tile->count; row += REDUCED) {
-#pragma GCC unroll 1 /* no faster unrolled, and 16 times the code in each of 100 copies */
+#if defined(__clang__) /* no faster unrolled, and 16 times the code in each of 100 copies */
+#pragma clang loop unroll(disable)
+#else
+#pragma GCC unroll 1
+#endif
         for (unsigned r = 0; r < REDUCED; r++, next += stride) {
             const char *from = stride != 0 ? (const char *)next : tile->rows[row + r];
             vec s[2] = {v_zero(), v_zero()}; /* the product, the squares */
