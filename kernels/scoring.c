@@ -19,6 +19,11 @@
 #define GRAIN_BYTES ((uint64_t)128 << 10)
 /* Less than this in all stays on one thread: it takes about as long as waking another one (5 to 10 us). */
 #define SHARED_BYTES ((uint64_t)768 << 10)
+/* Rows of packed queries that are scored before another thread may go on: fewer would read the queries too often. */
+#define PACKED_GRAIN 16u
+#define UNITS_PER_THREAD 4u
+#define MERGED_ENTRIES 1024u
+#define PREPARED_ELEMENTS 8192u
 #define ALIGNMENT 64u
 /* No cache that one process gets has more of them than this. */
 #define TURNED_BYTES ((uint64_t)64 << 20)
@@ -27,10 +32,11 @@
 
 /* ------------------------------------------------------------------------------------------------------- state ----- */
 
-/* The lists of one thread. Which thread has which piece does not matter: what is kept does not depend on the order of the entries. */
+/* The lists of one thread, on lines of their own. Which thread has which piece does not matter: what is kept does not depend on the order of the
+ * entries. */
 typedef struct lists {
-    atomic_bool taken;
-    bool used;
+    _Alignas(ALIGNMENT) atomic_bool taken;
+    bool used;            /* in this block; what follows is not set before */
     eum_best_list *lists; /* one a query of the block */
     eum_best *entries;    /* of all lists */
     float *thresholds;    /* one a query, +-infinity beyond the queries, so that nothing enters there */
@@ -44,10 +50,11 @@ typedef struct block {
     unsigned count;      /* queries */
     unsigned panel;      /* queries of a whole panel */
     unsigned most;       /* queries of the largest block */
+    unsigned groups;     /* that the panels are in, where the rows are too few for the threads; else 1 */
     size_t value_stride; /* floats */
     eum_prepared *queries;
     float *values;
-    lists *lists; /* `threads` of them, NULL without indices */
+    lists *lists; /* `threads` of them and what they point to, NULL without indices */
     uint32_t threads;
     char *beside; /* BESIDE_BYTES, aligned; the first `room` of them are free */
     size_t room;
@@ -56,6 +63,12 @@ typedef struct block {
 static unsigned round_up(unsigned n, unsigned to)
 {
     return (n + to - 1) / to * to;
+}
+
+/* Of a thread's lists: whole panels may be read from any query on. */
+static unsigned thresholds_of(const block *b)
+{
+    return round_up(b->most, EUM_TILE_QUERIES) + EUM_TILE_QUERIES;
 }
 
 static const eum_scoring_ops *ops_of(eum_cpu_isa isa)
@@ -214,11 +227,24 @@ static void keep(const eum_tile *tile, const block *b, lists *mine, unsigned pan
     }
 }
 
+/* Empty lists for the block. */
+static void begin_lists(const block *b, lists *l)
+{
+    const float never = b->smaller ? -INFINITY : INFINITY;
+    const size_t capacity = eum_best_capacity(b->args->k);
+    for (unsigned q = 0; q < thresholds_of(b); q++)
+        l->thresholds[q] = q < b->count ? NAN : never;
+    for (unsigned q = 0; q < b->count; q++)
+        l->lists[q] = (eum_best_list){.entries = l->entries + q * capacity};
+    l->used = true;
+}
+
 static lists *take_lists(block *b)
 {
     for (uint32_t i = 0;; i = (i + 1) % b->threads) { /* as many as run at once: one is free */
         if (!atomic_exchange(&b->lists[i].taken, true)) {
-            b->lists[i].used = true;
+            if (!b->lists[i].used)
+                begin_lists(b, &b->lists[i]);
             return &b->lists[i];
         }
     }
@@ -240,17 +266,19 @@ static void set_ahead(eum_tile *tile, const block *b)
     tile->ahead = dense && !followed && all > cached ? (size_t)((page + rows - 1) / rows * rows) : 0;
 }
 
-static __attribute__((noinline)) void score_rows(block *b, eum_tile *tile, lists *mine, uint64_t begin, uint64_t end)
+/* Rows [begin, end) against queries [first, last) of the block, whole panels. */
+static __attribute__((noinline)) void score_rows(block *b, eum_tile *tile, lists *mine, uint64_t begin, uint64_t end,
+                                                 unsigned first, unsigned last)
 {
     bool nonfinite = false;
-    for (unsigned q = 0; q < b->count; q++)
+    for (unsigned q = first; q < last; q++)
         nonfinite |= b->queries[q].nonfinite;
     const uint64_t tiles = (end - begin + EUM_TILE_ROWS - 1) / EUM_TILE_ROWS;
     for (uint64_t i = 0; i < tiles; i++) {
         const uint64_t row = begin + (b->backwards ? tiles - 1 - i : i) * EUM_TILE_ROWS;
         set_rows(tile, b->args, row, end - row < EUM_TILE_ROWS ? (unsigned)(end - row) : EUM_TILE_ROWS);
         b->ops->norms(tile);
-        for (unsigned panel = 0; panel < b->count; panel += b->panel) {
+        for (unsigned panel = first; panel < last; panel += b->panel) {
             set_panel(tile, b, panel);
             if (b->ops->score(tile))
                 mend(tile);
@@ -264,6 +292,22 @@ static __attribute__((noinline)) void score_rows(block *b, eum_tile *tile, lists
     }
 }
 
+/* Tiles that several threads share: each of `groups` threads has some of the panels. */
+static uint64_t units_of(const block *b)
+{
+    return (b->args->rows + EUM_TILE_ROWS - 1) / EUM_TILE_ROWS * b->groups;
+}
+
+/* Units one after the other are tiles against the same panels, which stay in the core's cache, and whose lists let less in with each tile. */
+static void score_unit(block *b, eum_tile *tile, lists *mine, uint64_t unit)
+{
+    const uint64_t tiles = units_of(b) / b->groups, row = unit % tiles * EUM_TILE_ROWS, left = b->args->rows - row;
+    const unsigned group = (unsigned)(unit / tiles), panels = (b->count + b->panel - 1) / b->panel;
+    const unsigned first = panels * group / b->groups * b->panel, last = panels * (group + 1) / b->groups * b->panel;
+    score_rows(b, tile, mine, row, row + (left < EUM_TILE_ROWS ? left : EUM_TILE_ROWS), first, last < b->count ? last : b->count);
+}
+
+/* Rows [begin, end), or such units. */
 static void score_piece(void *arg, uint64_t begin, uint64_t end)
 {
     block *b = arg;
@@ -278,7 +322,11 @@ static void score_piece(void *arg, uint64_t begin, uint64_t end)
         memset(tile.scores, 0, sizeof tile.scores); /* lanes without a query stay 0 */
     lists *mine = b->lists != NULL ? take_lists(b) : NULL;
     fp_environment callers = fp_enter();
-    score_rows(b, &tile, mine, begin, end);
+    if (b->groups == 1)
+        score_rows(b, &tile, mine, begin, end, 0, b->count);
+    else
+        for (uint64_t unit = begin; unit < end; unit++)
+            score_unit(b, &tile, mine, unit);
     fp_leave(callers);
     if (mine != NULL)
         atomic_store(&mine->taken, false);
@@ -295,10 +343,9 @@ static void merge(void *arg, uint64_t begin, uint64_t end)
         eum_best_list *all = &b->lists[0].lists[q];
         float *threshold = &b->lists[0].thresholds[q];
         for (uint32_t i = 1; i < b->threads; i++)
-            for (size_t n = 0; b->lists[i].used && n < b->lists[i].lists[q].count; n++)
-                eum_best_add(all, threshold, k, b->smaller, b->lists[i].lists[q].entries[n]);
-        size_t count = eum_best_select(all->entries, all->count, k, b->smaller);
-        eum_best_sort(all->entries, count, b->smaller);
+            if (b->lists[i].used)
+                eum_best_join(all, threshold, k, b->smaller, &b->lists[i].lists[q]);
+        size_t count = eum_best_finish(all, k, b->smaller);
         int64_t *indices = b->args->indices + (b->first + q) * k;
         float *scores = b->args->scores + (b->first + q) * k;
         for (size_t n = 0; n < k; n++) {
@@ -308,16 +355,13 @@ static void merge(void *arg, uint64_t begin, uint64_t end)
     }
 }
 
+/* The first ones take the others in, also where there are no rows. */
 static void reset_lists(block *b)
 {
-    const float never = b->smaller ? -INFINITY : INFINITY;
-    for (uint32_t i = 0; b->lists != NULL && i < b->threads; i++) {
-        b->lists[i].used = i == 0;
-        for (unsigned q = 0; q < round_up(b->most, EUM_TILE_QUERIES) + EUM_TILE_QUERIES; q++)
-            b->lists[i].thresholds[q] = q < b->count ? NAN : never;
-        for (unsigned q = 0; q < b->count; q++)
-            b->lists[i].lists[q].count = 0, b->lists[i].lists[q].settled = false;
-    }
+    for (uint32_t i = 0; b->lists != NULL && i < b->threads; i++)
+        b->lists[i].used = false;
+    if (b->lists != NULL)
+        begin_lists(b, &b->lists[0]);
 }
 
 /* ------------------------------------------------------------------------------------------------------ memory ----- */
@@ -342,32 +386,33 @@ static void release(const block *b, void *memory)
 
 static void free_block(block *b)
 {
-    for (uint32_t i = 0; b->lists != NULL && i < b->threads; i++) {
-        release(b, b->lists[i].entries);
-        release(b, b->lists[i].lists);
-        release(b, b->lists[i].thresholds);
-    }
     release(b, b->lists);
     release(b, b->values);
     release(b, b->queries);
 }
 
+static size_t whole_lines(size_t bytes)
+{
+    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+/* In one piece, which the next call finds in the heap: as many pieces as threads were given back to the system, and came as new pages. */
 static bool allocate_lists(block *b)
 {
-    const size_t capacity = eum_best_capacity(b->args->k);
-    b->lists = allocate(b, b->threads * sizeof *b->lists);
-    if (b->lists == NULL)
+    const size_t queries = whole_lines(b->most * sizeof(eum_best_list)), thresholds = whole_lines(thresholds_of(b) * sizeof(float));
+    const size_t entries = whole_lines(b->most * eum_best_capacity(b->args->k) * sizeof(eum_best));
+    char *at = allocate(b, b->threads * (sizeof *b->lists + queries + thresholds + entries));
+    if (at == NULL)
         return false;
-    memset(b->lists, 0, b->threads * sizeof *b->lists);
+    b->lists = (lists *)(void *)at;
+    at += b->threads * sizeof *b->lists;
     for (uint32_t i = 0; i < b->threads; i++) {
         lists *l = &b->lists[i];
-        l->lists = allocate(b, b->most * sizeof *l->lists);
-        l->thresholds = allocate(b, (round_up(b->most, EUM_TILE_QUERIES) + EUM_TILE_QUERIES) * sizeof *l->thresholds);
-        l->entries = allocate(b, b->most * capacity * sizeof *l->entries);
-        if (l->lists == NULL || l->thresholds == NULL || l->entries == NULL)
-            return false;
-        for (unsigned q = 0; q < b->most; q++)
-            l->lists[q] = (eum_best_list){.entries = l->entries + q * capacity};
+        *l = (lists){.used = false};
+        l->lists = (eum_best_list *)(void *)at;
+        l->thresholds = (float *)(void *)(at += queries);
+        l->entries = (eum_best *)(void *)(at += thresholds);
+        at += entries;
     }
     return true;
 }
@@ -401,13 +446,40 @@ static bool allocate_block(block *b)
 
 /* ---------------------------------------------------------------------------------------------------- operation ---- */
 
+/* Queries that are prepared at once: some 10 us. Packed ones share lines. */
+static uint64_t prepare_grain(const block *b)
+{
+    uint64_t grain = 1 + PREPARED_ELEMENTS / b->args->dim;
+    return b->packed ? (grain + b->ops->lanes - 1) / b->ops->lanes * b->ops->lanes : grain;
+}
+
 static uint64_t grain_of(const block *b)
 {
     uint64_t work = b->args->dim * sizeof(float) * (1 + b->count / 8); /* eight queries cost about what reading the row does */
     uint64_t grain = GRAIN_BYTES / work;
     if (b->args->rows < SHARED_BYTES / work)
         return b->args->rows;
+    if (b->packed && grain < PACKED_GRAIN)
+        return PACKED_GRAIN;
     return grain < 1 ? 1 : grain > EUM_TILE_ROWS ? grain / EUM_TILE_ROWS * EUM_TILE_ROWS : grain;
+}
+
+/* How many groups of panels make enough pieces for all threads: with few rows in each, a thread would read all queries for them. */
+static unsigned groups_of(const block *b)
+{
+    uint64_t tiles = (b->args->rows + EUM_TILE_ROWS - 1) / EUM_TILE_ROWS, wanted = (uint64_t)b->threads * UNITS_PER_THREAD;
+    unsigned panels = (b->count + b->panel - 1) / b->panel;
+    if (!b->packed || b->threads == 1 || tiles == 0 || tiles >= wanted || grain_of(b) >= b->args->rows)
+        return 1;
+    uint64_t groups = (wanted + tiles - 1) / tiles;
+    unsigned each = groups >= panels ? 1 : (unsigned)((panels + groups - 1) / groups); /* panels of the largest */
+    return (panels + each - 1) / each;
+}
+
+/* Queries whose lists are brought together at once: some microseconds. */
+static uint64_t merge_grain(const block *b)
+{
+    return 1 + MERGED_ENTRIES / (b->threads * b->args->k);
 }
 
 /* Whoever scores the same targets again begins where he ended: that is what the caches still have of targets that do not fit (768 elements, 3 MB, one
@@ -446,12 +518,13 @@ int32_t eum_scoring_cpu(const eum_scoring_args *args, eum_cpu_isa isa, eum_scori
             if (b.packed && left < b.most) /* lanes without a query must be 0 */
                 memset(b.values, 0, round_up((unsigned)left, b.panel) * b.value_stride * sizeof(float));
             b.count = left < b.most ? (unsigned)left : b.most;
-            loop(pool, b.count, 1 + GRAIN_BYTES / (args->dim * sizeof(float)), prepare_piece, &b);
+            loop(pool, b.count, prepare_grain(&b), prepare_piece, &b);
             reset_lists(&b);
+            b.groups = groups_of(&b);
             if (args->rows > 0)
-                loop(pool, args->rows, grain_of(&b), score_piece, &b);
+                loop(pool, b.groups > 1 ? units_of(&b) : args->rows, b.groups > 1 ? 1 : grain_of(&b), score_piece, &b);
             if (args->indices != NULL)
-                loop(pool, b.count, 64, merge, &b);
+                loop(pool, b.count, merge_grain(&b), merge, &b);
         }
     }
     free_block(&b);

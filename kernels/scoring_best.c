@@ -23,8 +23,8 @@ static inline void swap(eum_best *a, eum_best *b)
     *b = held;
 }
 
-/* Quickselect. Pivots are drawn from a fixed sequence: no order of the scores is its worst case, short of one made for it. */
-size_t eum_best_select(eum_best *entries, size_t count, uint64_t k, bool smaller)
+/* Moves the best k to the front, in no order, and returns how many they are. Quickselect. Pivots are drawn from a fixed sequence: no order of the scores is its worst case, short of one made for it. */
+static size_t best_select(eum_best *entries, size_t count, uint64_t k, bool smaller)
 {
     if (count <= k)
         return count;
@@ -59,7 +59,7 @@ size_t eum_best_select(eum_best *entries, size_t count, uint64_t k, bool smaller
 /* Drops what is not among the best k and sets the threshold to the worst of them. */
 static void settle(eum_best_list *list, float *threshold, uint64_t k, bool smaller)
 {
-    list->count = eum_best_select(list->entries, list->count, k, smaller);
+    list->count = best_select(list->entries, list->count, k, smaller);
     eum_best worst = list->entries[0];
     for (size_t i = 1; i < list->count; i++)
         if (before(worst, list->entries[i], smaller))
@@ -70,8 +70,6 @@ static void settle(eum_best_list *list, float *threshold, uint64_t k, bool small
 }
 
 /* Few entries are kept sorted: the threshold is then always the k-th best so far, and fewer get in (of n in random order k * (1 + ln(n / k))). */
-#define SORTED_MOST 16u
-
 static void insert(eum_best_list *list, float *threshold, uint64_t k, bool smaller, eum_best entry)
 {
     eum_best *entries = list->entries;
@@ -86,11 +84,17 @@ static void insert(eum_best_list *list, float *threshold, uint64_t k, bool small
     }
 }
 
+/* Whether an entry is before the k-th best so far of a settled list. */
+static inline bool enters(const eum_best_list *list, float threshold, bool smaller, eum_best entry)
+{
+    return before(entry, (eum_best){threshold, list->threshold_row}, smaller);
+}
+
 void eum_best_add(eum_best_list *list, float *threshold, uint64_t k, bool smaller, eum_best entry)
 {
-    if (list->settled && !before(entry, (eum_best){*threshold, list->threshold_row}, smaller))
+    if (list->settled && !enters(list, *threshold, smaller, entry))
         return;
-    if (k <= SORTED_MOST) {
+    if (k <= EUM_BEST_SORTED) {
         insert(list, threshold, k, smaller, entry);
         return;
     }
@@ -111,7 +115,20 @@ static int compare_smaller(const void *a, const void *b)
     return before(*x, *y, true) ? -1 : before(*y, *x, true);
 }
 
-void eum_best_sort(eum_best *entries, size_t count, bool smaller)
+void eum_best_join(eum_best_list *list, float *threshold, uint64_t k, bool smaller, const eum_best_list *other)
 {
-    qsort(entries, count, sizeof *entries, smaller ? compare_smaller : compare_larger);
+    for (size_t n = 0; n < other->count; n++) {
+        if (k <= EUM_BEST_SORTED && list->settled && !enters(list, *threshold, smaller, other->entries[n]))
+            return; /* nor do those behind it */
+        eum_best_add(list, threshold, k, smaller, other->entries[n]);
+    }
+}
+
+size_t eum_best_finish(eum_best_list *list, uint64_t k, bool smaller)
+{
+    if (k <= EUM_BEST_SORTED)
+        return list->count;
+    size_t count = best_select(list->entries, list->count, k, smaller);
+    qsort(list->entries, count, sizeof *list->entries, smaller ? compare_smaller : compare_larger);
+    return count;
 }

@@ -108,15 +108,18 @@ typedef struct eum_best_list {
     bool settled;          /* the first k entries have been seen */
 } eum_best_list;
 
+/* Up to so many are kept sorted. */
+#define EUM_BEST_SORTED 16u
+
 static inline size_t eum_best_capacity(uint64_t k)
 {
-    return (size_t)(2 * k + 32);
+    return (size_t)(k <= EUM_BEST_SORTED ? k : 2 * k + 32);
 }
 /* Adds an entry. *threshold: of this list, NaN at first: what is worse than it cannot be among the best. */
 void eum_best_add(eum_best_list *list, float *threshold, uint64_t k, bool smaller, eum_best entry);
-/* Moves the best k to the front, in no order. Returns how many they are. */
-size_t eum_best_select(eum_best *entries, size_t count, uint64_t k, bool smaller);
-/* Sorts them, the best first. */
-void eum_best_sort(eum_best *entries, size_t count, bool smaller);
+/* Adds the entries of another list for the same k. */
+void eum_best_join(eum_best_list *list, float *threshold, uint64_t k, bool smaller, const eum_best_list *other);
+/* Puts the best k at the front, the best first. Returns how many they are. */
+size_t eum_best_finish(eum_best_list *list, uint64_t k, bool smaller);
 
 #endif

@@ -11,6 +11,24 @@
 /* Rows that another thread takes at once, in bytes: the grain of the kernels. */
 #define GRAIN_BYTES ((uint64_t)256 << 10)
 #define FEW_QUERIES 8
+/* More queries are packed: rows that another thread takes at once then. */
+#define PACKED_ROWS 16
+/* Beside the products, one thread, AVX-512, 256 queries of 768 elements: preparing them 1.1 ns an element, selecting the best 10 of 1,000 rows
+ * 1.3 us a query. */
+#define PREPARE_ELEMENTS_MHZ 900
+#define SELECT_NS 1300
+/* The GPU's filter: it and what scores its candidates are launches of their own, panels are whole, and candidates are few for each query. One H100,
+ * 1,000 rows of 768: 95 us for 128 queries, 197 for 1,024. */
+#define FILTER_NS 75000
+/* Products on tensor cores, of eum_costs.macs_mhz: one H100, all scores of 128 queries in split tf32 29 T/s, the filter of 1,024 queries 88 T/s; on
+ * Ampere not measured. */
+#define TENSOR_TIMES 4
+#define FILTER_TIMES 14
+#define FILTER_QUERY_NS 100
+#define FILTER_PANEL 128
+#define FILTER_MOST_K 128
+#define FILTER_MOST_DIM 4096
+#define FILTER_LEAST_ROWS 256
 /* What the CPU's threads copy into staging memory: one, and all together, and waking them for a chunk. On an H100's host one copied 3 MB in 242 to 272 us;
  * the other two are such that cycles of 3, 16 and 64 MiB in 16 threads, measured at 138, 486 and 1581 us, are predicted within a fifth. */
 #define COPY_MBPS 11000
@@ -20,16 +38,16 @@
 #define REUSES 16
 
 /* Measured on two cores of an Intel Xeon with AVX-512, one thread, 100 and 768 elements: 13 GB/s from memory and 28 to 87 GB/s from the caches,
- * where rows that were just written or scored are; 15 to 35 and 36 to 54 G multiply-adds a second. AVX2 on the same: 11 to 21 and 18 to 39; the scalar
+ * where rows that were just written or scored are; 30 to 45 and 36 to 70 G multiply-adds a second. AVX2 on the same: 11 to 21 and 18 to 39; the scalar
  * kernels, which work in float64: 1.2 to 1.9 and 3 to 9 GB/s. NEON was not measured, nor how much more than two threads read together: 160 GB/s
  * is what a server's memory gives. */
 eum_cpu_costs eum_cpu_costs_of(eum_cpu_isa isa)
 {
-    eum_cpu_costs costs = {.call_ns = 1500, .threads_ns = 3000, .most_mbps = 160000};
+    eum_cpu_costs costs = {.call_ns = 1500, .threads_ns = 5000, .most_mbps = 160000};
     costs.cached_mbps[0] = 40000;
     costs.cached_mbps[1] = 25000;
     costs.thread_mbps = 13000;
-    costs.few_mhz = 20000;
+    costs.few_mhz = 35000;
     costs.many_mhz = 45000;
     if (isa == EUM_CPU_AVX2) {
         costs.few_mhz = 14000;
@@ -74,14 +92,24 @@ static uint64_t read_ns(const eum_cpu_costs *cpu, uint64_t bytes)
            eum_cost_at(bytes - near - shared, cpu->thread_mbps);
 }
 
+/* What one thread takes for each query beside its products. */
+static uint64_t queries_ns(const eum_executor_question *q)
+{
+    uint64_t prepare = eum_cost_at(times(q->queries, q->dim), PREPARE_ELEMENTS_MHZ);
+    return plus(prepare, q->k == 0 ? 0 : times(q->queries, SELECT_NS));
+}
+
 uint64_t eum_predict_cpu(const eum_executor_question *q)
 {
     uint64_t bytes = target_bytes(q), pieces = times(bytes, 1 + q->queries / FEW_QUERIES) / GRAIN_BYTES;
+    if (q->queries > FEW_QUERIES)
+        pieces = eum_least(pieces, q->rows / PACKED_ROWS + 1);
     uint64_t threads = pieces < 1 ? 1 : eum_least(pieces, q->threads), together = eum_cost_at(bytes, q->cpu.most_mbps);
     uint64_t reading = read_ns(&q->cpu, bytes) / threads;
     uint64_t computing = eum_cost_at(macs(q), q->queries > FEW_QUERIES ? q->cpu.many_mhz : q->cpu.few_mhz) / threads;
+    uint64_t each = queries_ns(q) / (q->queries > FEW_QUERIES ? threads : 1);
     uint64_t made_the_hosts = q->missing_results == 0 ? 0 : eum_cost_prefetch(q->costs, q->missing_results);
-    uint64_t beside = plus(q->cpu.call_ns, threads > 1 ? q->cpu.threads_ns : 0);
+    uint64_t beside = plus(q->cpu.call_ns, plus(each, times(threads - 1, q->cpu.threads_ns)));
     reading = reading > together ? reading : together;
     return plus(plus(beside, made_the_hosts), reading > computing ? reading : computing);
 }
@@ -121,10 +149,29 @@ static uint64_t passing_ns(const eum_executor_question *q)
     return plus(plus(eum_most(filling, crossing), other), times(chunks, each));
 }
 
+/* The kernels on targets that the device has. */
+static uint64_t device_kernel_ns(const eum_executor_question *q)
+{
+    eum_costs costs = *q->costs;
+    uint64_t bytes = target_bytes(q), all = macs(q);
+    if (q->queries <= FEW_QUERIES)
+        return eum_cost_kernel(&costs, bytes, all);
+    bool tensor = eum_costs_tensor(&costs), filtered = tensor && q->k > 0 && q->k <= FILTER_MOST_K && q->dim <= FILTER_MOST_DIM &&
+                                                       q->dim % 4 == 0 && q->rows >= FILTER_LEAST_ROWS;
+    if (!filtered) {
+        costs.macs_mhz = tensor ? times(costs.macs_mhz, TENSOR_TIMES) : costs.macs_mhz;
+        return eum_cost_kernel(&costs, bytes, all);
+    }
+    uint64_t panels = q->queries / FILTER_PANEL + (q->queries % FILTER_PANEL != 0);
+    costs.macs_mhz = times(costs.macs_mhz, FILTER_TIMES);
+    return plus(plus(FILTER_NS, times(q->queries, FILTER_QUERY_NS)),
+                eum_cost_kernel(&costs, bytes, times(times(q->rows, q->dim), times(panels, FILTER_PANEL))));
+}
+
 eum_executor_answer eum_choose_executor(const eum_executor_question *q)
 {
     eum_executor_answer answer = {.executor = EUM_EXECUTOR_DEVICE, .cpu_ns = eum_predict_cpu(q)};
-    uint64_t kernel = eum_cost_kernel(q->costs, target_bytes(q), macs(q));
+    uint64_t kernel = device_kernel_ns(q);
     uint64_t resident = plus(kernel, plus(reach_ns(q, q->missing_queries), results_ns(q)));
     uint64_t once = move_ns(q, q->missing_targets), far = eum_cost_in_place(q->costs, q->over_link);
     bool stays = q->mapped || (q->in_place && !q->no_copy && plus(q->spent_ns, far) <= once && q->expected_ns <= once);

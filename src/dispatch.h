@@ -16,7 +16,7 @@
 /* What the CPU's kernels reach; by instruction set. */
 typedef struct eum_cpu_costs {
     uint64_t call_ns;           /* beside the work: holding the operands, preparing the query */
-    uint64_t threads_ns;        /* handing work to other threads, and waiting for them */
+    uint64_t threads_ns;        /* handing work to another thread, and waiting for it: of each */
     uint64_t cached_mbps[2];    /* one thread reading rows, MB/s: of the first MiB, of what lies within the first 32 MiB */
     uint64_t thread_mbps;       /* of the rest */
     uint64_t most_mbps;         /* all threads together */
@@ -35,6 +35,7 @@ typedef struct eum_executor_question {
     const eum_costs *costs; /* of the device */
     eum_cpu_costs cpu;
     uint64_t queries, rows, dim;
+    uint64_t k; /* the best that are wanted of each query; 0: all scores */
     uint64_t element_bytes;
     uint64_t missing_targets, missing_queries; /* bytes that the device lacks */
     uint64_t results;                          /* bytes that the host will want back */

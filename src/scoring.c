@@ -63,6 +63,7 @@ static eum_executor_question question_of(const eum_ctx *ctx, const eum_scoring_r
                                    .queries = request->query_count,
                                    .rows = request->rows,
                                    .dim = request->dim,
+                                   .k = request->indices.buf == NULL ? 0 : request->k,
                                    .element_bytes = eum_scoring_element_bytes(request),
                                    .results = request->scores.bytes + request->indices.bytes};
 }

@@ -24,6 +24,11 @@ uint64_t eum_macs_default(int32_t compute_major)
     return compute_major >= 9 ? 6200000 : compute_major == 8 ? 2400000 : compute_major >= 6 ? 1000000 : 580000;
 }
 
+bool eum_costs_tensor(const eum_costs *costs)
+{
+    return costs->macs_mhz >= eum_macs_default(8);
+}
+
 uint64_t eum_cost_at(uint64_t amount, uint64_t rate)
 {
     return rate == 0 ? 0 : amount / rate * 1000 + amount % rate * 1000 / rate;

@@ -3,6 +3,7 @@
 #ifndef EUM_DEVICE_COSTS_H
 #define EUM_DEVICE_COSTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,5 +38,7 @@ uint64_t eum_cost_kernel(const eum_costs *costs, uint64_t bytes, uint64_t macs);
 uint64_t eum_cost_at(uint64_t amount, uint64_t rate);
 /* Multiply-adds a second that kernels without tensor cores reach, by compute capability. */
 uint64_t eum_macs_default(int32_t compute_major);
+/* Whether kernels for many queries have tensor cores that they use: a device with the multiply-adds of compute capability 8 or more. */
+bool eum_costs_tensor(const eum_costs *costs);
 
 #endif

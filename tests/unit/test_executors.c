@@ -272,6 +272,7 @@ START_TEST(what_the_device_cannot_do_the_cpu_does_and_says_so)
     read_answer(&s.o, &s.a);
     arrays expected = make_arrays(&s.p);
     memcpy(expected.scores, s.a.scores, s.a.score_count * 4);
+    OK(eum_buffer_prefetch(whole(s.o.targets), 0, s.stream));
     OK(score(&s, EUM_EXECUTOR_AUTO, &job));
     ck_assert_int_eq(stats(&s).last_executor, EUM_EXECUTOR_DEVICE);
     wait_job(job);

@@ -593,6 +593,48 @@ START_TEST(rows_have_the_same_scores_from_either_end_and_by_their_numbers)
 }
 END_TEST
 
+static void loop_unit_by_unit(void *pool, uint64_t items, uint64_t grain, void (*body)(void *, uint64_t, uint64_t), void *arg)
+{
+    (void)pool;
+    for (uint64_t first = 0; first < items; first += grain)
+        body(arg, first, items - first < grain ? items : first + grain);
+}
+
+/* Few rows for many threads: they share the queries too. */
+START_TEST(few_rows_of_many_queries_have_the_same_scores_and_best_on_many_threads)
+{
+    enum { QUERIES = 200, ROWS = 150, MOST_K = 40 };
+    static const size_t ks[] = {0, 10, MOST_K};
+    float *one = malloc(sizeof(float) * QUERIES * ROWS), *many = malloc(sizeof(float) * QUERIES * ROWS);
+    int64_t *of_one = malloc(sizeof(int64_t) * QUERIES * MOST_K), *of_many = malloc(sizeof(int64_t) * QUERIES * MOST_K);
+    for (size_t i = 0; i < 3; i++)
+        FOR_EACH_METRIC(metric)
+    FOR_EACH_ISA(isa)
+    {
+        data d = make(QUERIES, ROWS, 300, 1, EUM_ELEMENT_FLOAT32);
+        fill_all(&d, UNIFORM);
+        d.query[7 * d.query_stride + 3] = NAN;
+        size_t results = QUERIES * (ks[i] == 0 ? ROWS : ks[i]) * sizeof(float);
+        memset(one, 0x55, results);
+        memset(many, 0xaa, results);
+        eum_scoring_args args = args_of(&d, metric, one);
+        args.k = ks[i];
+        args.indices = ks[i] == 0 ? NULL : of_one;
+        ck_assert_int_eq(eum_scoring_cpu(&args, isa, loop_at_once, NULL, 1), 0);
+        args.scores = many;
+        args.indices = ks[i] == 0 ? NULL : of_many;
+        ck_assert_int_eq(eum_scoring_cpu(&args, isa, loop_unit_by_unit, NULL, 16), 0);
+        if (memcmp(one, many, results) != 0 || memcmp(of_one, of_many, QUERIES * ks[i] * sizeof *of_one) != 0)
+            ck_abort_msg("%s, metric %d, k %zu", eum_cpu_isa_name(isa), metric, ks[i]);
+        end(&d);
+    }
+    free(one);
+    free(many);
+    free(of_one);
+    free(of_many);
+}
+END_TEST
+
 Suite *scoring_kernels_suite(void)
 {
     Suite *suite = suite_create("scoring_kernels");
@@ -610,6 +652,7 @@ Suite *scoring_kernels_suite(void)
     tcase_set_timeout(best, 300);
     tcase_add_test(best, the_best_rows_are_those_of_a_sort_of_all_scores);
     tcase_add_test(best, equal_scores_nan_and_sorted_scores_keep_their_order);
+    tcase_add_test(best, few_rows_of_many_queries_have_the_same_scores_and_best_on_many_threads);
     suite_add_tcase(suite, best);
     return suite;
 }
