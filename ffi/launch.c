@@ -8,7 +8,7 @@
 #include "structs.h"
 
 #define MAX_ARGUMENTS 64      /* what fits comfortably on the stack here and in a kernel's parameter block there */
-#define FEW_ARGUMENTS 4      /* launches of so many are recognized when they are made again */
+#define FEW_ARGUMENTS 4       /* launches of so many are recognized when they are made again */
 #define MAX_PARAMS_BYTES 4096 /* CUDA's own limit for kernel parameters before 12.1 */
 
 /* The arguments of one call: checked, and their buffers pinned. */

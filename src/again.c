@@ -78,8 +78,7 @@ static void keep(eum_again_launch *launch, const eum_launch_request *request, co
 static bool may_be_kept(const eum_strm *stream, const eum_launch_request *request)
 {
     return request->key != NULL && request->key->bytes <= EUM_CALL_KEY_BYTES && request->count <= EUM_AGAIN_ARGUMENTS &&
-           (request->run == NULL || request->params_bytes <= EUM_AGAIN_PARAMS_BYTES) && !stream->ended &&
-           eum_callback_depth == 0;
+           (request->run == NULL || request->params_bytes <= EUM_AGAIN_PARAMS_BYTES) && !stream->ended && eum_callback_depth == 0;
 }
 
 eum_again_launch *eum_again_prepare(eum_strm *stream, const eum_launch_request *request, const eum_move *moves,

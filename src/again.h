@@ -33,7 +33,7 @@ typedef struct eum_again_launch {
     size_t bytes[EUM_AGAIN_ARGUMENTS];
     eum_move moves[EUM_AGAIN_ARGUMENTS]; /* as they are to be committed; without plans */
     _Alignas(16) char params[EUM_AGAIN_PARAMS_BYTES];
-    eum_run run;      /* of an operation */
+    eum_run run;    /* of an operation */
     uint32_t times; /* it was made and is not recorded yet */
     uint32_t runs;  /* of these the repeats of an operation; who made the first has counted it */
     uint32_t left;  /* that may still be made */
@@ -42,9 +42,9 @@ typedef struct eum_again_launch {
 typedef struct eum_again {
     eum_strm *stream; /* of all that are remembered */
     uint32_t count, next;
-    bool pending;  /* launches that are not recorded yet */
-    bool unmarked; /* the newest of them has no point yet */
-    bool stopped;  /* from inside a callback, where nothing can be recorded: no more repeats */
+    bool pending;      /* launches that are not recorded yet */
+    bool unmarked;     /* the newest of them has no point yet */
+    bool stopped;      /* from inside a callback, where nothing can be recorded: no more repeats */
     uint64_t epoch;    /* counts how often all were forgotten */
     uint64_t made;     /* launches in all */
     uint64_t repeated; /* of these, by eum_engine_again; for tests */

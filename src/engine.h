@@ -103,8 +103,8 @@ typedef struct eum_launch_request {
     const void *params;
     size_t params_bytes;
     void *user;
-    uint64_t once; /* bit i: the kernel reads or writes each byte of argument i once, without atomics */
-    bool anywhere; /* the kernels are the library's own: a thread that waits for the CPU's may run it */
+    uint64_t once;             /* bit i: the kernel reads or writes each byte of argument i once, without atomics */
+    bool anywhere;             /* the kernels are the library's own: a thread that waits for the CPU's may run it */
     const eum_call_key *key;   /* NULL: the launch is not remembered. Else copied */
     const struct eum_run *run; /* of an operation; copied with the key */
 } eum_launch_request;

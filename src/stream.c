@@ -124,8 +124,8 @@ static eum_status wait_for(eum_ctx *ctx, eum_point point, bool open, int64_t tim
     int watched = eum_operations_watched(&ctx->operations, point);
     bool too_late = watched >= 0 && !open && ops->passed(stream->device_stream, point.sequence);
     pthread_mutex_unlock(&ctx->lock);
-    eum_status status = open ? ops->drain(stream->device_stream, timeout_ns)
-                             : ops->wait(stream->device_stream, point.sequence, timeout_ns);
+    eum_status status =
+        open ? ops->drain(stream->device_stream, timeout_ns) : ops->wait(stream->device_stream, point.sequence, timeout_ns);
     int64_t now = watched >= 0 && !too_late ? eum_now_ns() : -1;
     pthread_mutex_lock(&ctx->lock);
     stream->references--;
@@ -188,11 +188,11 @@ eum_status eum_ctx_job_wait(eum_ctx *ctx, uint64_t serial, uint64_t sequence, in
         return status;
     eum_strm *stream = eum_strm_find(ctx, serial);
     bool open = is_open(stream, sequence);
-    status = is_job(ctx, stream, serial, sequence)
-                 ? wait_for(ctx, (eum_point){serial, sequence}, open, timeout_ns)
-                 : eum_fail(EUM_ERROR_INVALID_HANDLE,
-                         "stream %" PRIu64 ", sequence %" PRIu64 " is no job of this context; pass a job as a launch returned it",
-                         serial, sequence);
+    status = is_job(ctx, stream, serial, sequence) ? wait_for(ctx, (eum_point){serial, sequence}, open, timeout_ns)
+                                                   : eum_fail(EUM_ERROR_INVALID_HANDLE,
+                                                              "stream %" PRIu64 ", sequence %" PRIu64
+                                                              " is no job of this context; pass a job as a launch returned it",
+                                                              serial, sequence);
     bool passed = status == EUM_OK;
     for (size_t i = 0; passed && i < ctx->failure_count; i++) {
         eum_failure *failure = &ctx->failures[i];

@@ -57,8 +57,8 @@ struct eum_task {
     eum_kernel_fn cpu;          /* for host and simulated devices; may be NULL on CUDA */
     eum_kernel_call call;       /* addresses on this device's side; the device fills in stream and device */
     const eum_access *accesses; /* one for each argument (for the simulated device's checker) */
-    bool unmarked; /* who submits it will not ask for its own mark: one later serves it too */
-    bool own;      /* CUDA: the callback is the library's own, and needs nothing around it */
+    bool unmarked;              /* who submits it will not ask for its own mark: one later serves it too */
+    bool own;                   /* CUDA: the callback is the library's own, and needs nothing around it */
     bool anywhere; /* the host may run it on a thread that waits for it; finish is then called there, without its locks */
     /* Called exactly once for each submit that returned EUM_OK, when the device needs the task no more: on CUDA before submit returns,
      * on the others after the kernel ran, on a thread of the device, before `passed` turns true for the task. code: what the CPU
