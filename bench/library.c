@@ -101,6 +101,8 @@ static void *library_open(const bench_contender *self, bench_case *c)
     s->kind = (library_kind)self->kind;
     s->c = c;
     s->stream = c->machine->stream;
+    if (s->kind == BY_ACQUIRING) /* it hands its stream out, which the others' is better without */
+        OK(eum_stream_create(c->machine->context, NULL, &s->stream));
     s->query = make(s, c->shape.dim * sizeof(float), EUM_ROLE_QUERY);
     s->results = make(s, c->results * sizeof(float), EUM_ROLE_RESULTS);
     if (!has_array(s))
@@ -118,6 +120,8 @@ static void library_close(void *set)
     OK(eum_buffer_destroy(s->query));
     OK(eum_buffer_destroy(s->results));
     OK(eum_buffer_destroy(s->targets));
+    if (s->kind == BY_ACQUIRING)
+        OK(eum_stream_destroy(s->stream));
     free(s);
 }
 

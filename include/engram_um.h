@@ -337,7 +337,10 @@ EUM_API eum_status eum_buffer_advise(eum_view view, eum_advice advice, eum_locat
 
 /* -------------------------------------------------------------------------------------------- streams and jobs ----- */
 
-/* A job is a plain value: nothing to destroy. All zero is a job that is done. */
+/* A job is a plain value: nothing to destroy. All zero is a job that is done.
+ * Calls that launch the same again, one right after the other on one stream (at most 64), may get the same job: it is done when all of them are.
+ * So a kernel must not wait for something that the CPU does only after it has waited for the launch before. Streams that were wrapped, or whose
+ * CUDA stream was asked for (eum_stream_native), give each launch a job of its own. */
 typedef struct eum_job {
     eum_context *context;
     uint64_t stream;   /* which stream, for the library's use */

@@ -201,13 +201,17 @@ __device__ __forceinline__ void finish_slice(const Arguments &a, uint64_t first_
     merge_lists(a, first_query, entries, kept, fresh, &shared.merge);
 }
 
-/* How a kernel keeps loads on their way. One query and 16-bit rows: what is between the loads takes long. For float16 three
- * blocks of a multiprocessor take turns; bfloat16, widened by integer instructions, has not enough registers for that, and loads
- * the next half of what a thread holds while it sums up this one. Each was slower the other way (H100: 0.553 and 0.638 of
- * float32's time instead of 0.531 and 0.522). */
+/* How a kernel keeps loads on their way. One query and 16-bit rows: what is between the loads takes long, so a thread loads the next half
+ * of what it holds while it sums up this one; for float16 three blocks of a multiprocessor take turns beside (H100, 1M x 768, the ten best:
+ * 0.570 of float32's time; with two blocks 0.637, and with three that do not load ahead 0.651), for which bfloat16, widened by integer
+ * instructions, has not enough registers. */
 template <typename Element, int GROUP> struct Flow {
     static constexpr bool kAhead = false;
-    static constexpr int kBlocks = GROUP == 1 && sizeof(Element) == 2 ? 3 : 2;
+    static constexpr int kBlocks = 2;
+};
+template <> struct Flow<__half, 1> {
+    static constexpr bool kAhead = true;
+    static constexpr int kBlocks = 3;
 };
 template <> struct Flow<__nv_bfloat16, 1> {
     static constexpr bool kAhead = true;
