@@ -29,7 +29,8 @@ static bool bytes_are_there(const eum_buf *buf, const eum_use *use)
     eum_use_footprint(use, &begin, &end);
     for (size_t i = eum_extents_find(&buf->extents, begin); i < buf->extents.count && buf->extents.items[i].begin < end; i++) {
         const eum_extent *e = &buf->extents.items[i];
-        bool there = reads ? (e->valid & here) != 0 : e->valid == here;
+        bool nowhere = e->valid == 0 && buf->backing == EUM_BACKING_MIRRORED; /* never written: nothing would be copied */
+        bool there = reads ? (e->valid & here) != 0 || nowhere : e->valid == here;
         if (in_place) /* managed */
             there = e->flags == 0 && ((reads && there) || (e->valid == EUM_AT_HOST && (e->accessed_by & here) != 0));
         if ((e->flags & in_the_way) != 0 || (!one_place && !there))
