@@ -32,13 +32,15 @@ static bool in_place_by_role(const eum_move *move)
     if (use->backing != EUM_BACKING_MIRRORED || use->where == EUM_LOCATION_HOST || buf->memory.device == NULL ||
         use->begin == use->end || !eum_role_in_place(use) || are_overwritten(buf))
         return false;
+    bool all_there = true;
     for (size_t i = eum_extents_find(&buf->extents, use->begin); i < buf->extents.count && buf->extents.items[i].begin < use->end;
          i++) {
         const eum_extent *e = &buf->extents.items[i];
         if (use->access != EUM_ACCESS_OVERWRITE && e->valid != 0 && (e->valid & EUM_AT_HOST) == 0)
             return false; /* the bytes are on the device */
+        all_there &= (e->valid & eum_at(use->where)) != 0;
     }
-    return true;
+    return use->access != EUM_ACCESS_READ || !all_there; /* a prefetch, or somebody before, has brought them */
 }
 
 static void use_host_side(eum_move *move)

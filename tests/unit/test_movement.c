@@ -651,6 +651,26 @@ START_TEST(acquired_device_copies_are_not_taken_for_room)
 }
 END_TEST
 
+START_TEST(a_stream_that_was_prefetched_is_read_where_it_is)
+{
+    world w = world_open(_i, 1, 0);
+    if (world_is_simulated(&w) && world_backing_is(&w, EUM_BACKING_MIRRORED)) {
+        static uint8_t bytes[2 * PAGE];
+        eum_buf *buf = world_buffer(&w, sizeof bytes, EUM_ROLE_STREAM), *hash = world_buffer(&w, 8, EUM_ROLE_AUTO);
+        pattern_into(bytes, 0, sizeof bytes, 6);
+        cpu_fill(buf, 0, sizeof bytes, 6);
+        ck_assert_int_eq(gpu_hash(w.streams[0], buf, 0, sizeof bytes, hash, NULL), EUM_OK);
+        ck_assert_int_eq(buf->last_movement, EUM_MOVEMENT_IN_PLACE);
+        expect_hash(hash, bytes, sizeof bytes);
+        ck_assert_int_eq(eum_buf_prefetch((eum_range){buf, 0, sizeof bytes}, w.ctx->device->caps.index, w.streams[0]), EUM_OK);
+        ck_assert_int_eq(gpu_hash(w.streams[0], buf, 0, sizeof bytes, hash, NULL), EUM_OK);
+        ck_assert_int_eq(buf->last_movement, EUM_MOVEMENT_NONE);
+        expect_hash(hash, bytes, sizeof bytes);
+    }
+    world_close(&w);
+}
+END_TEST
+
 Suite *movement_suite(void)
 {
     Suite *suite = suite_create("movement");
@@ -687,6 +707,7 @@ Suite *movement_suite(void)
         ADD(the_budget_is_given_back);
         ADD(device_copies_that_make_room_for_others_lose_nothing);
         ADD(acquired_device_copies_are_not_taken_for_room);
+        ADD(a_stream_that_was_prefetched_is_read_where_it_is);
 #undef ADD
         suite_add_tcase(suite, tests);
     }
