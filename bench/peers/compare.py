@@ -48,7 +48,7 @@ def interval(values):
     return np.percentile(np.median(np.asarray(values)[picks], axis=1), [2.5, 97.5])
 
 
-PAUSE_S = 0.12  # OpenBLAS's threads look for work for 2^28 cycles, 104 ms at 2.6 GHz; the others not so long
+PAUSE_S = 0.25  # OpenBLAS's threads look for work for 2^28 cycles of the time stamp counter, 128 ms at 2.1 GHz; the others not so long
 
 
 def turn(run, repeat, warm=True):
