@@ -123,27 +123,6 @@ bool eum_again_shares(const eum_strm *stream, const eum_launch_request *request)
     return (request->anywhere || cuda) && !stream->wrapped && !stream->exposed;
 }
 
-void eum_again_made(eum_strm *stream, eum_again_launch *launch)
-{
-    eum_ctx *ctx = stream->ctx;
-    eum_again *again = ctx->again;
-    launch->times++;
-    launch->left--;
-    again->pending = again->unmarked = true;
-    again->made++;
-    stream->promised = stream->sequence + 1;
-    if (eum_again_shares(stream, &launch->request))
-        return;
-    eum_error before;
-    eum_error_save(&before);
-    eum_point point;
-    if (eum_strm_mark(stream, &point) == EUM_OK)
-        again->unmarked = false;
-    else
-        eum_again_record(ctx);
-    eum_error_restore(&before);
-}
-
 /* -------------------------------------------------------------------------------------------------------- record --- */
 
 static void record(eum_again_launch *launch, eum_ctx *ctx, eum_point point)
@@ -172,7 +151,28 @@ static void record_all(eum_ctx *ctx, eum_point point)
     eum_again *again = ctx->again;
     for (uint32_t k = 0; k < again->count; k++)
         record(&again->launches[k], ctx, point);
-    again->pending = again->unmarked = false;
+    again->pending = again->unmarked = again->over = false;
+}
+
+void eum_again_made(eum_strm *stream, eum_again_launch *launch)
+{
+    eum_ctx *ctx = stream->ctx;
+    eum_again *again = ctx->again;
+    launch->times++;
+    launch->left--;
+    again->pending = again->unmarked = true;
+    again->made++;
+    stream->promised = stream->sequence + 1;
+    if (eum_again_shares(stream, &launch->request))
+        return;
+    eum_error before;
+    eum_error_save(&before);
+    eum_point point;
+    if (eum_strm_mark(stream, &point) == EUM_OK)
+        again->unmarked = false;
+    else
+        eum_again_record(ctx);
+    eum_error_restore(&before);
 }
 
 static void forget_all(eum_again *again)
@@ -212,7 +212,14 @@ void eum_again_is_over(eum_strm *stream, uint64_t made)
     if (!eum_again_is_open(stream) || again->made != made)
         return;
     eum_strm_mark_passed(stream);
-    record_all(stream->ctx, (eum_point){0, 0});
+    again->unmarked = false;
+    again->over = true;
+}
+
+void eum_again_record_over(eum_ctx *ctx)
+{
+    if (ctx->again->over)
+        record_all(ctx, (eum_point){0, 0});
 }
 
 static bool may_record(const eum_ctx *ctx)
@@ -234,7 +241,7 @@ void eum_again_record(eum_ctx *ctx)
         eum_error_restore(&before);
     }
     if (status == EUM_OK)
-        record_all(ctx, point);
+        record_all(ctx, again->over ? (eum_point){0, 0} : point);
     else if (eum_callback_depth == 0)
         record_without_point(ctx);
     else /* the wait would be for ourselves: the next one records it */

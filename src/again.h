@@ -5,7 +5,7 @@
  * (see settled.h) are remembered until then, those of one stream, and one that is the same again needs only its addresses. What they change, their
  * place among what is in flight and what is learned from them, is counted and recorded later: at the latest when somebody takes the lock to do
  * something, and at once for all of them; and not at all who is in flight, if somebody has waited for the stream by then, which is what most programs
- * do next. After EUM_AGAIN_MOST times a launch is looked at as any other. Unless eum_again_shares says otherwise, all of them have one point, which
+ * do next. Who has waited is not kept for it either: the next launch records it while its kernel runs. After EUM_AGAIN_MOST times a launch is looked at as any other. Unless eum_again_shares says otherwise, all of them have one point, which
  * has passed when all have.
  *
  * A call is known by what it was given, handles and all: a buffer or stream cannot end without somebody taking the lock.
@@ -44,6 +44,7 @@ typedef struct eum_again {
     uint32_t count, next;
     bool pending;      /* launches that are not recorded yet */
     bool unmarked;     /* the newest of them has no point yet */
+    bool over;         /* somebody has waited for all of them */
     bool stopped;      /* from inside a callback, where nothing can be recorded: no more repeats */
     uint64_t epoch;    /* counts how often all were forgotten */
     uint64_t made;     /* launches in all */
@@ -64,8 +65,10 @@ void eum_again_made(eum_strm *stream, eum_again_launch *launch);
 
 /* Is there something on the stream that has no point yet, so that a wait for it is a wait for all that was submitted? */
 bool eum_again_is_open(const eum_strm *stream);
-/* All that was submitted to the stream until `made` launches had been made is over: if those are all, they are recorded as such. */
+/* All that was submitted to the stream until `made` launches had been made is over: if those are all, they will be recorded as such. */
 void eum_again_is_over(eum_strm *stream, uint64_t made);
+/* Records what is over, before the launch that was just submitted is counted. */
+void eum_again_record_over(eum_ctx *ctx);
 /* Gives what was made a point, and records it. If the device refuses, releases the lock, waits for all its work, and takes the lock again. */
 void eum_again_record(eum_ctx *ctx);
 /* Forgets all launches, after recording the repeats. From inside a callback of CUDA's they are only not repeated any more. */

@@ -428,13 +428,14 @@ bool eum_engine_again(eum_strm *stream, const eum_call_key *key, const eum_launc
         request.user = config->user;
         request.params = config->params;
         request.params_bytes = config->params_bytes;
-    } else if (launch->times == 0) { /* it is timed if it is the only one */
+    } else if (launch->times == 0 || ctx->again->over) { /* it is timed if it is the only one */
         launch->run.start_ns = eum_now_ns();
     }
     EUM_TRACE_PUSH("engram_um: launch again", 0);
     *out_status = cuda ? submit_known(stream, &request, launch) : submit_record(stream, &request, launch);
     EUM_TRACE_POP();
     if (*out_status == EUM_OK) {
+        eum_again_record_over(ctx);
         launch->runs += config == NULL;
         ctx->again->repeated++;
         eum_again_made(stream, launch);

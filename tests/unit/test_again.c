@@ -67,6 +67,32 @@ static void wait_job(const world *w, eum_job job)
     ck_assert_int_eq(eum_ctx_job_wait(w->ctx, job.stream, job.sequence, -1), EUM_OK);
 }
 
+/* Lets the device be waited for as CUDA is: for all that a stream was given, and without a point where nobody else needs one. */
+static struct eum_device_ops draining;
+static const struct eum_device_ops *plain;
+static uint64_t drained;
+
+static eum_status drain_stream(eum_dstream *stream, int64_t timeout_ns)
+{
+    eum_status status = plain->mark(stream, &drained);
+    return status == EUM_OK ? plain->wait(stream, drained, timeout_ns) : status;
+}
+
+static void mark_drained(eum_dstream *stream, uint64_t *out)
+{
+    (void)stream;
+    *out = drained;
+}
+
+static void give_drain(const world *w)
+{
+    plain = w->ctx->device->ops;
+    draining = *plain;
+    draining.drain = drain_stream;
+    draining.mark_passed = mark_drained;
+    w->ctx->device->ops = &draining;
+}
+
 static void expect_added(eum_buf *buf, uint8_t value, size_t times)
 {
     static uint8_t expected[BYTES];
@@ -194,6 +220,8 @@ START_TEST(whatever_happens_in_between_nothing_is_missed)
     for (unsigned run = 1; run <= 8; run++) {
         world w = world_open(_i, run, 0);
         w.may_fault = w.place->backing == EUM_BACKING_MANAGED;
+        if (run % 2 == 0)
+            give_drain(&w);
         seed = run;
         for (int i = 0; i < BUFFERS; i++) {
             cpu_fill(world_buffer(&w, BYTES, (eum_role)(EUM_ROLE_AUTO + i)), 0, BYTES, (uint8_t)i);
@@ -339,6 +367,44 @@ START_TEST(who_has_waited_for_the_stream_needs_no_point)
 }
 END_TEST
 
+START_TEST(the_next_launch_records_what_somebody_has_waited_for)
+{
+    world w = world_open(_i, 8, 0);
+    give_drain(&w);
+    if (repeats_here(&w)) {
+        eum_buf *buf = world_buffer(&w, BYTES, EUM_ROLE_TARGETS);
+        eum_again *again = w.ctx->again;
+        cpu_fill(buf, 0, BYTES, 2);
+        uint64_t calls = 0, before = 0;
+        for (; calls < 3; calls++)
+            wait_job(&w, call_of(w.streams[0], buf, buf, true));
+        size_t hazards = buf->hazards.count;
+        for (int i = 0; i < 5; i++) {
+            uint64_t repeated = again->repeated;
+            eum_job job = call_of(w.streams[0], buf, buf, true);
+            ck_assert_uint_eq(again->repeated, repeated + 1);
+            ck_assert_uint_eq(buf->launches, calls++); /* those before the wait, and not this one */
+            ck_assert_uint_gt(job.sequence, before);
+            before = job.sequence;
+            ck_assert(eum_again_is_open(w.streams[0]));
+            if (i % 2 == 0)
+                wait_job(&w, job);
+            else
+                ck_assert_int_eq(eum_strm_synchronize(w.streams[0]), EUM_OK);
+            ck_assert(again->over && again->pending && !eum_again_is_open(w.streams[0]));
+        }
+        wait_job(&w, (eum_job){NULL, w.streams[0]->serial, before});
+        ck_assert_int_eq(eum_strm_synchronize(w.streams[0]), EUM_OK);
+        ck_assert_uint_eq(world_stats(&w).launches, calls);
+        ck_assert(!again->over && !again->pending);
+        ck_assert_uint_eq(buf->launches, calls);
+        ck_assert_uint_eq(buf->hazards.count, hazards); /* nothing that somebody has waited for is in flight */
+        expect_added(buf, 2, calls);
+    }
+    world_close(&w);
+}
+END_TEST
+
 START_TEST(things_end_with_launches_that_are_not_recorded_yet)
 {
     for (int which = 0; which < 3; which++) {
@@ -375,6 +441,7 @@ Suite *again_suite(void)
     tcase_add_loop_test(tcase, a_refused_point_loses_no_launch, 0, place_count);
     tcase_add_loop_test(tcase, a_refused_launch_is_heard_of_and_what_it_writes_is_as_before, 0, place_count);
     tcase_add_loop_test(tcase, who_has_waited_for_the_stream_needs_no_point, 0, place_count);
+    tcase_add_loop_test(tcase, the_next_launch_records_what_somebody_has_waited_for, 0, place_count);
     tcase_add_loop_test(tcase, things_end_with_launches_that_are_not_recorded_yet, 0, place_count);
     suite_add_tcase(suite, tcase);
     return suite;
