@@ -115,7 +115,7 @@ def main():
         sys.exit("that is not JSON of eum-bench in format 1")
     promises = Promises()
     print(f"{run['device']['name']}, {run['seconds']:.0f} s" + ("" if run["complete"] else ", INCOMPLETE"))
-    for library in ("auto", "role", "acquire", "wrap", "array", "anywhere"):
+    for library in ("auto", "role", "parts", "acquire", "wrap", "array", "anywhere"):
         never_slower(run, promises, library, False)
         never_slower(run, promises, library, True)
     produce(run, promises)

@@ -10,6 +10,7 @@
 typedef enum library_kind {
     BY_AUTO,      /* no roles */
     BY_ROLE,      /* the roles that fit */
+    BY_PARTS,     /* no roles; what the CPU computes or looks at as a whole, in parts, each of which moves while it is at another */
     BY_ACQUIRING, /* by role, but acquired once for all scores of a cycle, which are launched by hand on the library's stream */
     BY_WRAPPING,  /* the pinned source itself is the buffer */
     BY_ARRAY,     /* the source itself is handed to the operation; on the device, */
@@ -36,12 +37,21 @@ static bool launches_many(const bench_pattern *pattern)
     return false;
 }
 
+/* Where the CPU begins by computing all targets, and they make several parts. */
+static bool has_parts(const bench_case *c)
+{
+    return c->pattern->parts[0].steps[0] == BENCH_FILL && c->shape.bytes >= 2 * BENCH_CHUNK_LEAST &&
+           c->machine->info.device_kind != EUM_DEVICE_HOST;
+}
+
 static bool library_can(const bench_contender *self, const bench_case *c, bool *out_managed)
 {
     *out_managed = c->machine->info.backing == EUM_BACKING_MANAGED;
     switch ((library_kind)self->kind) {
     case BY_ROLE:
         return c->pattern->role != EUM_ROLE_AUTO;
+    case BY_PARTS:
+        return has_parts(c);
     case BY_ACQUIRING:
         return c->machine->info.device_kind == EUM_DEVICE_CUDA && launches_many(c->pattern);
     case BY_WRAPPING:
@@ -65,18 +75,23 @@ static eum_view whole(eum_buffer *buffer)
     return (eum_view){buffer, 0, EUM_WHOLE_SIZE};
 }
 
+static eum_view rows_of(const library_set *s, size_t first, size_t rows)
+{
+    size_t row = s->c->shape.dim * sizeof(float);
+    return (eum_view){s->targets, first * row, rows * row};
+}
+
 /* The rows of the pattern's part. */
 static eum_view part(const library_set *s)
 {
-    size_t row = s->c->shape.dim * sizeof(float);
-    return (eum_view){s->targets, s->c->part_first * row, s->c->part_rows * row};
+    return rows_of(s, s->c->part_first, s->c->part_rows);
 }
 
 static eum_buffer *make(const library_set *s, size_t bytes, eum_role role)
 {
     eum_buffer_config config = EUM_BUFFER_CONFIG_INIT;
     eum_buffer *made = NULL;
-    config.role = s->kind == BY_AUTO ? EUM_ROLE_AUTO : role;
+    config.role = s->kind == BY_AUTO || s->kind == BY_PARTS ? EUM_ROLE_AUTO : role;
     OK(eum_buffer_create(s->c->machine->context, bytes, &config, &made));
     return made;
 }
@@ -210,6 +225,43 @@ static void cpu_step(const library_set *s, bench_step step)
     OK(eum_buffer_unmap(s->targets, mapped));
 }
 
+/* The same in parts: each goes to the device while the CPU computes the next. */
+static void fill_parts(const library_set *s)
+{
+    const bench_case *c = s->c;
+    size_t chunk = bench_chunk_rows(c->shape.rows, c->shape.dim * sizeof(float));
+    for (size_t first = 0; first < c->shape.rows; first += chunk) {
+        size_t rows = c->shape.rows - first < chunk ? c->shape.rows - first : chunk;
+        eum_view view = rows_of(s, first, rows);
+        void *mapped = NULL;
+        OK(eum_buffer_map(view, EUM_ACCESS_OVERWRITE, &mapped));
+        bench_fill(mapped, (bench_shape){rows, c->shape.dim, view.bytes}, first, c->epoch);
+        OK(eum_buffer_unmap(s->targets, mapped));
+        OK(eum_buffer_prefetch(view, c->machine->info.device_index, s->stream));
+    }
+}
+
+/* All parts come to the host one behind the other; the CPU looks at one while those behind it are on their way. */
+static void look_at_parts(const library_set *s)
+{
+    const bench_case *c = s->c;
+    size_t chunk = bench_chunk_rows(c->part_rows, c->shape.dim * sizeof(float));
+    for (int look = 0; look <= 1; look++) {
+        for (size_t done = 0; done < c->part_rows; done += chunk) {
+            size_t rows = c->part_rows - done < chunk ? c->part_rows - done : chunk;
+            eum_view view = rows_of(s, c->part_first + done, rows);
+            void *mapped = NULL;
+            if (!look) {
+                OK(eum_buffer_prefetch(view, EUM_LOCATION_HOST, s->stream));
+                continue;
+            }
+            OK(eum_buffer_map(view, EUM_ACCESS_READ, &mapped));
+            (void)bench_look(mapped, rows * c->shape.dim);
+            OK(eum_buffer_unmap(s->targets, mapped));
+        }
+    }
+}
+
 static void get_results(const library_set *s)
 {
     void *mapped = NULL;
@@ -237,7 +289,12 @@ static void library_step(void *set, bench_step step, bench_step next)
     case BENCH_FILL:
     case BENCH_EDIT_CPU:
     case BENCH_LOOK:
-        cpu_step(s, step);
+        if (s->kind == BY_PARTS && step == BENCH_FILL)
+            fill_parts(s);
+        else if (s->kind == BY_PARTS && step == BENCH_LOOK)
+            look_at_parts(s);
+        else
+            cpu_step(s, step);
         break;
     case BENCH_SCORE:
         if (s->kind == BY_ACQUIRING)
@@ -289,6 +346,7 @@ static void library_check(void *set)
 const bench_contender bench_library_contenders[] = {
     LIBRARY(BY_AUTO, "auto", "the library, no roles; after three cycles", 3),
     LIBRARY(BY_ROLE, "role", "the library, with the roles that fit", 1),
+    LIBRARY(BY_PARTS, "parts", "the library, no roles; targets are computed in parts, each prefetched while the next is computed", 3),
     LIBRARY(BY_ACQUIRING, "acquire", "the library, acquired once for all scores of a cycle, launched by hand on its stream", 1),
     LIBRARY(BY_WRAPPING, "wrap", "the library, with the pinned memory itself as buffer", 1),
     LIBRARY(BY_ARRAY, "array", "the library, with the array itself (host_targets), on the device", 1),

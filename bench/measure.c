@@ -259,7 +259,7 @@ static bool sits_out(const bench_result *r, size_t e, size_t round)
 bool bench_measure(const bench_machine *machine, const bench_pattern *pattern, bench_shape shape, const bench_limits *limits,
                    uint64_t *random, bench_result *out)
 {
-    static double first[3][BENCH_ROUNDS][BENCH_FIRST];
+    static double first[BENCH_LIBRARY][BENCH_ROUNDS][BENCH_FIRST];
     bench_case c;
     memset(out, 0, sizeof *out);
     out->pattern = pattern;
@@ -268,6 +268,8 @@ bool bench_measure(const bench_machine *machine, const bench_pattern *pattern, b
     for (size_t i = 0; i < bench_library_contender_count; i++)
         enter(out, &bench_library_contenders[i], &c);
     out->library_count = out->entry_count;
+    if (out->library_count > BENCH_LIBRARY)
+        bench_stop("more than %d contenders of the library", BENCH_LIBRARY);
     for (size_t i = 0; i < bench_rival_count; i++)
         enter(out, &bench_rivals[i], &c);
     out->twin = (int)out->library_count;

@@ -7,6 +7,7 @@
 #include "statistics.h"
 
 #define BENCH_CONTENDERS 12
+#define BENCH_LIBRARY 3 /* of them, at most */
 #define BENCH_ROUNDS 101
 #define BENCH_FIRST 3
 
@@ -27,7 +28,7 @@ typedef struct bench_result {
     int best;                                  /* the fastest rival */
     int twin;                                  /* the rival that takes part twice... */
     bench_estimate twin_ratio;                 /* ...and how much its two selves differ */
-    bench_estimate ratio[3][BENCH_CONTENDERS]; /* library contender over rival, by entry; the library's come first */
+    bench_estimate ratio[BENCH_LIBRARY][BENCH_CONTENDERS]; /* library contender over rival, by entry; the library's come first */
     size_t library_count;
 } bench_result;
 

@@ -141,6 +141,13 @@ void bench_pattern_part(const bench_pattern *pattern, bench_shape shape, size_t 
     *out_rows = whole ? shape.rows : shape.rows / 4;
 }
 
+size_t bench_chunk_rows(size_t rows, size_t row_bytes)
+{
+    size_t bytes = rows * row_bytes / 8;
+    bytes = bytes < BENCH_CHUNK_LEAST ? BENCH_CHUNK_LEAST : bytes > BENCH_CHUNK_MOST ? BENCH_CHUNK_MOST : bytes;
+    return bytes / row_bytes > 0 ? bytes / row_bytes : 1;
+}
+
 size_t bench_results(const bench_pattern *pattern, bench_shape shape)
 {
     return shape.rows * (pattern->kernel == BENCH_SPREAD ? BENCH_RESULTS_A_ROW : 1);

@@ -66,6 +66,10 @@ void bench_shape_text(bench_shape shape, char *text, size_t capacity);
 void bench_bytes_text(size_t bytes, char *text, size_t capacity);
 /* The rows that edits and looks are about. */
 void bench_pattern_part(const bench_pattern *pattern, bench_shape shape, size_t *out_first, size_t *out_rows);
+/* What moves in pieces while the CPU makes the next: rows of a piece, of so many that have this length. An eighth, of 512 KiB to 16 MiB. */
+#define BENCH_CHUNK_LEAST ((size_t)512 << 10)
+#define BENCH_CHUNK_MOST ((size_t)16 << 20)
+size_t bench_chunk_rows(size_t rows, size_t row_bytes);
 /* float32 results of one score step. */
 size_t bench_results(const bench_pattern *pattern, bench_shape shape);
 

@@ -19,7 +19,7 @@ matplotlib.rcParams["svg.hashsalt"] = "engram_um"  # the same data give the same
 import matplotlib.pyplot as plt  # noqa: E402
 
 TOP = 3.0  # ratios beyond it are drawn as triangles at the edge
-LIBRARY = {"auto": "#1f6fb4", "role": "#d1641f", "acquire": "#b4a11f", "wrap": "#2d8f57", "array": "#7a3fa0", "anywhere": "#3fa09a"}
+LIBRARY = {"auto": "#1f6fb4", "role": "#d1641f", "parts": "#b4376f", "acquire": "#b4a11f", "wrap": "#2d8f57", "array": "#7a3fa0", "anywhere": "#3fa09a"}
 RIVALS = {
     "pinned copies": ("#444444", "o"),
     "pageable copies": ("#888888", "s"),
@@ -80,11 +80,11 @@ def draw_ratios(run):
                 axis.fill_between([place - 0.45, place + 0.45], estimate["low"], estimate["high"], color="#dddddd", linewidth=0)
         axis.axhline(1, color="#444444", linewidth=0.8)
         axis.axhline(1.05, color="#444444", linewidth=0.6, linestyle=":")
-        for shift, (library, color) in enumerate(LIBRARY.items()):
+        libraries = [library for library in LIBRARY if any(ratio_of(case, library) for case in cases)]
+        for shift, library in enumerate(libraries):
+            color = LIBRARY[library]
             points = [(place, ratio_of(case, library)) for place, case in zip(places, cases)]
             points = [(place + (shift - 1) * 0.18, ratio) for place, ratio in points if ratio is not None]
-            if not points:
-                continue
             middle = [ratio["median"] for _, ratio in points]
             below = [ratio["median"] - ratio["low"] for _, ratio in points]
             above = [ratio["high"] - ratio["median"] for _, ratio in points]

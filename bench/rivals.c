@@ -30,9 +30,6 @@ typedef struct hand {
     eum_block results_far, results_near, query;
 } hand;
 
-#define CHUNK_LEAST ((size_t)512 << 10)
-#define CHUNK_MOST ((size_t)16 << 20)
-
 static size_t row_bytes(const hand *h)
 {
     return h->c->shape.dim * sizeof(float);
@@ -53,7 +50,7 @@ static bool hand_can(const bench_contender *self, const bench_case *c, bool *out
     const bench_raw *raw = c->machine->raw;
     hand_kind kind = (hand_kind)self->kind;
     *out_managed = is_managed(kind);
-    if (kind == PIPELINED && (c->shape.bytes < 2 * CHUNK_LEAST || raw->virtual_time))
+    if (kind == PIPELINED && (c->shape.bytes < 2 * BENCH_CHUNK_LEAST || raw->virtual_time))
         return false; /* one chunk: pinned copies. And in virtual time each stream has a link of its own */
     if (kind == PAGEABLE_COPIES && c->pattern->source == BENCH_SOURCE_PINNED)
         return false; /* nothing is pageable there */
@@ -207,11 +204,7 @@ static void edit(hand *h, int stream, size_t first, size_t rows)
 
 static size_t chunk_rows(const hand *h, size_t rows)
 {
-    if (h->kind != PIPELINED)
-        return rows;
-    size_t bytes = rows * row_bytes(h) / 8;
-    bytes = bytes < CHUNK_LEAST ? CHUNK_LEAST : bytes > CHUNK_MOST ? CHUNK_MOST : bytes;
-    return bytes / row_bytes(h) > 0 ? bytes / row_bytes(h) : 1;
+    return h->kind == PIPELINED ? bench_chunk_rows(rows, row_bytes(h)) : rows;
 }
 
 /* The CPU makes rows of the targets on its side. */

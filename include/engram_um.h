@@ -311,7 +311,8 @@ EUM_API eum_status eum_buffer_write(eum_view view, const void *src);
 EUM_API eum_status eum_buffer_read(eum_view view, void *dst);
 
 /* Starts moving the view to `where`, on `stream` (NULL: the context's default stream), without waiting. A hint in effect:
- * where the backing has nothing to move, it does nothing. Errors: EUM_ERROR_MAPPED, EUM_ERROR_INVALID_ARGUMENT (location). */
+ * where the backing has nothing to move, it does nothing. Written in parts, each prefetched, a buffer moves while the CPU is at the next part
+ * (docs/residency.md, "Targets that are made in parts"). Errors: EUM_ERROR_MAPPED, EUM_ERROR_INVALID_ARGUMENT (location). */
 EUM_API eum_status eum_buffer_prefetch(eum_view view, eum_location where, eum_stream *stream);
 
 typedef int32_t eum_advice;

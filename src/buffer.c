@@ -387,8 +387,8 @@ eum_status eum_buf_explain(eum_buf *buf, eum_decision *out)
                           .launches = buf->launches,
                           .maps = buf->maps,
                           .extents = (uint32_t)buf->extents.count,
-                          .in_place_ns = buf->weighed.in_place_ns,
-                          .move_ns = buf->weighed.move_ns,
+                          .in_place_ns = buf->in_place_ns,
+                          .move_ns = buf->move_ns,
                           .contradiction = buf->habit.contradiction};
     eum_ctx_unlock(buf->ctx);
     return EUM_OK;

@@ -42,16 +42,18 @@ struct eum_buf {
     eum_extents extents; /* managed: covers whole pages where they are all ours */
     eum_hazards hazards;
     eum_lease *leases;
-    size_t lease_count, lease_capacity;
+    uint32_t lease_count, lease_capacity;
     uint64_t version; /* writes that there were */
     uint64_t lease_id;
     uint64_t came_back;        /* managed: 1 + the version that the CPU last had to have moved back to read it; 0: never */
     uint64_t overwritten;      /* results: bytes that kernels wrote since the CPU used it */
     uint64_t overwritten_last; /* the same of the time that ended then */
+    /* by the CPU, since kernels used what it had rewritten before: sum of bytes, and the range that they are in */
+    uint64_t written, written_begin, written_end;
     eum_stay stay;
     eum_habit habit; /* and of its role */
     /* for explain */
-    eum_stay_answer weighed; /* the newest choice for EUM_ROLE_AUTO */
+    uint64_t in_place_ns, move_ns; /* predicted at the newest choice between the two */
     eum_movement last_movement;
     eum_copied copied;
     uint64_t last_bytes, bytes_to_device, bytes_to_host, launches, maps;
@@ -100,10 +102,10 @@ void eum_buf_let_go_until(eum_buf *buf, uint64_t id, size_t offset);
 /* Makes room for one more lease. Errors: EUM_ERROR_OUT_OF_MEMORY. */
 eum_status eum_buf_reserve_lease(eum_buf *buf);
 void eum_buf_remove_lease(eum_buf *buf, size_t index);
-/* The CPU used `bytes` of it. Lock held. */
-void eum_buf_used_by_host(eum_buf *buf, size_t bytes, bool writes);
-/* The CPU used it: was that in contradiction to its role? Part of eum_buf_used_by_host. Lock held. */
-void eum_buf_judge_host(eum_buf *buf, size_t bytes, bool writes);
+/* The CPU used the range. Lock held. */
+void eum_buf_used_by_host(eum_buf *buf, size_t offset, size_t bytes, bool writes);
+/* The CPU looked at it; part of eum_buf_used_by_host. Lock held. */
+void eum_buf_seen_by_host(eum_buf *buf);
 /* Will kernels use bytes that the CPU writes now so often that they had better be on the device? */
 bool eum_buf_expects_reuse(const eum_buf *buf, size_t bytes);
 /* Keeps the range to a transfer that works on its device side: conflicting maps and launches are refused. */

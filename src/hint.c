@@ -31,6 +31,7 @@ static eum_status prefetch(eum_range range, eum_location where, eum_strm *stream
     eum_move move;
     eum_point point;
     eum_move_init(&move, buf, range.offset, range.bytes, EUM_ACCESS_READ, where);
+    move.hint = true;
     if (!eum_moves_must_wait(&move, 1, stream, &point)) { /* a hint does not wait */
         status = eum_moves_make_room(&move, 1, out_again);
         if (status == EUM_OK && !*out_again)

@@ -72,7 +72,7 @@ eum_status eum_buf_reserve_lease(eum_buf *buf)
 {
     if (buf->lease_count < buf->lease_capacity)
         return EUM_OK;
-    size_t capacity = buf->lease_capacity * 2 + 1;
+    uint32_t capacity = buf->lease_capacity * 2 + 1;
     eum_lease *leases = realloc(buf->leases, capacity * sizeof *leases);
     if (leases == NULL)
         return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory for a map; free some host memory");

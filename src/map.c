@@ -177,7 +177,7 @@ static eum_status map(eum_range range, eum_access access, map_for whom, void **o
     buf->references--;
     buf->maps++;
     if (status == EUM_OK && whom != MAP_FOR_KERNEL)
-        eum_buf_used_by_host(buf, range.bytes, access != EUM_ACCESS_READ);
+        eum_buf_used_by_host(buf, range.offset, range.bytes, access != EUM_ACCESS_READ);
     if (status != EUM_OK)
         (void)remove_lease(buf, *out_id, NULL);
     else if (whom == MAP_FOR_USER)

@@ -29,7 +29,7 @@ void eum_move_init(eum_move *move, eum_buf *buf, size_t offset, size_t bytes, eu
     if (buf->backing == EUM_BACKING_MANAGED && (where != EUM_LOCATION_HOST || access != EUM_ACCESS_READ))
         move->use.host_holds_page = host_holds_page(buf, &move->use, !eum_move_writers_in_flight(move, &writer));
     move->lease = 0;
-    move->over_link = move->settled = move->started = move->seen = move->weighed = move->defines_later = false;
+    move->over_link = move->settled = move->started = move->seen = move->weighed = move->hint = move->defines_later = false;
     eum_plan_init(&move->plan);
 }
 
@@ -190,6 +190,15 @@ static eum_status run_discards(eum_move *move, eum_strm *stream)
     return status;
 }
 
+/* Where many uses are remembered, those of one stream are merged to the range that they are in: not with what has passed, or whoever needs bytes that
+ * somebody used long ago would wait for somebody who uses others now. */
+static void add_in_flight(eum_buf *buf, uint64_t begin, uint64_t end, eum_hazard_kind kind, eum_point point)
+{
+    if (buf->hazards.count >= EUM_HAZARDS_SOFT_CAP)
+        eum_hazards_prune(&buf->hazards, eum_point_passed_in, buf->ctx);
+    eum_hazards_add(&buf->hazards, begin, end, kind, point);
+}
+
 /* Nothing says what is in flight, so nobody may touch it meanwhile; where there is no memory for that, what others begin is not held off. */
 static void keep_others_off(eum_move *moves, size_t count, bool off)
 {
@@ -252,8 +261,7 @@ static eum_status record(eum_move *moves, size_t count, eum_strm *stream)
         uint64_t begin, end;
         eum_use_footprint(&move->use, &begin, &end);
         if (move->started && marked == EUM_OK)
-            eum_hazards_add(&move->buf->hazards, begin, end, eum_plan_takes_away(&move->plan) ? EUM_HAZARD_MOVE : EUM_HAZARD_COPY,
-                            point);
+            add_in_flight(move->buf, begin, end, eum_plan_takes_away(&move->plan) ? EUM_HAZARD_MOVE : EUM_HAZARD_COPY, point);
         move->started = false;
     }
     return status;
@@ -295,7 +303,7 @@ void eum_moves_commit(eum_move *moves, size_t count, eum_point point, bool submi
             continue;
         eum_move_was_weighed(&moves[i], 1);
         if (point.sequence != 0) /* else it is over */
-            eum_hazards_add(&buf->hazards, use->begin, use->end, eum_use_hazard(use), point);
+            add_in_flight(buf, use->begin, use->end, eum_use_hazard(use), point);
         if (use->access == EUM_ACCESS_READ)
             continue; /* it changes nothing */
         buf->version++;

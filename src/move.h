@@ -19,6 +19,7 @@ typedef struct eum_move {
     bool settled; /* nothing of it moves, and commit changes nothing about where bytes are; see settled.h */
     bool seen;    /* it was looked at whether to weigh it */
     bool weighed;
+    bool hint; /* a prefetch: others may follow for the rest of the buffer */
     /* what is overwritten is defined once that has happened, not at the commit: jobs in flight still find it undefined */
     bool defines_later;
 } eum_move;

@@ -137,7 +137,7 @@ bool eum_move_duplicates(const eum_move *move)
         return false;
     eum_use_footprint(use, &begin, &end);
     eum_read_question question = {.role = use->role,
-                                  .bytes = use->end - use->begin,
+                                  .bytes = move->hint ? buf->bytes : use->end - use->begin,
                                   .to_device = use->where != EUM_LOCATION_HOST,
                                   .other_side_reads = other_side_reads(move, begin, end),
                                   .came_back = buf->came_back == buf->version + 1,

@@ -431,9 +431,9 @@ static eum_status try_device(eum_range range, const void *src, void *dst, path *
         status = eum_fail(EUM_ERROR_UNDEFINED_DATA,
                           "a job that was to write this range failed while the read waited for it; write it again");
     if (status == EUM_OK && src != NULL && *out_left != BY_CPU)
-        eum_buf_used_by_host(buf, range.bytes, true); /* BY_CPU counts for itself */
+        eum_buf_used_by_host(buf, range.offset, range.bytes, true); /* BY_CPU counts for itself */
     if (status == EUM_OK && dst != NULL && *out_left == STRAIGHT)
-        eum_buf_judge_host(buf, range.bytes, false);
+        eum_buf_seen_by_host(buf);
     buf->references--;
     eum_ctx_unlock(buf->ctx);
     return status;

@@ -99,7 +99,8 @@ void eum_move_was_weighed(const eum_move *move, uint32_t times)
         eum_stay_seen(&buf->stay, &buf->ctx->costs, move->use.end - move->use.begin, times);
     if (!move->weighed)
         return;
-    buf->weighed = move->answer;
+    buf->in_place_ns = move->answer.in_place_ns;
+    buf->move_ns = move->answer.move_ns;
     eum_stay_question whole = stay_question(buf, buf->bytes);
     if (move->answer.stays)
         eum_stay_used(&buf->stay, &move->answer, &whole, times);
@@ -114,6 +115,40 @@ bool eum_buf_expects_reuse(const eum_buf *buf, size_t bytes)
         buf->stay.used_ns != 0 ? buf->stay.used_ns : buf->stay.last_ns; /* these bytes end a time, or begin it once more */
     return learns && last > eum_cost_copy(&buf->ctx->costs, bytes);
 }
+
+/* ------------------------------------------------------------------------------------------------- rewrites -------- */
+
+/* Bytes that the CPU has rewritten, in one piece or in many. What it writes twice counts once where pieces lie together; a few that lie far apart and
+ * are written again and again count for more. */
+static uint64_t rewritten(const eum_buf *buf)
+{
+    uint64_t range = buf->written_end - buf->written_begin;
+    return buf->written < range ? buf->written : range;
+}
+
+/* Most of it: then what kernels do is a new time of its own. */
+static bool is_rewritten(const eum_buf *buf)
+{
+    return rewritten(buf) > buf->bytes / 2;
+}
+
+static void note_written(eum_buf *buf, uint64_t offset, uint64_t bytes)
+{
+    bool first = buf->written == 0;
+    if (first || offset < buf->written_begin)
+        buf->written_begin = offset;
+    if (first || offset + bytes > buf->written_end)
+        buf->written_end = offset + bytes;
+    buf->written += bytes;
+}
+
+static void note_used(eum_buf *buf)
+{
+    if (is_rewritten(buf))
+        buf->written = buf->written_begin = buf->written_end = 0;
+}
+
+/* ------------------------------------------------------------------------------------------------- judgement -------- */
 
 /* Is its role of any consequence? */
 static bool is_judged(const eum_buf *buf)
@@ -135,6 +170,8 @@ void eum_move_judge(const eum_move *move, uint32_t times)
     const eum_use *use = &move->use;
     if (use->role == EUM_ROLE_RESULTS && use->access != EUM_ACCESS_READ)
         buf->overwritten += (use->end - use->begin) * times;
+    if (use->begin != use->end)
+        note_used(buf);
     if (use->begin == use->end || !is_judged(buf))
         return;
     eum_stay_question whole = stay_question(buf, buf->bytes);
@@ -148,23 +185,25 @@ void eum_move_judge(const eum_move *move, uint32_t times)
             tell(buf);
 }
 
-void eum_buf_judge_host(eum_buf *buf, size_t bytes, bool writes)
+void eum_buf_seen_by_host(eum_buf *buf)
 {
     if (buf->overwritten > 0)
         buf->overwritten_last = buf->overwritten;
     buf->overwritten = 0;
-    if (!is_judged(buf))
-        return;
-    eum_habit_host_looked(&buf->habit);
-    if (writes && bytes > buf->bytes / 2 && eum_habit_rewritten(&buf->habit, buf->role, bytes))
-        tell(buf);
+    if (is_judged(buf))
+        eum_habit_host_looked(&buf->habit);
 }
 
-void eum_buf_used_by_host(eum_buf *buf, size_t bytes, bool writes)
+void eum_buf_used_by_host(eum_buf *buf, size_t offset, size_t bytes, bool writes)
 {
-    eum_buf_judge_host(buf, bytes, writes);
-    if (writes && bytes > buf->bytes / 2)
+    eum_buf_seen_by_host(buf);
+    if (writes)
+        note_written(buf, offset, bytes);
+    if (writes && is_rewritten(buf)) { /* each further piece makes it more */
         eum_stay_rewritten(&buf->stay);
+        if (is_judged(buf) && eum_habit_rewritten(&buf->habit, buf->role, rewritten(buf)))
+            tell(buf);
+    }
     eum_stay_question used = stay_question(buf, bytes);
     eum_stay_credit(&buf->stay, &used);
 }
