@@ -64,7 +64,9 @@ struct eum_ctx {
     eum_costs_source costs_source;
     uint64_t calibration_ns;
     eum_operations operations;
-    struct eum_again *again; /* launches that may be made again; see again.h */
+    struct eum_again *again;   /* launches that may be made again; see again.h */
+    const void *pinned_source; /* pinned memory of the caller's that bytes were copied from, the last time; NULL: none is known */
+    size_t pinned_source_bytes;
 };
 
 /* Locks, to do something to the context. Errors: EUM_ERROR_IN_CALLBACK when called from a GPU callback, which runs in the middle of a launch. */

@@ -60,6 +60,13 @@ static bool nobody_else_is_there(eum_buf *buf, eum_access access, const eum_strm
     return is_in_order(buf, access, stream->serial);
 }
 
+bool eum_move_is_settled(const eum_strm *stream, eum_move *move)
+{
+    eum_buf *buf = move->buf;
+    return buf->lease_count == 0 && nobody_else_is_there(buf, move->use.access, stream) && has_an_address(buf, move) &&
+           bytes_are_there(buf, &move->use) && eum_hazards_reserve(&buf->hazards, 1);
+}
+
 bool eum_launch_is_settled(const eum_strm *stream, const eum_launch_request *request, eum_move *moves)
 {
     const eum_device_caps *caps = &stream->ctx->device->caps;

@@ -1,4 +1,4 @@
-/* settled: launches that have nothing to move and nothing to wait for, which are most.
+/* settled: launches, and copies, that have nothing to move and nothing to wait for, which are most.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #ifndef EUM_SRC_SETTLED_H
 #define EUM_SRC_SETTLED_H
@@ -11,5 +11,8 @@
  * moves are prepared for commit, and all memory that it needs is reserved. Else false, and the moves say nothing: there may be nothing to do all the
  * same. Lock held. */
 bool eum_launch_is_settled(const eum_strm *stream, const eum_launch_request *request, eum_move *moves);
+
+/* The same for one use that is prepared already, on a device with concurrent managed memory: eum_moves_run would do nothing for it on that stream. */
+bool eum_move_is_settled(const eum_strm *stream, eum_move *move);
 
 #endif

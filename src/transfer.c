@@ -10,6 +10,7 @@
 #include "buffer.h"
 #include "copy.h"
 #include "move.h"
+#include "settled.h"
 #include "trace.h"
 
 /* Threads that have to be woken cost some 30 us a chunk (H100's host, a virtual machine), as much as 1.5 MB on the link: so there are few chunks, and
@@ -53,6 +54,21 @@ static bool is_pinned(const eum_ctx *ctx, const void *memory, size_t bytes)
     return ctx->device->ops->is_pinned != NULL && ctx->device->ops->is_pinned(ctx->device, memory, bytes);
 }
 
+/* Was it pinned the last time? Then it is taken to be so still, and looked at when its copy is under way, for the next time: if it no longer is, the
+ * copy takes longer, or is refused. */
+static bool was_pinned(const eum_ctx *ctx, const void *memory, size_t bytes)
+{
+    return memory == ctx->pinned_source && bytes == ctx->pinned_source_bytes;
+}
+
+static bool look_again(eum_ctx *ctx, const void *memory, size_t bytes)
+{
+    bool pinned = is_pinned(ctx, memory, bytes);
+    ctx->pinned_source = pinned ? memory : NULL;
+    ctx->pinned_source_bytes = bytes;
+    return pinned;
+}
+
 /* How the caller's memory and the buffer meet. */
 typedef enum path {
     BY_CPU,   /* on the host side */
@@ -65,7 +81,8 @@ typedef enum path {
 static path choose_path(const eum_buf *buf, size_t offset, size_t bytes, const void *memory, bool writes)
 {
     const eum_ctx *ctx = buf->ctx;
-    bool on_device = only_on_device(buf, offset, bytes), pinned = bytes >= DIRECT_BYTES && is_pinned(ctx, memory, bytes);
+    bool on_device = only_on_device(buf, offset, bytes);
+    bool pinned = bytes >= DIRECT_BYTES && (was_pinned(ctx, memory, bytes) || is_pinned(ctx, memory, bytes));
     bool mirrored = buf->backing == EUM_BACKING_MIRRORED && buf->memory.device != NULL; /* with a pinned host side */
     if (on_device && !mirrored) {
         /* Read-mostly copies that are to be written collapse at once: a map knows how to wait for that. */
@@ -135,6 +152,30 @@ static eum_status enqueue(device_transfer *t, size_t at, size_t bytes, void *hos
     return status;
 }
 
+/* The caller's memory. */
+static void *host_side(const device_transfer *t)
+{
+    return t->src != NULL ? (void *)(uintptr_t)t->src : t->dst;
+}
+
+/* The same, and what records it. If there is no point, waits for it without the lock. */
+static eum_status submit(device_transfer *t, size_t at, size_t bytes, void *host, eum_move *move)
+{
+    eum_status marked;
+    eum_error saved;
+    eum_error_save(&saved);
+    eum_status status = enqueue(t, at, bytes, host, &marked);
+    t->begun |= status == EUM_OK;
+    move->defines_later = true;
+    eum_moves_commit(move, 1, t->point, status == EUM_OK);
+    if (status != EUM_OK || marked == EUM_OK)
+        return status;
+    status = eum_moves_quiesce(t->buf->ctx, move, 1, marked); /* the memory is the caller's again when we return */
+    if (status == EUM_OK)
+        eum_error_restore(&saved);
+    return status;
+}
+
 /* Lock held on entry and exit: one copy, between what orders it and what records it, so that others may use the rest of its pages at any time.
  * If the bytes are leased to us it waits, without the lock, for what others have in flight on their pages: copies of managed memory may wait. */
 static eum_status copy_piece_of(device_transfer *t, size_t at, size_t bytes, void *host, bool leased)
@@ -142,7 +183,7 @@ static eum_status copy_piece_of(device_transfer *t, size_t at, size_t bytes, voi
     eum_ctx *ctx = t->buf->ctx;
     eum_move move;
     eum_point point;
-    eum_status status = EUM_OK, marked = EUM_OK;
+    eum_status status = EUM_OK;
     init_move(t, at, bytes, &move);
     while (status == EUM_OK && leased &&
            (eum_move_must_wait_for_others(&move, ctx->transfer, &point) || eum_moves_must_wait(&move, 1, ctx->transfer, &point))) {
@@ -153,18 +194,8 @@ static eum_status copy_piece_of(device_transfer *t, size_t at, size_t bytes, voi
     }
     if (status == EUM_OK)
         status = eum_moves_run(&move, 1, ctx->transfer);
-    eum_error saved;
-    eum_error_save(&saved);
     if (status == EUM_OK)
-        status = enqueue(t, at, bytes, host, &marked);
-    t->begun |= status == EUM_OK;
-    move.defines_later = true;
-    eum_moves_commit(&move, 1, t->point, status == EUM_OK);
-    if (status == EUM_OK && marked != EUM_OK) {
-        status = eum_moves_quiesce(ctx, &move, 1, marked); /* the memory is the caller's again when we return */
-        if (status == EUM_OK)
-            eum_error_restore(&saved);
-    }
+        status = submit(t, at, bytes, host, &move);
     eum_move_end(&move);
     return status;
 }
@@ -196,7 +227,7 @@ static eum_status staged(device_transfer *t)
     size_t slots;
     eum_status status = make_ring(t, chunk, chunks < RING ? chunks : RING, ring, &slots);
     if (status == EUM_OK && slots == 0) /* the device can do without, if more slowly */
-        return copy_piece_of(t, 0, t->bytes, t->src != NULL ? (void *)(uintptr_t)t->src : t->dst, true);
+        return copy_piece_of(t, 0, t->bytes, host_side(t), true);
     /* Turn i fills or empties the slot that chunk i - slots used, and then gives it chunk i. */
     for (size_t i = 0; i < chunks + (t->src == NULL ? slots : 0) && status == EUM_OK; i++) {
         const size_t slot = i % slots, at = i * chunk, bytes = i >= chunks ? 0 : t->bytes - at < chunk ? t->bytes - at : chunk;
@@ -263,7 +294,7 @@ static eum_status run_copies(device_transfer *t, path how)
     eum_buf *buf = t->buf;
     uint64_t lease;
     if (how == STRAIGHT)
-        return copy_piece_of(t, 0, t->bytes, t->src != NULL ? (void *)(uintptr_t)t->src : t->dst, false);
+        return copy_piece_of(t, 0, t->bytes, host_side(t), false);
     eum_access access = t->src != NULL ? EUM_ACCESS_OVERWRITE : EUM_ACCESS_READ;
     eum_status status = eum_buf_lease(buf, t->offset, t->bytes, access, &lease);
     if (status != EUM_OK)
@@ -275,32 +306,63 @@ static eum_status run_copies(device_transfer *t, path how)
     return status;
 }
 
-/* Lock held on entry and exit. If it had to be released before the first copy, nothing was copied and *out_again says so: others may have mapped
- * the bytes, or moved them. */
+/* Makes room, and waits where the copies might. Lock held on entry and exit. If it had to be released, *out_again says so: others may have mapped the
+ * bytes, or moved them. */
+static eum_status prepare_copies(device_transfer *t, path how, eum_move *whole, bool *out_again)
+{
+    eum_ctx *ctx = t->buf->ctx;
+    eum_status status = eum_moves_make_room(whole, 1, out_again);
+    bool waits = how == STAGED || eum_copies_wait(ctx);
+    if (status == EUM_OK && !*out_again && waits && eum_move_must_drain(whole, ctx->transfer, &t->point)) {
+        *out_again = true;
+        eum_ctx_unlock(ctx);
+        status = eum_point_wait(ctx, t->point, -1);
+        eum_ctx_relock(ctx);
+    }
+    if (status == EUM_OK && !*out_again && whole->over_link) /* no room for a device copy: the host side will do */
+        return EUM_ERROR_OUT_OF_DEVICE_MEMORY;
+    return status;
+}
+
+/* One copy, of bytes that are where they are used, with nothing in flight? That is what whoever writes again and again finds. */
+static bool is_simple(const device_transfer *t, path how, eum_move *whole)
+{
+    eum_ctx *ctx = t->buf->ctx;
+    const eum_strm *queue = ctx->transfer;
+    return how == STRAIGHT && ctx->device->caps.concurrent_managed &&
+           eum_point_passed(ctx, (eum_point){queue->serial, queue->sequence}) && eum_move_is_settled(queue, whole);
+}
+
+static eum_status run_simple(device_transfer *t, eum_move *whole)
+{
+    if (t->buf->backing == EUM_BACKING_MIRRORED)
+        eum_buf_touch_mirror(t->buf);
+    whole->settled = true;
+    return submit(t, 0, t->bytes, host_side(t), whole);
+}
+
+/* Lock held on entry and exit. If it had to be released before the first copy, nothing was copied and *out_again says so. */
 static eum_status move_device(device_transfer *t, path how, bool *out_again)
 {
     eum_buf *buf = t->buf;
     eum_ctx *ctx = buf->ctx;
     eum_move whole;
     init_move(t, 0, t->bytes, &whole);
-    eum_status status = eum_moves_make_room(&whole, 1, out_again);
-    bool waits = how == STAGED || eum_copies_wait(ctx);
-    if (status == EUM_OK && !*out_again && waits && eum_move_must_drain(&whole, ctx->transfer, &t->point)) {
-        *out_again = true;
-        eum_ctx_unlock(ctx);
-        status = eum_point_wait(ctx, t->point, -1);
-        eum_ctx_relock(ctx);
+    bool simple = is_simple(t, how, &whole);
+    eum_status status = simple ? EUM_OK : prepare_copies(t, how, &whole, out_again);
+    if (status == EUM_OK && !*out_again) {
+        t->point = (eum_point){0, 0};
+        status = simple ? run_simple(t, &whole) : run_copies(t, how);
     }
     eum_move_end(&whole);
     if (*out_again || status != EUM_OK)
         return status;
-    if (whole.over_link) /* no room for a device copy: the host side will do */
-        return EUM_ERROR_OUT_OF_DEVICE_MEMORY;
-    t->point = (eum_point){0, 0};
-    status = run_copies(t, how);
-    if (status != EUM_OK)
-        return status;
+    /* While the bytes are on their way: what has nothing to do with when they are there. */
     account(t);
+    if (t->src != NULL)
+        eum_buf_used_by_host(buf, t->offset, t->bytes, true);
+    if (how == STRAIGHT && t->bytes >= DIRECT_BYTES)
+        (void)look_again(ctx, host_side(t), t->bytes);
     eum_ctx_unlock(ctx);
     status = eum_point_wait(ctx, t->point, -1);
     eum_ctx_relock(ctx);
@@ -416,9 +478,15 @@ static eum_status try_device(eum_range range, const void *src, void *dst, path *
             break;
         *out_left = STRAIGHT;
         device_transfer t = {.buf = buf, .offset = range.offset, .bytes = range.bytes, .src = src, .dst = dst};
+        bool trusted = how == STRAIGHT && was_pinned(buf->ctx, host_side(&t), t.bytes);
         eum_error before;
         eum_error_save(&before);
         status = move_device(&t, how, &again);
+        if (status != EUM_OK && trusted && !look_again(buf->ctx, host_side(&t), t.bytes)) { /* that may be why */
+            eum_error_restore(&before);
+            status = EUM_OK;
+            again = true;
+        }
         bool no_room = status == EUM_ERROR_OVER_BUDGET || status == EUM_ERROR_OUT_OF_DEVICE_MEMORY;
         if (no_room && buf->backing == EUM_BACKING_MIRRORED && src != NULL) {
             eum_error_restore(&before);
@@ -430,8 +498,8 @@ static eum_status try_device(eum_range range, const void *src, void *dst, path *
         eum_extents_any_flag(&buf->extents, range.offset, range.offset + range.bytes, EUM_EXTENT_UNDEFINED, NULL))
         status = eum_fail(EUM_ERROR_UNDEFINED_DATA,
                           "a job that was to write this range failed while the read waited for it; write it again");
-    if (status == EUM_OK && src != NULL && *out_left != BY_CPU)
-        eum_buf_used_by_host(buf, range.offset, range.bytes, true); /* BY_CPU counts for itself */
+    if (status == EUM_OK && *out_left == CHUNKED && src != NULL)
+        eum_buf_used_by_host(buf, range.offset, range.bytes, true); /* the others count for themselves */
     if (status == EUM_OK && dst != NULL && *out_left == STRAIGHT)
         eum_buf_seen_by_host(buf);
     buf->references--;
