@@ -7,7 +7,8 @@
 #include "extras.h"
 #include "work.h"
 
-#define RUNS 41
+#define RUNS 201     /* of what takes microseconds, */
+#define LONG_RUNS 41 /* and of what takes milliseconds */
 #define LAUNCHES 20
 /* Results that kernels overwrite again and again while nobody reads them are moved to the device, after some tens of launches. */
 #define LAUNCHES_TO_SETTLE 64
@@ -322,7 +323,10 @@ void bench_extra_copies(const bench_machine *machine, bool quick, double deadlin
     if (!machine->raw->device)
         return; /* nothing is copied to the host's own device */
     for (size_t i = 0; i < count && bench_wall_ns() < deadline; i++) {
-        size_t runs = quick || machine->raw->virtual_time ? 2 : i + 1 < sizeof sizes / sizeof *sizes ? RUNS : 11;
+        size_t runs = quick || machine->raw->virtual_time    ? 2
+                      : i < 3                                ? RUNS
+                      : i + 1 < sizeof sizes / sizeof *sizes ? LONG_RUNS
+                                                             : 11;
         copy_rows(machine, sizes[i], runs);
         if (machine->raw->managed)
             prefetch_row(machine, sizes[i], runs);
