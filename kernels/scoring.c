@@ -261,7 +261,6 @@ static void set_ahead(eum_tile *tile, const block *b)
                    rows = 16 * args->row_stride, all = args->rows * args->row_stride;
     const bool dense = args->numbers == NULL && b->count == 1 && args->row_stride - row < line;
     const bool followed = row >= 1024 && row <= 8192; /* by the hardware's prefetcher */
-    tile->cached = all <= 2 * cached;
     tile->prefetch = !dense ? EUM_PREFETCH_NONE : all > 32 * cached ? EUM_PREFETCH_MEMORY : EUM_PREFETCH_CACHED;
     tile->ahead = dense && !followed && all > cached ? (size_t)((page + rows - 1) / rows * rows) : 0;
 }

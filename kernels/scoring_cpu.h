@@ -36,7 +36,6 @@ typedef struct eum_tile {
     eum_element element;
     size_t dim;
     size_t ahead;          /* bytes to prefetch ahead of rows side by side, 0: none */
-    bool cached;           /* all rows fit in a core's second cache */
     eum_prefetch prefetch; /* of rows that are read one after the other */
     const void
         *rows[EUM_TILE_ROWS]; /* `count`, and the last one again up to a multiple of 16; not filled in where `first` is set */
