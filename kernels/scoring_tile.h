@@ -170,6 +170,8 @@ ALWAYS_INLINE void single_sums(const eum_tile *tile, const char *const *from, fe
         sums[i] = v_zero();
     for (size_t i = 0; i < steps; i++) {
         vec at = way.held > 0 ? q[i] : v_load(tile->values + i * W);
+        if (way.held == 0)
+            v_keep(at);
         for (int r = 0; r < rows; r++) {
             if (way.near != 0)
                 v_prefetch((const char *)((uintptr_t)from[r] + way.near + i * W * size));
