@@ -124,7 +124,7 @@ static uint64_t results_ns(const eum_executor_question *q)
 {
     eum_costs back = eum_costs_back(q->costs);
     uint64_t move = q->by_copies ? eum_cost_copy(&back, q->results) : eum_cost_prefetch(&back, q->results);
-    uint64_t far = eum_cost_in_place(q->costs, q->results);
+    uint64_t far = eum_cost_store(q->costs, q->results);
     return q->in_place && far < move ? far : move;
 }
 

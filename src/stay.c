@@ -8,9 +8,15 @@ static uint64_t move_ns(const eum_stay_question *question)
                                : eum_cost_prefetch(question->costs, question->bytes);
 }
 
+static uint64_t in_place_ns(const eum_stay_question *question)
+{
+    return question->stores ? eum_cost_store(question->costs, question->over_link)
+                            : eum_cost_in_place(question->costs, question->over_link);
+}
+
 eum_stay_answer eum_stay_choose(const eum_stay *stay, const eum_stay_question *question)
 {
-    eum_stay_answer answer = {.in_place_ns = eum_cost_in_place(question->costs, question->over_link), .move_ns = move_ns(question)};
+    eum_stay_answer answer = {.in_place_ns = in_place_ns(question), .move_ns = move_ns(question)};
     uint64_t expected = stay->last_ns > stay->used_ns ? stay->last_ns - stay->used_ns : 0;
     answer.stays = question->bytes > 0 && stay->spent_ns + answer.in_place_ns <= answer.move_ns && expected <= answer.move_ns;
     return answer;
@@ -34,9 +40,9 @@ void eum_stay_credit(eum_stay *stay, const eum_stay_question *used)
     stay->spent_ns -= credit < stay->spent_ns ? credit : stay->spent_ns;
 }
 
-void eum_stay_seen(eum_stay *stay, const eum_costs *costs, uint64_t bytes, uint32_t times)
+void eum_stay_seen(eum_stay *stay, const eum_stay_question *use, uint32_t times)
 {
-    stay->used_ns = add(stay->used_ns, eum_cost_in_place(costs, bytes), times, UINT64_MAX);
+    stay->used_ns = add(stay->used_ns, in_place_ns(use), times, UINT64_MAX);
 }
 
 void eum_stay_rewritten(eum_stay *stay)

@@ -24,6 +24,7 @@ typedef struct eum_stay_question {
     uint64_t bytes;     /* of the use that the device lacks */
     bool by_copies;     /* how they would move: by an explicit copy, or by a prefetch */
     uint64_t over_link; /* of the use that would be used over the link: what the device lacks; mirrored, all of it */
+    bool stores;        /* the kernel only writes them */
 } eum_stay_question;
 
 typedef struct eum_stay_answer {
@@ -34,8 +35,8 @@ typedef struct eum_stay_answer {
 eum_stay_answer eum_stay_choose(const eum_stay *stay, const eum_stay_question *question);
 /* So many uses in place were made; whole: as in the question, the buffer's length. */
 void eum_stay_used(eum_stay *stay, const eum_stay_answer *answer, const eum_stay_question *whole, uint32_t times);
-/* The device used `bytes` so many times, wherever they were. */
-void eum_stay_seen(eum_stay *stay, const eum_costs *costs, uint64_t bytes, uint32_t times);
+/* The device used the bytes so many times, wherever they were; over_link: all of the use. */
+void eum_stay_seen(eum_stay *stay, const eum_stay_question *use, uint32_t times);
 /* The CPU used `bytes` of it. */
 void eum_stay_credit(eum_stay *stay, const eum_stay_question *used);
 /* The CPU rewrote most of it: a new time begins, if it was used since it was rewritten before. */

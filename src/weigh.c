@@ -5,7 +5,8 @@
 
 static eum_stay_question stay_question(const eum_buf *buf, uint64_t bytes)
 {
-    return (eum_stay_question){&buf->ctx->costs, bytes, buf->backing == EUM_BACKING_MIRRORED, bytes};
+    return (eum_stay_question){
+        .costs = &buf->ctx->costs, .bytes = bytes, .by_copies = buf->backing == EUM_BACKING_MIRRORED, .over_link = bytes};
 }
 
 /* A kernel that writes results over the link takes some 0.4 us longer (H100), and copying them once about 10 us: so results that kernels overwrite
@@ -79,6 +80,7 @@ static void weigh(eum_move *move)
             return;
     }
     eum_stay_question question = stay_question(buf, end - begin - eum_extents_bytes_at(&buf->extents, begin, end, device));
+    question.stores = use->access == EUM_ACCESS_OVERWRITE;
     if (mirrored) /* the kernel gets one address: the device copy's, or the host side's */
         question.over_link = end - begin;
     move->answer = eum_stay_choose(&buf->stay, &question);
@@ -95,8 +97,11 @@ void eum_move_was_weighed(const eum_move *move, uint32_t times)
     eum_buf *buf = move->buf;
     if (times == 0)
         return;
-    if (move->seen)
-        eum_stay_seen(&buf->stay, &buf->ctx->costs, move->use.end - move->use.begin, times);
+    if (move->seen) {
+        eum_stay_question use = stay_question(buf, move->use.end - move->use.begin);
+        use.stores = move->use.access == EUM_ACCESS_OVERWRITE;
+        eum_stay_seen(&buf->stay, &use, times);
+    }
     if (!move->weighed)
         return;
     buf->in_place_ns = move->answer.in_place_ns;
@@ -176,6 +181,7 @@ void eum_move_judge(const eum_move *move, uint32_t times)
         return;
     eum_stay_question whole = stay_question(buf, buf->bytes);
     whole.over_link = move->over_link ? use->end - use->begin : 0;
+    whole.stores = use->access == EUM_ACCESS_OVERWRITE;
     if (eum_use_in_place(use)) /* what the device has it reads there */
         whole.over_link = use->end - use->begin - eum_extents_bytes_at(&buf->extents, use->begin, use->end, eum_at(use->where));
     eum_stay_answer costs = eum_stay_choose(&(eum_stay){0}, &whole);

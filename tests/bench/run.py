@@ -29,6 +29,7 @@ class Json(unittest.TestCase):
             names = [contender["name"] for contender in case["contenders"]]
             self.assertIn("auto", names)
             self.assertEqual("wrap" in names, case["pattern"] == "pinned")
+            self.assertEqual("parts" in names, case["pattern"] == "produce" and case["bytes"] >= 1 << 20)
             self.assertEqual(names[-1], "pinned copies again")
             self.assertIn("naive managed", names)
             for ratio in case["ratios"]:

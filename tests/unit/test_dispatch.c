@@ -247,7 +247,7 @@ static void check_bound(eum_executor_question question, uint64_t uses)
     const uint64_t resident = eum_choose_executor(&there).device_ns, cpu = eum_choose_executor(&question).cpu_ns;
     const uint64_t far = resident + eum_cost_in_place(question.costs, bytes);
     const uint64_t move = question.by_copies ? eum_cost_copy(question.costs, bytes) : eum_cost_prefetch(question.costs, bytes);
-    const eum_stay_question stay = {question.costs, bytes, question.by_copies, bytes};
+    const eum_stay_question stay = {question.costs, bytes, question.by_copies, bytes, false};
     eum_stay spent = {0};
     uint64_t paid = 0;
     bool on_device = false;

@@ -36,7 +36,7 @@ static uint64_t run_copy(eum_sim *sim, const eum_sim_op *op)
 /* What a kernel costs without its faults: its start, and its bytes from where they are. */
 static uint64_t kernel_cost(const eum_sim *sim, const eum_sim_op *op)
 {
-    uint64_t near = 0, far = 0;
+    uint64_t near = 0, far = 0, read = 0;
     for (size_t i = 0; i < op->argument_count; i++) {
         const eum_sim_block *block = op->arguments[i];
         size_t bytes = op->task->call.bytes[i], remote = 0;
@@ -47,10 +47,12 @@ static uint64_t kernel_cost(const eum_sim *sim, const eum_sim_op *op)
         else if (block->kind != EUM_MEMORY_DEVICE)
             remote = bytes;
         far += remote;
+        if (op->task->accesses == NULL || op->task->accesses[i] != EUM_ACCESS_OVERWRITE)
+            read += remote;
         near += bytes - remote;
     }
     return sim->preset->launch + eum_sim_cost_bytes(near, sim->preset->memory_mbps) +
-           eum_sim_cost_bytes(far, sim->preset->link_mbps);
+           eum_sim_cost_bytes(far, sim->preset->link_mbps) + eum_cost_reach(read);
 }
 
 /* A lost device runs nothing more; what waits for its tasks hears of it. */
