@@ -75,6 +75,20 @@ static void keep(eum_again_launch *launch, const eum_launch_request *request, co
     launch->times = launch->runs = 0;
 }
 
+bool eum_again_renew(eum_ctx *ctx, eum_again_launch *launch, const eum_move *moves)
+{
+    const size_t count = launch->request.count;
+    launch->left = repeats_of(moves, count);
+    if (launch->left == 0 || !reserve_hazards(ctx->again, &launch->request))
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        launch->moves[i] = moves[i];
+        eum_plan_init(&launch->moves[i].plan);
+    }
+    launch->doubts = ctx->again->doubts;
+    return true;
+}
+
 static bool may_be_kept(const eum_strm *stream, const eum_launch_request *request)
 {
     return request->key != NULL && request->key->bytes <= EUM_CALL_KEY_BYTES && request->count <= EUM_AGAIN_ARGUMENTS &&
@@ -96,6 +110,7 @@ eum_again_launch *eum_again_prepare(eum_strm *stream, const eum_launch_request *
     eum_again_launch *launch = take_place(again);
     keep(launch, request, moves, addresses);
     launch->left = left;
+    launch->doubts = again->doubts;
     return launch;
 }
 
@@ -246,6 +261,16 @@ void eum_again_record(eum_ctx *ctx)
         record_without_point(ctx);
     else /* the wait would be for ourselves: the next one records it */
         again->stopped = true;
+}
+
+void eum_again_doubt(eum_ctx *ctx)
+{
+    eum_again *again = ctx->again;
+    eum_again_record(ctx);
+    if (again->pending || again->stopped)
+        eum_again_forget(ctx);
+    else
+        again->doubts++;
 }
 
 void eum_again_forget(eum_ctx *ctx)

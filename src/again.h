@@ -8,7 +8,10 @@
  * do next. Who has waited is not kept for it either: the next launch records it while its kernel runs. After EUM_AGAIN_MOST times a launch is looked at as any other. Unless eum_again_shares says otherwise, all of them have one point, which
  * has passed when all have.
  *
- * A call is known by what it was given, handles and all: a buffer or stream cannot end without somebody taking the lock.
+ * Who maps, reads or writes bytes of a buffer changes where they are, and nothing else: what is remembered is then in doubt, and looked at once more
+ * before it is made again, which is still a fraction of the long way.
+ *
+ * A call is known by what it was given, handles and all: a buffer or stream cannot end without somebody taking the lock to do something else.
  *
  * The context's lock is held for all of these. */
 #ifndef EUM_SRC_AGAIN_H
@@ -33,10 +36,11 @@ typedef struct eum_again_launch {
     size_t bytes[EUM_AGAIN_ARGUMENTS];
     eum_move moves[EUM_AGAIN_ARGUMENTS]; /* as they are to be committed; without plans */
     _Alignas(16) char params[EUM_AGAIN_PARAMS_BYTES];
-    eum_run run;    /* of an operation */
-    uint32_t times; /* it was made and is not recorded yet */
-    uint32_t runs;  /* of these the repeats of an operation; who made the first has counted it */
-    uint32_t left;  /* that may still be made */
+    eum_run run;     /* of an operation */
+    uint32_t times;  /* it was made and is not recorded yet */
+    uint32_t runs;   /* of these the repeats of an operation; who made the first has counted it */
+    uint32_t left;   /* that may still be made */
+    uint64_t doubts; /* how many there were when it was last looked at */
 } eum_again_launch;
 
 typedef struct eum_again {
@@ -46,7 +50,8 @@ typedef struct eum_again {
     bool unmarked;     /* the newest of them has no point yet */
     bool over;         /* somebody has waited for all of them */
     bool stopped;      /* from inside a callback, where nothing can be recorded: no more repeats */
-    uint64_t epoch;    /* counts how often all were forgotten */
+    uint64_t epoch;    /* counts how often all were forgotten, */
+    uint64_t doubts;   /* and how often somebody used the bytes of a buffer otherwise */
     uint64_t made;     /* launches in all */
     uint64_t repeated; /* of these, by eum_engine_again; for tests */
     eum_again_launch launches[EUM_AGAIN_LAUNCHES];
@@ -71,6 +76,10 @@ void eum_again_is_over(eum_strm *stream, uint64_t made);
 void eum_again_record_over(eum_ctx *ctx);
 /* Gives what was made a point, and records it. If the device refuses, releases the lock, waits for all its work, and takes the lock again. */
 void eum_again_record(eum_ctx *ctx);
+/* The launch is settled all the same, with these moves: it is as good as new. false: it cannot be made again. */
+bool eum_again_renew(eum_ctx *ctx, eum_again_launch *launch, const eum_move *moves);
+/* Somebody uses bytes of a buffer: all launches are in doubt, after recording the repeats. */
+void eum_again_doubt(eum_ctx *ctx);
 /* Forgets all launches, after recording the repeats. From inside a callback of CUDA's they are only not repeated any more. */
 void eum_again_forget(eum_ctx *ctx);
 

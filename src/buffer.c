@@ -37,15 +37,24 @@ uint64_t eum_buf_extent_bytes(const eum_buf *buf)
     return buf->extents.count == 0 ? 0 : buf->extents.items[buf->extents.count - 1].end;
 }
 
-eum_status eum_buf_enter(eum_buf *buf, const char *function)
+static eum_status check_live(eum_buf *buf)
 {
-    eum_status status = eum_ctx_lock(buf->ctx, function);
-    if (status != EUM_OK)
-        return status;
     if (!buf->given_up)
         return EUM_OK;
     eum_ctx_unlock(buf->ctx);
     return eum_fail(EUM_ERROR_INVALID_HANDLE, "the buffer's memory was given up by eum_buffer_into_raw; use the raw address");
+}
+
+eum_status eum_buf_enter(eum_buf *buf, const char *function)
+{
+    eum_status status = eum_ctx_lock(buf->ctx, function);
+    return status == EUM_OK ? check_live(buf) : status;
+}
+
+eum_status eum_buf_enter_to_use(eum_buf *buf, const char *function)
+{
+    eum_status status = eum_ctx_lock_to_use(buf->ctx, function);
+    return status == EUM_OK ? check_live(buf) : status;
 }
 
 void *eum_buf_address(const eum_buf *buf, size_t offset, eum_location where)

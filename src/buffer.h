@@ -61,6 +61,8 @@ struct eum_buf {
 
 /* Locks the context and checks that the buffer still is one. */
 eum_status eum_buf_enter(eum_buf *buf, const char *function);
+/* The same, by who uses its bytes and changes nothing else (eum_ctx_lock_to_use). */
+eum_status eum_buf_enter_to_use(eum_buf *buf, const char *function);
 /* Lock held. */
 uint64_t eum_buf_extent_bytes(const eum_buf *buf);
 void eum_buf_use(const eum_buf *buf, size_t offset, size_t bytes, eum_access access, eum_location where, eum_use *out);

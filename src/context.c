@@ -32,6 +32,14 @@ eum_status eum_ctx_lock(eum_ctx *ctx, const char *function)
     return status;
 }
 
+eum_status eum_ctx_lock_to_use(eum_ctx *ctx, const char *function)
+{
+    eum_status status = enter(ctx, function);
+    if (status == EUM_OK && ctx->again->count != 0)
+        eum_again_doubt(ctx);
+    return status;
+}
+
 eum_status eum_ctx_lock_to_wait(eum_ctx *ctx, const char *function)
 {
     eum_status status = enter(ctx, function);
@@ -53,6 +61,13 @@ void eum_ctx_relock(eum_ctx *ctx)
     pthread_mutex_lock(&ctx->lock);
     if (ctx->again->count != 0)
         eum_again_forget(ctx);
+}
+
+void eum_ctx_relock_to_use(eum_ctx *ctx)
+{
+    pthread_mutex_lock(&ctx->lock);
+    if (ctx->again->count != 0)
+        eum_again_doubt(ctx);
 }
 
 void eum_ctx_unlock(eum_ctx *ctx)

@@ -71,12 +71,15 @@ struct eum_ctx {
 
 /* Locks, to do something to the context. Errors: EUM_ERROR_IN_CALLBACK when called from a GPU callback, which runs in the middle of a launch. */
 eum_status eum_ctx_lock(eum_ctx *ctx, const char *function);
+/* The same, by who only uses bytes of buffers: what is known of the last launches has to be looked at once more. */
+eum_status eum_ctx_lock_to_use(eum_ctx *ctx, const char *function);
 /* The same, by who will only wait, or look: what is known of the last launches (see again.h) stays true. */
 eum_status eum_ctx_lock_to_look(eum_ctx *ctx, const char *function);
 /* The same, by who then lets eum_again_record be called, or waits for what it would record. */
 eum_status eum_ctx_lock_to_wait(eum_ctx *ctx, const char *function);
 /* Locks once more, by who has been let in before; or, where nothing can fail, for the first time. */
 void eum_ctx_relock(eum_ctx *ctx);
+void eum_ctx_relock_to_use(eum_ctx *ctx);
 void eum_ctx_unlock(eum_ctx *ctx);
 /* For operations that call the device: EUM_ERROR_IN_CALLBACK inside a callback on CUDA, which may not be called there. */
 eum_status eum_ctx_check_device(const eum_ctx *ctx, const char *function);

@@ -105,6 +105,7 @@ typedef struct eum_launch_request {
     void *user;
     uint64_t once;             /* bit i: the kernel reads or writes each byte of argument i once, without atomics */
     bool anywhere;             /* the kernels are the library's own: a thread that waits for the CPU's may run it */
+    bool chosen;               /* its place was chosen by cost, and is chosen anew when bytes have moved */
     const eum_call_key *key;   /* NULL: the launch is not remembered. Else copied */
     const struct eum_run *run; /* of an operation; copied with the key */
 } eum_launch_request;

@@ -410,6 +410,20 @@ static eum_status submit_record(eum_strm *stream, const eum_launch_request *requ
     return give_to_device(record, request, launch->moves);
 }
 
+/* Since it was looked at, somebody has used bytes of a buffer. Would the long way find it settled again, at the same addresses? */
+static bool is_settled_still(const eum_strm *stream, eum_again_launch *launch)
+{
+    eum_move moves[EUM_AGAIN_ARGUMENTS];
+    const eum_again *again = stream->ctx->again;
+    uint64_t epoch = again->epoch;
+    eum_again_record(stream->ctx); /* what others have learned since */
+    bool same = again->epoch == epoch && !again->pending && !launch->request.chosen &&
+                eum_launch_is_settled(stream, &launch->request, moves);
+    for (size_t i = 0; same && i < launch->request.count; i++)
+        same = eum_move_address(&moves[i]) == launch->addresses[i];
+    return same && eum_again_renew(stream->ctx, launch, moves);
+}
+
 bool eum_engine_again(eum_strm *stream, const eum_call_key *key, const eum_launch_config *config, eum_job *out,
                       eum_status *out_status)
 {
@@ -417,6 +431,10 @@ bool eum_engine_again(eum_strm *stream, const eum_call_key *key, const eum_launc
     bool cuda = ctx->device->caps.kind == EUM_DEVICE_CUDA;
     pthread_mutex_lock(&ctx->lock);
     eum_again_launch *launch = eum_again_find(stream, key);
+    if (launch != NULL && launch->doubts != ctx->again->doubts && !is_settled_still(stream, launch)) {
+        launch->left = 0; /* its place is free */
+        launch = NULL;
+    }
     if (launch == NULL || (config != NULL && (cuda ? config->gpu : config->cpu) == NULL)) {
         pthread_mutex_unlock(&ctx->lock);
         return false;

@@ -54,7 +54,7 @@ static eum_status wait_for_device(eum_ctx *ctx)
 {
     eum_ctx_unlock(ctx);
     eum_status status = ctx->device->ops->synchronize(ctx->device);
-    eum_ctx_relock(ctx);
+    eum_ctx_relock_to_use(ctx);
     return status;
 }
 
@@ -84,7 +84,7 @@ static eum_status wait_for_conflicts(eum_buf *buf, const eum_use *use)
             return EUM_OK;
         eum_ctx_unlock(buf->ctx);
         eum_status status = eum_point_wait(buf->ctx, open.first, -1);
-        eum_ctx_relock(buf->ctx);
+        eum_ctx_relock_to_use(buf->ctx);
         if (status != EUM_OK)
             return status;
     }
@@ -102,7 +102,7 @@ eum_status eum_buf_bring(eum_buf *buf, size_t offset, size_t bytes, eum_access a
            (eum_moves_must_wait(&move, 1, ctx->transfer, &point) || eum_move_must_wait_for_writers(&move, &point))) {
         eum_ctx_unlock(ctx);
         status = eum_point_wait(ctx, point, -1);
-        eum_ctx_relock(ctx);
+        eum_ctx_relock_to_use(ctx);
     }
     if (status == EUM_OK && !eum_moves_idle(&move, 1)) {
         bool moves = move.plan.count > 0;
@@ -111,7 +111,7 @@ eum_status eum_buf_bring(eum_buf *buf, size_t offset, size_t bytes, eum_access a
             point = (eum_point){ctx->transfer->serial, ctx->transfer->sequence}; /* the movements' own, or they are done already */
             eum_ctx_unlock(ctx);
             status = eum_point_wait(ctx, point, -1);
-            eum_ctx_relock(ctx);
+            eum_ctx_relock_to_use(ctx);
         }
     }
     if (status == EUM_OK && move.plan.count == 0) {
@@ -149,7 +149,7 @@ static eum_status map(eum_range range, eum_access access, map_for whom, void **o
 {
     eum_buf *buf = range.buf;
     eum_ctx *ctx = buf->ctx;
-    eum_status status = eum_buf_enter(buf, "eum_buffer_map");
+    eum_status status = eum_buf_enter_to_use(buf, "eum_buffer_map");
     if (status != EUM_OK)
         return status;
     void *address = NULL;
@@ -209,14 +209,14 @@ eum_status eum_buf_hold_for_kernel(eum_range range, eum_access access, void **ou
 
 void eum_buf_let_go(eum_buf *buf, uint64_t id)
 {
-    eum_ctx_relock(buf->ctx);
+    eum_ctx_relock_to_use(buf->ctx);
     (void)remove_lease(buf, id, NULL);
     eum_ctx_unlock(buf->ctx);
 }
 
 void eum_buf_let_go_until(eum_buf *buf, uint64_t id, size_t offset)
 {
-    eum_ctx_relock(buf->ctx);
+    eum_ctx_relock_to_use(buf->ctx);
     for (size_t i = 0; i < buf->lease_count; i++)
         if (buf->leases[i].id == id && !buf->leases[i].external)
             buf->leases[i].begin = offset;
@@ -225,7 +225,7 @@ void eum_buf_let_go_until(eum_buf *buf, uint64_t id, size_t offset)
 
 eum_status eum_buf_unmap(eum_buf *buf, void *mapped)
 {
-    eum_status status = eum_buf_enter(buf, "eum_buffer_unmap");
+    eum_status status = eum_buf_enter_to_use(buf, "eum_buffer_unmap");
     if (status != EUM_OK)
         return status;
     bool found = remove_lease(buf, 0, mapped);

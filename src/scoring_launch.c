@@ -198,6 +198,8 @@ static eum_status launch(eum_strm *stream, const eum_scoring_request *request, c
                                  .params_bytes = sizeof *params,
                                  .once = eum_scoring_streams(request) ? ONCE : 0,
                                  .anywhere = true,
+                                 .chosen =
+                                     request->executor == EUM_EXECUTOR_AUTO && stream->ctx->device->caps.kind != EUM_DEVICE_HOST,
                                  .key = kept ? request->key : NULL,
                                  .run = run};
     if (!params->inline_numbers)

@@ -189,7 +189,7 @@ static eum_status copy_piece_of(device_transfer *t, size_t at, size_t bytes, voi
            (eum_move_must_wait_for_others(&move, ctx->transfer, &point) || eum_moves_must_wait(&move, 1, ctx->transfer, &point))) {
         eum_ctx_unlock(ctx);
         status = eum_point_wait(ctx, point, -1);
-        eum_ctx_relock(ctx);
+        eum_ctx_relock_to_use(ctx);
         init_move(t, at, bytes, &move);
     }
     if (status == EUM_OK)
@@ -241,7 +241,7 @@ static eum_status staged(device_transfer *t)
             eum_workers_copy(ctx->workers, t->dst + before, ring[slot].host, t->bytes - before < chunk ? t->bytes - before : chunk,
                              EUM_READER_CPU);
         }
-        eum_ctx_relock(ctx);
+        eum_ctx_relock_to_use(ctx);
         if (status == EUM_OK && bytes > 0) {
             status = copy_piece_of(t, at, bytes, ring[slot].host, true);
             points[slot] = t->point;
@@ -252,7 +252,7 @@ static eum_status staged(device_transfer *t)
     eum_error_save(&saved);
     eum_ctx_unlock(ctx);
     eum_status passed = eum_point_wait(ctx, t->point, -1);
-    eum_ctx_relock(ctx);
+    eum_ctx_relock_to_use(ctx);
     for (size_t i = 0; i < slots; i++)
         eum_buf_release(t->buf, &ring[i]);
     if (status == EUM_OK && passed != EUM_OK)
@@ -317,7 +317,7 @@ static eum_status prepare_copies(device_transfer *t, path how, eum_move *whole, 
         *out_again = true;
         eum_ctx_unlock(ctx);
         status = eum_point_wait(ctx, t->point, -1);
-        eum_ctx_relock(ctx);
+        eum_ctx_relock_to_use(ctx);
     }
     if (status == EUM_OK && !*out_again && whole->over_link) /* no room for a device copy: the host side will do */
         return EUM_ERROR_OUT_OF_DEVICE_MEMORY;
@@ -365,7 +365,7 @@ static eum_status move_device(device_transfer *t, path how, bool *out_again)
         (void)look_again(ctx, host_side(t), t->bytes);
     eum_ctx_unlock(ctx);
     status = eum_point_wait(ctx, t->point, -1);
-    eum_ctx_relock(ctx);
+    eum_ctx_relock_to_use(ctx);
     if (status == EUM_OK && t->src != NULL)
         status = define(buf, t->offset, t->bytes);
     return status;
@@ -435,7 +435,7 @@ static eum_status read_in_chunks(eum_range range, char *dst)
     eum_buf *buf = range.buf;
     const size_t chunk = chunk_of(range.bytes, LARGEST_CHUNK_BYTES);
     uint64_t lease;
-    eum_status status = eum_buf_enter(buf, "eum_buffer_read");
+    eum_status status = eum_buf_enter_to_use(buf, "eum_buffer_read");
     if (status != EUM_OK)
         return status;
     status = eum_buf_check_access(buf, range.offset, range.bytes, EUM_ACCESS_READ);
@@ -448,7 +448,7 @@ static eum_status read_in_chunks(eum_range range, char *dst)
         start_moving(chunk_at(range, at, chunk), EUM_LOCATION_HOST);
     for (size_t at = 0; at < range.bytes && status == EUM_OK; at += chunk)
         status = by_cpu(chunk_at(range, at, chunk), NULL, dst + at);
-    eum_ctx_relock(buf->ctx);
+    eum_ctx_relock_to_use(buf->ctx);
     eum_buf_end_lease(buf, lease);
     eum_ctx_unlock(buf->ctx);
     return status;
@@ -461,7 +461,7 @@ static eum_status try_device(eum_range range, const void *src, void *dst, path *
 {
     eum_buf *buf = range.buf;
     eum_access access = src != NULL ? EUM_ACCESS_OVERWRITE : EUM_ACCESS_READ;
-    eum_status status = eum_buf_enter(buf, src != NULL ? "eum_buffer_write" : "eum_buffer_read");
+    eum_status status = eum_buf_enter_to_use(buf, src != NULL ? "eum_buffer_write" : "eum_buffer_read");
     if (status != EUM_OK)
         return status;
     buf->references++;
