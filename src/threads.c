@@ -103,12 +103,22 @@ void eum_thread_keep_off(pthread_t thread, eum_thread_cores *cores, int cpu)
 
 void eum_futex_wait(_Atomic uint32_t *word, uint32_t value)
 {
-    (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+    eum_futex_wait_as(word, value, FUTEX_BITSET_MATCH_ANY);
 }
 
 void eum_futex_wake(_Atomic uint32_t *word, uint32_t most)
 {
-    (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, most < INT_MAX ? most : INT_MAX, NULL, NULL, 0);
+    eum_futex_wake_of(word, most, FUTEX_BITSET_MATCH_ANY);
+}
+
+void eum_futex_wait_as(_Atomic uint32_t *word, uint32_t value, uint32_t names)
+{
+    (void)syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, value, NULL, NULL, names);
+}
+
+void eum_futex_wake_of(_Atomic uint32_t *word, uint32_t most, uint32_t names)
+{
+    (void)syscall(SYS_futex, word, FUTEX_WAKE_BITSET_PRIVATE, most < INT_MAX ? most : INT_MAX, NULL, NULL, names);
 }
 
 int64_t eum_spin_ns(void)

@@ -35,6 +35,9 @@ bool eum_condition_wait_until(pthread_cond_t *condition, pthread_mutex_t *mutex,
 /* Sleeps until a wake-up, if *word is `value`; may return at any time. Wakes at most `most` of those who sleep on the word. */
 void eum_futex_wait(_Atomic uint32_t *word, uint32_t value);
 void eum_futex_wake(_Atomic uint32_t *word, uint32_t most);
+/* The same where sleepers have names, bits of a word that is not 0: wakes only those who have one of these. */
+void eum_futex_wait_as(_Atomic uint32_t *word, uint32_t value, uint32_t names);
+void eum_futex_wake_of(_Atomic uint32_t *word, uint32_t most, uint32_t names);
 
 /* Where a thread may run, and the core of these that it stays off. */
 typedef struct eum_thread_cores {

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cores.h"
@@ -269,6 +270,89 @@ START_TEST(sleeping_threads_wake_up_for_the_next_loop)
 }
 END_TEST
 
+typedef struct who {
+    pthread_t caller;
+    atomic_int count;
+    pthread_t thread[64];
+    atomic_bool slow;
+} who;
+
+static void note_thread(void *arg, uint64_t begin, uint64_t end)
+{
+    who *w = arg;
+    (void)begin, (void)end;
+    if (!pthread_equal(w->caller, pthread_self())) {
+        int at = atomic_fetch_add(&w->count, 1);
+        if (at < 64)
+            w->thread[at] = pthread_self();
+    }
+    if (atomic_load(&w->slow))
+        (void)usleep(2000);
+}
+
+static int distinct(const who *w)
+{
+    int found = 0, count = atomic_load(&w->count) < 64 ? atomic_load(&w->count) : 64;
+    for (int i = 0; i < count; i++) {
+        bool known = false;
+        for (int k = 0; k < i; k++)
+            known |= pthread_equal(w->thread[i], w->thread[k]) != 0;
+        found += !known;
+    }
+    return found;
+}
+
+START_TEST(loops_of_few_pieces_always_wake_the_same_threads)
+{
+    eum_workers *workers = NULL;
+    who all = {.caller = pthread_self(), .slow = true}, few = all;
+    ck_assert_int_eq(eum_workers_create(8, &workers), EUM_OK);
+    eum_workers_set_spin(workers, 0); /* they sleep at once */
+    eum_workers_run(workers, 32, 1, note_thread, &all);
+    ck_assert_int_ge(distinct(&all), 5);
+    for (int i = 0; i < 25; i++) {
+        (void)usleep(1000);
+        eum_workers_run(workers, 3, 1, note_thread, &few);
+    }
+    ck_assert_int_ge(atomic_load(&few.count), 1);
+    ck_assert_msg(distinct(&few) <= 2, "%d threads", distinct(&few));
+    eum_workers_destroy(workers);
+}
+END_TEST
+
+static double cpu_ms_of(pthread_t thread)
+{
+    clockid_t clock;
+    struct timespec now;
+    ck_assert_int_eq(pthread_getcpuclockid(thread, &clock), 0);
+    ck_assert_int_eq(clock_gettime(clock, &now), 0);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
+
+/* The caller has done everything before the thread is awake. */
+START_TEST(who_is_woken_too_late_looks_for_the_next_loop)
+{
+    eum_workers *workers = NULL;
+    who w = {.caller = pthread_self(), .slow = true};
+    if (eum_spin_ns() == 0)
+        return; /* there is no core to look on */
+    ck_assert_int_eq(eum_workers_create(2, &workers), EUM_OK);
+    eum_workers_set_spin(workers, 4000000);
+    eum_workers_run(workers, 8, 1, note_thread, &w);
+    ck_assert_int_ge(atomic_load(&w.count), 1);
+    atomic_store(&w.slow, false);
+    (void)usleep(20000); /* all that was earned is spent */
+    double before = cpu_ms_of(w.thread[0]);
+    for (int i = 0; i < 100; i++) {
+        eum_workers_run(workers, 2, 1, note_thread, &w);
+        (void)usleep(1000);
+    }
+    double spent = cpu_ms_of(w.thread[0]) - before;
+    ck_assert_msg(spent > 20, "%.1f ms of 100", spent); /* 20 us a look and some for each wake-up if it had not learned */
+    eum_workers_destroy(workers);
+}
+END_TEST
+
 START_TEST(without_threads_to_start_the_caller_does_the_work)
 {
     struct rlimit before, none;
@@ -411,6 +495,8 @@ Suite *workers_suite(void)
     tcase_add_test(tests, loops_from_several_threads_at_once_are_all_right);
     tcase_add_test(tests, a_loop_inside_a_loop_runs_alone);
     tcase_add_test(tests, sleeping_threads_wake_up_for_the_next_loop);
+    tcase_add_test(tests, loops_of_few_pieces_always_wake_the_same_threads);
+    tcase_add_test(tests, who_is_woken_too_late_looks_for_the_next_loop);
     if (!SANITIZED) {
         TCase *limited = tcase_create("workers, limited");
         tcase_set_tags(limited, "native"); /* qemu does not pass a limit of the address space on */
