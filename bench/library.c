@@ -37,10 +37,19 @@ static bool launches_many(const bench_pattern *pattern)
     return false;
 }
 
-/* Where the CPU begins by computing all targets, and they make several parts. */
+/* What a part costs beside its bytes is little beside these. */
+#define PARTS_FROM ((size_t)8 << 20)
+
+static size_t step_bytes(const bench_case *c, bench_step step)
+{
+    return (step == BENCH_FILL ? c->shape.rows : c->part_rows) * c->shape.dim * sizeof(float);
+}
+
+/* Where the CPU begins by computing or changing much. */
 static bool has_parts(const bench_case *c)
 {
-    return c->pattern->parts[0].steps[0] == BENCH_FILL && c->shape.bytes >= 2 * BENCH_CHUNK_LEAST &&
+    bench_step first = c->pattern->parts[0].steps[0];
+    return (first == BENCH_FILL || first == BENCH_EDIT_CPU) && step_bytes(c, first) >= PARTS_FROM &&
            c->machine->info.device_kind != EUM_DEVICE_HOST;
 }
 
@@ -225,39 +234,33 @@ static void cpu_step(const library_set *s, bench_step step)
     OK(eum_buffer_unmap(s->targets, mapped));
 }
 
-/* The same in parts: each goes to the device while the CPU computes the next. */
-static void fill_parts(const library_set *s)
+/* The same in parts: those that the device has come to the host one behind the other, and what the CPU has written goes back while it is at the next. */
+static void cpu_step_in_parts(const library_set *s, bench_step step)
 {
     const bench_case *c = s->c;
-    size_t chunk = bench_chunk_rows(c->shape.rows, c->shape.dim * sizeof(float));
-    for (size_t first = 0; first < c->shape.rows; first += chunk) {
-        size_t rows = c->shape.rows - first < chunk ? c->shape.rows - first : chunk;
-        eum_view view = rows_of(s, first, rows);
-        void *mapped = NULL;
-        OK(eum_buffer_map(view, EUM_ACCESS_OVERWRITE, &mapped));
-        bench_fill(mapped, (bench_shape){rows, c->shape.dim, view.bytes}, first, c->epoch);
-        OK(eum_buffer_unmap(s->targets, mapped));
-        OK(eum_buffer_prefetch(view, c->machine->info.device_index, s->stream));
-    }
-}
-
-/* All parts come to the host one behind the other; the CPU looks at one while those behind it are on their way. */
-static void look_at_parts(const library_set *s)
-{
-    const bench_case *c = s->c;
-    size_t chunk = bench_chunk_rows(c->part_rows, c->shape.dim * sizeof(float));
-    for (int look = 0; look <= 1; look++) {
-        for (size_t done = 0; done < c->part_rows; done += chunk) {
-            size_t rows = c->part_rows - done < chunk ? c->part_rows - done : chunk;
-            eum_view view = rows_of(s, c->part_first + done, rows);
+    bool fills = step == BENCH_FILL, looks = step == BENCH_LOOK;
+    eum_access access = fills ? EUM_ACCESS_OVERWRITE : looks ? EUM_ACCESS_READ : EUM_ACCESS_READ_WRITE;
+    size_t begin = fills ? 0 : c->part_first, count = fills ? c->shape.rows : c->part_rows;
+    size_t chunk = bench_chunk_rows(count, c->shape.dim * sizeof(float));
+    for (int use = fills; use <= 1; use++) {
+        for (size_t done = 0; done < count; done += chunk) {
+            size_t rows = count - done < chunk ? count - done : chunk;
+            eum_view view = rows_of(s, begin + done, rows);
             void *mapped = NULL;
-            if (!look) {
+            if (!use) {
                 OK(eum_buffer_prefetch(view, EUM_LOCATION_HOST, s->stream));
                 continue;
             }
-            OK(eum_buffer_map(view, EUM_ACCESS_READ, &mapped));
-            (void)bench_look(mapped, rows * c->shape.dim);
+            OK(eum_buffer_map(view, access, &mapped));
+            if (fills)
+                bench_fill(mapped, (bench_shape){rows, c->shape.dim, view.bytes}, begin + done, c->epoch);
+            else if (looks)
+                (void)bench_look(mapped, rows * c->shape.dim);
+            else
+                bench_edit(mapped, rows * c->shape.dim, bench_edit_add(c->epoch));
             OK(eum_buffer_unmap(s->targets, mapped));
+            if (!looks)
+                OK(eum_buffer_prefetch(view, c->machine->info.device_index, s->stream));
         }
     }
 }
@@ -289,12 +292,7 @@ static void library_step(void *set, bench_step step, bench_step next)
     case BENCH_FILL:
     case BENCH_EDIT_CPU:
     case BENCH_LOOK:
-        if (s->kind == BY_PARTS && step == BENCH_FILL)
-            fill_parts(s);
-        else if (s->kind == BY_PARTS && step == BENCH_LOOK)
-            look_at_parts(s);
-        else
-            cpu_step(s, step);
+        (s->kind == BY_PARTS && step_bytes(s->c, step) >= PARTS_FROM ? cpu_step_in_parts : cpu_step)(s, step);
         break;
     case BENCH_SCORE:
         if (s->kind == BY_ACQUIRING)
@@ -346,7 +344,8 @@ static void library_check(void *set)
 const bench_contender bench_library_contenders[] = {
     LIBRARY(BY_AUTO, "auto", "the library, no roles; after three cycles", 3),
     LIBRARY(BY_ROLE, "role", "the library, with the roles that fit", 1),
-    LIBRARY(BY_PARTS, "parts", "the library, no roles; targets are computed in parts, each prefetched while the next is computed", 3),
+    LIBRARY(BY_PARTS, "parts",
+            "the library, no roles; what the CPU computes or changes in parts, each prefetched while it is at the next", 3),
     LIBRARY(BY_ACQUIRING, "acquire", "the library, acquired once for all scores of a cycle, launched by hand on its stream", 1),
     LIBRARY(BY_WRAPPING, "wrap", "the library, with the pinned memory itself as buffer", 1),
     LIBRARY(BY_ARRAY, "array", "the library, with the array itself (host_targets), on the device", 1),
