@@ -371,8 +371,10 @@ eum_status eum_buf_set_role(eum_buf *buf, eum_role role)
     eum_status status = eum_buf_enter(buf, "eum_buffer_set_role");
     if (status != EUM_OK)
         return status;
-    if (buf->role != role)
+    if (buf->role != role) {
         memset(&buf->habit, 0, sizeof buf->habit);
+        buf->stay.brief = 0;
+    }
     buf->role = role;
     eum_ctx_unlock(buf->ctx);
     return EUM_OK;

@@ -50,13 +50,22 @@ static void use_host_side(eum_move *move)
     move->use.where = EUM_LOCATION_HOST;
 }
 
-static bool is_weighed(const eum_move *move)
+/* Targets are to be used again and again. Where time after time they were not, and the link would have been cheaper, they are used as without a role,
+ * until they are used more. */
+#define BRIEF_TIMES 3u
+
+static bool are_brief(const eum_buf *buf)
+{
+    return buf->role == EUM_ROLE_TARGETS && buf->stay.brief >= BRIEF_TIMES;
+}
+
+static bool is_counted(const eum_move *move)
 {
     const eum_buf *buf = move->buf;
     const eum_use *use = &move->use;
     bool managed = use->backing == EUM_BACKING_MANAGED && use->concurrent;
     bool mirrored = use->backing == EUM_BACKING_MIRRORED && buf->memory.device != NULL;
-    bool open = use->role == EUM_ROLE_AUTO ||
+    bool open = use->role == EUM_ROLE_AUTO || (use->role == EUM_ROLE_TARGETS && mirrored) ||
                 (use->role == EUM_ROLE_QUERY && (mirrored || buf->habit.contradiction == EUM_CONTRADICTION_QUERY_REWRITTEN));
     return open && use->where != EUM_LOCATION_HOST && use->begin != use->end && (managed || mirrored);
 }
@@ -65,10 +74,12 @@ static void weigh(eum_move *move)
 {
     eum_buf *buf = move->buf;
     eum_use *use = &move->use;
-    if (!is_weighed(move))
+    if (!is_counted(move))
         return;
     bool mirrored = use->backing == EUM_BACKING_MIRRORED;
     move->seen = true;
+    if (use->role == EUM_ROLE_TARGETS && !are_brief(buf))
+        return;
     uint64_t begin, end;
     eum_use_footprint(use, &begin, &end);
     eum_locations device = eum_at(use->where);
@@ -113,9 +124,9 @@ void eum_move_was_weighed(const eum_move *move, uint32_t times)
 
 bool eum_buf_expects_reuse(const eum_buf *buf, size_t bytes)
 {
-    if (buf->role == EUM_ROLE_TARGETS)
+    if (buf->role == EUM_ROLE_TARGETS && !are_brief(buf))
         return true;
-    bool learns = buf->role == EUM_ROLE_AUTO || buf->role == EUM_ROLE_QUERY;
+    bool learns = buf->role == EUM_ROLE_AUTO || buf->role == EUM_ROLE_QUERY || buf->role == EUM_ROLE_TARGETS;
     uint64_t last =
         buf->stay.used_ns != 0 ? buf->stay.used_ns : buf->stay.last_ns; /* these bytes end a time, or begin it once more */
     return learns && last > eum_cost_copy(&buf->ctx->costs, bytes);
@@ -206,7 +217,8 @@ void eum_buf_used_by_host(eum_buf *buf, size_t offset, size_t bytes, bool writes
     if (writes)
         note_written(buf, offset, bytes);
     if (writes && is_rewritten(buf)) { /* each further piece makes it more */
-        eum_stay_rewritten(&buf->stay);
+        eum_stay_question whole = stay_question(buf, buf->bytes);
+        eum_stay_rewritten(&buf->stay, &whole);
         if (is_judged(buf) && eum_habit_rewritten(&buf->habit, buf->role, rewritten(buf)))
             tell(buf);
     }

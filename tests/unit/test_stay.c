@@ -36,7 +36,8 @@ START_TEST(costs_are_those_that_were_measured)
     ck_assert_uint_gt(eum_cost_in_place(&costs, 21 * 768 * 4), 3100);
     ck_assert_uint_lt(eum_cost_in_place(&costs, 21 * 768 * 4), 3700);
     ck_assert_uint_lt(eum_cost_store(&costs, 4096), 100);
-    ck_assert_uint_eq(eum_cost_prefetch(&costs, 0) + eum_cost_copy(&costs, 0) + eum_cost_in_place(&costs, 0) + eum_cost_store(&costs, 0), 0);
+    ck_assert_uint_eq(
+        eum_cost_prefetch(&costs, 0) + eum_cost_copy(&costs, 0) + eum_cost_in_place(&costs, 0) + eum_cost_store(&costs, 0), 0);
     ck_assert_uint_gt(eum_cost_copy(&costs, (uint64_t)1 << 62), (uint64_t)1 << 55); /* no overflow */
     for (int32_t major = 5; major <= 12; major++) {
         costs = eum_costs_default(major);
@@ -94,7 +95,7 @@ static uint64_t pay_for(eum_stay *stay, const eum_stay_question *whole, uint64_t
         }
         eum_stay_seen(stay, whole, 1);
     }
-    eum_stay_rewritten(stay);
+    eum_stay_rewritten(stay, whole);
     eum_stay_credit(stay, whole);
     return paid;
 }
@@ -112,6 +113,27 @@ START_TEST(what_was_reused_moves_at_once_the_next_time)
         ck_assert_uint_eq(pay_for(&stay, &whole, 1), move);    /* the pattern changes */
         ck_assert_uint_eq(pay_for(&stay, &whole, 1), in_place);
     }
+}
+END_TEST
+
+START_TEST(times_that_were_clearly_cheaper_over_the_link_are_counted)
+{
+    eum_costs costs = eum_costs_default(9);
+    const eum_stay_question whole = {&costs, 4096, true, 4096, false};
+    const uint64_t enough = eum_cost_copy(&costs, whole.bytes) / eum_cost_in_place(&costs, whole.bytes);
+    eum_stay stay = {0};
+    for (uint32_t time = 1; time <= 4; time++) {
+        (void)pay_for(&stay, &whole, 1);
+        ck_assert_uint_eq(stay.brief, time);
+    }
+    (void)pay_for(&stay, &whole, 0); /* nobody used it: that says nothing */
+    ck_assert_uint_eq(stay.brief, 4);
+    (void)pay_for(&stay, &whole, enough); /* cheaper still, by little */
+    ck_assert_uint_eq(stay.brief, 0);
+    (void)pay_for(&stay, &whole, 2);
+    ck_assert_uint_eq(stay.brief, 1);
+    (void)pay_for(&stay, &whole, 100);
+    ck_assert_uint_eq(stay.brief, 0);
 }
 END_TEST
 
@@ -150,6 +172,58 @@ START_TEST(small_bytes_move_when_they_are_used_often_enough)
     ck_assert(!moves_at_once(small, 1) && !moves_at_once(small, 2) && !moves_at_once(small, 4));
     ck_assert(moves_at_once(small, 16));
     ck_assert(!moves_at_once(seed, 1) && moves_at_once(seed, 2));
+}
+END_TEST
+
+/* One time: the CPU writes it all, kernels read it so often. Gives the bytes that moved. */
+static uint64_t one_time(eum_buffer *buffer, eum_stream *stream, bool bulk, uint32_t value, int uses)
+{
+    static uint32_t words[64 * KIB / WORD];
+    const size_t bytes = sizeof words;
+    uint64_t moved = explain(buffer).bytes_to_device;
+    if (bulk) {
+        fill_words(words, bytes / WORD, value);
+        OK(eum_buffer_write(whole(buffer), words));
+    } else {
+        cpu_fill(whole(buffer), value);
+    }
+    for (int use = 0; use < uses; use++) {
+        eum_argument once = reads(whole(buffer));
+        eum_job job;
+        once.flags = EUM_ARGUMENT_ONCE;
+        const work expects = {.kind = WORK_EXPECT, .value = value};
+        OK(try_launch(stream, &expects, &once, 1, &job));
+        wait_job(job);
+    }
+    return explain(buffer).bytes_to_device - moved;
+}
+
+START_TEST(targets_that_are_used_once_time_after_time_are_used_in_place_until_they_are_used_more)
+{
+    const size_t bytes = 64 * KIB;
+    for (int bulk = 0; bulk < 2; bulk++) {
+        eum_context *context = open_on("sim:hopper", EUM_BACKING_MIRRORED);
+        eum_stream *stream = default_stream(context);
+        eum_buffer *targets = new_buffer_as(context, bytes, EUM_ROLE_TARGETS);
+        uint32_t value = 0;
+        const int times = bulk ? 4 : 3; /* that the role is honoured: a write chooses its way before it counts as one */
+        for (int time = 0; time < 5; time++)
+            ck_assert_uint_eq(one_time(targets, stream, bulk == 1, ++value, 1), time < times ? bytes : 0);
+        for (int time = 0; time < 3; time++) {
+            ck_assert_uint_eq(one_time(targets, stream, bulk == 1, ++value, 1), 0);
+            ck_assert_int_eq(explain(targets).last_movement, EUM_MOVEMENT_IN_PLACE);
+        }
+        ck_assert_uint_eq(one_time(targets, stream, bulk == 1, ++value, 16), bytes); /* once, when the link has cost as much */
+        ck_assert_uint_eq(one_time(targets, stream, bulk == 1, ++value, 1), bytes);  /* and at once, from then on */
+        for (int time = 0; time < times; time++)
+            (void)one_time(targets, stream, bulk == 1, ++value, 1);
+        ck_assert_uint_eq(one_time(targets, stream, bulk == 1, ++value, 1), 0);
+        OK(eum_buffer_set_role(targets, EUM_ROLE_AUTO));
+        OK(eum_buffer_set_role(targets, EUM_ROLE_TARGETS)); /* said anew, it is honoured anew */
+        ck_assert_uint_eq(one_time(targets, stream, bulk == 1, ++value, 1), bytes);
+        OK(eum_buffer_destroy(targets));
+        close_context(context);
+    }
 }
 END_TEST
 
@@ -209,7 +283,8 @@ END_TEST
 START_TEST(a_look_of_the_cpu_at_a_few_bytes_does_not_begin_the_count_anew)
 {
     eum_costs costs = eum_costs_default(9);
-    const eum_stay_question whole = {&costs, (uint64_t)1 << 30, false, (uint64_t)1 << 30, false}, row = {&costs, 3072, false, 3072, false};
+    const eum_stay_question whole = {&costs, (uint64_t)1 << 30, false, (uint64_t)1 << 30, false},
+                            row = {&costs, 3072, false, 3072, false};
     eum_stay stay = {0};
     int in_place = 0;
     for (int use = 0; use < 10; use++) {
@@ -221,8 +296,8 @@ START_TEST(a_look_of_the_cpu_at_a_few_bytes_does_not_begin_the_count_anew)
         eum_stay_credit(&stay, &row);
     }
     ck_assert_int_eq(in_place, 1);
-    ck_assert(
-        !eum_stay_choose(&(eum_stay){0}, &(eum_stay_question){&costs, 0, false, 0, false}).stays); /* nothing to move, nothing to weigh */
+    ck_assert(!eum_stay_choose(&(eum_stay){0}, &(eum_stay_question){&costs, 0, false, 0, false})
+                   .stays); /* nothing to move, nothing to weigh */
 }
 END_TEST
 
@@ -408,12 +483,14 @@ Suite *stay_suite(void)
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, costs_are_those_that_were_measured);
     tcase_add_test(tests, what_is_paid_between_two_rewrites_is_at_most_twice_the_cheaper_choice_and_a_fixed_cost);
+    tcase_add_test(tests, times_that_were_clearly_cheaper_over_the_link_are_counted);
     tcase_add_test(tests, what_was_reused_moves_at_once_the_next_time);
     tcase_add_test(tests, whatever_was_learned_at_most_twice_the_cheaper_choice_and_a_fixed_cost_is_paid);
     tcase_add_test(tests, a_row_that_changed_moves_rather_than_that_all_of_a_mirrored_buffer_is_used_in_place);
     tcase_add_test(tests, a_look_of_the_cpu_at_a_few_bytes_does_not_begin_the_count_anew);
     if (runs_cpu_kernels()) {
         tcase_add_test(tests, small_bytes_move_when_they_are_used_often_enough);
+        tcase_add_test(tests, targets_that_are_used_once_time_after_time_are_used_in_place_until_they_are_used_more);
         tcase_add_test(tests, small_results_without_a_role_stay_on_the_host);
         tcase_add_loop_test(tests, auto_pays_at_most_twice_what_the_better_fixed_choice_pays, 0, SETUPS);
         tcase_add_loop_test(tests, operands_that_share_pages_agree_on_where_they_are_used, 0, SETUPS);
