@@ -373,7 +373,7 @@ eum_status eum_buf_set_role(eum_buf *buf, eum_role role)
         return status;
     if (buf->role != role) {
         memset(&buf->habit, 0, sizeof buf->habit);
-        buf->stay.brief = 0;
+        buf->brief_times = 0;
     }
     buf->role = role;
     eum_ctx_unlock(buf->ctx);

@@ -31,6 +31,7 @@ struct eum_buf {
     bool wrapped, read_only, ended, given_up;
     bool preferred;       /* managed: some pages may have been given a preferred location, because of the role or by the user */
     bool has_preference;  /* the newest such advice gave one, */
+    uint8_t brief_times;  /* times in a row that were EUM_STAY_BRIEF, as far as they matter */
     eum_location prefers; /* this */
     uint32_t acquired;    /* leases of code that works outside eum_launch */
     uint32_t references;  /* launches in flight, waiters */

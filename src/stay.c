@@ -45,12 +45,12 @@ void eum_stay_seen(eum_stay *stay, const eum_stay_question *use, uint32_t times)
     stay->used_ns = add(stay->used_ns, in_place_ns(use), times, UINT64_MAX);
 }
 
-void eum_stay_rewritten(eum_stay *stay, const eum_stay_question *whole)
+eum_stay_time eum_stay_rewritten(eum_stay *stay, const eum_stay_question *whole)
 {
     if (stay->used_ns == 0)
-        return;
+        return EUM_STAY_UNUSED;
     uint64_t most = move_ns(whole), clearly = most - most / 8;
-    stay->brief = stay->used_ns > clearly ? 0 : stay->brief < UINT32_MAX ? stay->brief + 1 : UINT32_MAX;
     stay->last_ns = stay->used_ns;
     stay->used_ns = 0;
+    return stay->last_ns <= clearly ? EUM_STAY_BRIEF : EUM_STAY_LONG;
 }

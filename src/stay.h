@@ -17,7 +17,6 @@ typedef struct eum_stay {
     uint64_t spent_ns; /* on uses over the link, less the credit */
     uint64_t used_ns;  /* what all uses since the last rewrite would have cost over the link */
     uint64_t last_ns;  /* the same of the time between the two rewrites before */
-    uint32_t brief;    /* times in a row, up to the last one, in which it would have been clearly cheaper to stay */
 } eum_stay;
 
 typedef struct eum_stay_question {
@@ -40,7 +39,14 @@ void eum_stay_used(eum_stay *stay, const eum_stay_answer *answer, const eum_stay
 void eum_stay_seen(eum_stay *stay, const eum_stay_question *use, uint32_t times);
 /* The CPU used `bytes` of it. */
 void eum_stay_credit(eum_stay *stay, const eum_stay_question *used);
+/* What a time between two rewrites turned out to have been. */
+typedef enum eum_stay_time {
+    EUM_STAY_UNUSED,
+    EUM_STAY_BRIEF, /* to use the bytes over the link would clearly have cost less than to move them */
+    EUM_STAY_LONG
+} eum_stay_time;
+
 /* The CPU rewrote most of it: a new time begins, if it was used since it was rewritten before. whole: the buffer's length. */
-void eum_stay_rewritten(eum_stay *stay, const eum_stay_question *whole);
+eum_stay_time eum_stay_rewritten(eum_stay *stay, const eum_stay_question *whole);
 
 #endif

@@ -52,11 +52,11 @@ static void use_host_side(eum_move *move)
 
 /* Targets are to be used again and again. Where time after time they were not, and the link would have been cheaper, they are used as without a role,
  * until they are used more. */
-#define BRIEF_TIMES 3u
+#define BRIEF_TIMES 3
 
 static bool are_brief(const eum_buf *buf)
 {
-    return buf->role == EUM_ROLE_TARGETS && buf->stay.brief >= BRIEF_TIMES;
+    return buf->role == EUM_ROLE_TARGETS && buf->brief_times == BRIEF_TIMES;
 }
 
 static bool is_counted(const eum_move *move)
@@ -211,6 +211,14 @@ void eum_buf_seen_by_host(eum_buf *buf)
         eum_habit_host_looked(&buf->habit);
 }
 
+static void note_time(eum_buf *buf, eum_stay_time time)
+{
+    if (time == EUM_STAY_LONG)
+        buf->brief_times = 0;
+    else if (time == EUM_STAY_BRIEF && buf->brief_times < BRIEF_TIMES)
+        buf->brief_times++;
+}
+
 void eum_buf_used_by_host(eum_buf *buf, size_t offset, size_t bytes, bool writes)
 {
     eum_buf_seen_by_host(buf);
@@ -218,7 +226,7 @@ void eum_buf_used_by_host(eum_buf *buf, size_t offset, size_t bytes, bool writes
         note_written(buf, offset, bytes);
     if (writes && is_rewritten(buf)) { /* each further piece makes it more */
         eum_stay_question whole = stay_question(buf, buf->bytes);
-        eum_stay_rewritten(&buf->stay, &whole);
+        note_time(buf, eum_stay_rewritten(&buf->stay, &whole));
         if (is_judged(buf) && eum_habit_rewritten(&buf->habit, buf->role, rewritten(buf)))
             tell(buf);
     }
