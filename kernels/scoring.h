@@ -5,6 +5,7 @@
 #ifndef EUM_KERNELS_SCORING_H
 #define EUM_KERNELS_SCORING_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,9 +35,10 @@ typedef struct eum_scoring_args {
 /* CUDA: the filter also for up to 8 queries over so few rows that their own kernels are faster. The results are the same. */
 #define EUM_SCORING_FILTER 2u
 
-/* Calls body(arg, begin, end) over disjoint pieces of [0, items), on several threads or on one, and returns when all are done. */
-typedef void (*eum_scoring_loop)(void *pool, uint64_t items, uint64_t grain, void (*body)(void *arg, uint64_t begin, uint64_t end),
-                                 void *arg);
+/* Calls body(arg, begin, end) over disjoint pieces of [0, items), on several threads or on one, and returns when all are done. back: each thread
+ * may go through its pieces from the last to the first. */
+typedef void (*eum_scoring_loop)(void *pool, uint64_t items, uint64_t grain, bool back,
+                                 void (*body)(void *arg, uint64_t begin, uint64_t end), void *arg);
 
 /* The whole operation. threads: how many pieces the loop runs at once, at most. Returns 0, or ENOMEM with nothing written. */
 int32_t eum_scoring_cpu(const eum_scoring_args *args, eum_cpu_isa isa, eum_scoring_loop loop, void *pool, uint32_t threads);

@@ -80,9 +80,9 @@ static void cosine_piece(void *arg, uint64_t begin, uint64_t end)
     eum_cosine_cpu(&loop->args, &loop->query, begin, end, loop->isa);
 }
 
-static void loop_on_workers(void *pool, uint64_t items, uint64_t grain, eum_loop_fn body, void *arg)
+static void loop_on_workers(void *pool, uint64_t items, uint64_t grain, bool back, eum_loop_fn body, void *arg)
 {
-    eum_workers_run(pool, items, grain, body, arg);
+    (back ? eum_workers_run_back : eum_workers_run)(pool, items, grain, body, arg);
 }
 
 /* One query by cosine has kernels of its own: the norm is computed in the same pass, which in cache takes two thirds of the time. */

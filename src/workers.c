@@ -6,7 +6,7 @@
  * read the loop's fields, because the loop cannot end before the piece is done.
  *
  * Which piece that is, is chosen afterwards. Each thread has a share of neighbouring pieces, the same in each loop of that many, and begins with
- * it: what it touched the last time is in its core's cache. Who has none left takes from the far end of another's share. There is one for
+ * it, at its beginning or at its end: what it touched the last time is in its core's cache. Who has none left takes from the far end of another's share. There is one for
  * every claim, and a share that is empty stays so until the loop ends, so one look at all of them finds it.
  *
  * Threads without work look for the next loop for a while (spin.h) and then sleep on `epoch`, which each loop changes. The caller wakes few of
@@ -60,6 +60,7 @@ struct eum_workers {
     void *arg;
     uint64_t items, grain;
     uint32_t pieces, shares;
+    bool back; /* from the ends of the shares */
 };
 
 #define TICKET_LEFT UINT64_C(0xffffffff)
@@ -85,27 +86,27 @@ static uint32_t first_of_share(const eum_workers *workers, uint32_t index)
     return (uint32_t)((uint64_t)workers->pieces * index / workers->shares);
 }
 
-/* A piece of a share: the first for its owner, the last for others. */
-static bool take_from(seat *from, bool own, uint32_t *out_piece)
+/* The first piece of a share, or the last one. */
+static bool take_from(seat *from, bool take_first, uint32_t *out_piece)
 {
     uint32_t share = atomic_load(&from->share);
     for (;;) {
         uint32_t first = share & 0xffff, end = share >> 16;
         if (first == end)
             return false;
-        uint32_t left = own ? (end << 16 | (first + 1)) : ((end - 1) << 16 | first);
+        uint32_t left = take_first ? (end << 16 | (first + 1)) : ((end - 1) << 16 | first);
         if (atomic_compare_exchange_weak(&from->share, &share, left)) {
-            *out_piece = own ? first : end - 1;
+            *out_piece = take_first ? first : end - 1;
             return true;
         }
     }
 }
 
-/* The piece for a claim: there is one. */
+/* The piece for a claim: there is one. The owner of a share begins at one end, others take from the other one. */
 static uint32_t take_piece(eum_workers *workers, uint32_t index)
 {
     uint32_t piece = 0, at = index % workers->shares;
-    while (!take_from(&workers->seats[at], at == index, &piece))
+    while (!take_from(&workers->seats[at], (at == index) != workers->back, &piece))
         at = at + 1 == workers->shares ? 0 : at + 1;
     return first_of_share(workers, at) + piece;
 }
@@ -310,7 +311,7 @@ static void wait_until_finished(eum_workers *workers)
     atomic_store(&workers->caller_sleeps, false);
 }
 
-void eum_workers_run(eum_workers *workers, uint64_t items, uint64_t grain, eum_loop_fn body, void *arg)
+static void run(eum_workers *workers, uint64_t items, uint64_t grain, bool back, eum_loop_fn body, void *arg)
 {
     if (items == 0)
         return;
@@ -326,8 +327,19 @@ void eum_workers_run(eum_workers *workers, uint64_t items, uint64_t grain, eum_l
     workers->arg = arg;
     workers->items = items;
     workers->grain = grain;
+    workers->back = back;
     publish(workers, pieces);
     run_pieces(workers, 0);
     wait_until_finished(workers);
     atomic_store(&workers->busy, false);
+}
+
+void eum_workers_run(eum_workers *workers, uint64_t items, uint64_t grain, eum_loop_fn body, void *arg)
+{
+    run(workers, items, grain, false, body, arg);
+}
+
+void eum_workers_run_back(eum_workers *workers, uint64_t items, uint64_t grain, eum_loop_fn body, void *arg)
+{
+    run(workers, items, grain, true, body, arg);
 }

@@ -25,5 +25,8 @@ uint32_t eum_workers_free(const eum_workers *workers);
  * started the caller does the work. Threads begin with the same share in each loop of as many pieces. Loops from several threads at once are safe: one gets the pool, the others run alone. */
 typedef void (*eum_loop_fn)(void *arg, uint64_t begin, uint64_t end);
 void eum_workers_run(eum_workers *workers, uint64_t items, uint64_t grain, eum_loop_fn body, void *arg);
+/* The same, each thread from the end of its share to the beginning: who reads the same items again, to and fro, finds in its core's cache those
+ * with which it ended. */
+void eum_workers_run_back(eum_workers *workers, uint64_t items, uint64_t grain, eum_loop_fn body, void *arg);
 
 #endif

@@ -189,8 +189,10 @@ static bool right(float found, exact expected, eum_metric metric)
 /* ------------------------------------------------------------------------------------------------------- running ---- */
 
 /* Two pieces at a time, the later first, and never the whole: what the kernels may not depend on. */
-static void loop_in_pieces(void *pool, uint64_t items, uint64_t grain, void (*body)(void *, uint64_t, uint64_t), void *arg)
+static void loop_in_pieces(void *pool, uint64_t items, uint64_t grain, bool back, void (*body)(void *, uint64_t, uint64_t),
+                           void *arg)
 {
+    (void)back;
     (void)pool;
     (void)grain;
     uint64_t piece = items > 7 ? items / 3 : items;
@@ -201,8 +203,9 @@ static void loop_in_pieces(void *pool, uint64_t items, uint64_t grain, void (*bo
     }
 }
 
-static void loop_at_once(void *pool, uint64_t items, uint64_t grain, void (*body)(void *, uint64_t, uint64_t), void *arg)
+static void loop_at_once(void *pool, uint64_t items, uint64_t grain, bool back, void (*body)(void *, uint64_t, uint64_t), void *arg)
 {
+    (void)back;
     (void)pool;
     (void)grain;
     body(arg, 0, items);
@@ -593,8 +596,38 @@ START_TEST(rows_have_the_same_scores_from_either_end_and_by_their_numbers)
 }
 END_TEST
 
-static void loop_unit_by_unit(void *pool, uint64_t items, uint64_t grain, void (*body)(void *, uint64_t, uint64_t), void *arg)
+/* The pool: whether the newest loop went back. */
+static void loop_and_note(void *pool, uint64_t items, uint64_t grain, bool back, void (*body)(void *, uint64_t, uint64_t),
+                          void *arg)
 {
+    (void)grain;
+    *(bool *)pool = back;
+    body(arg, 0, items);
+}
+
+START_TEST(threads_go_back_where_the_same_rows_are_scored_again)
+{
+    data one = make(1, 100, 32, 0, EUM_ELEMENT_FLOAT32), other = make(1, 100, 32, 0, EUM_ELEMENT_FLOAT32);
+    float scores[100];
+    fill_all(&one, UNIFORM);
+    fill_all(&other, UNIFORM);
+    const data *scored[] = {&one, &one, &one, &other, &one};
+    static const bool expected[] = {false, true, false, false, false};
+    for (size_t i = 0; i < sizeof scored / sizeof *scored; i++) {
+        eum_scoring_args args = args_of(scored[i], EUM_METRIC_DOT, scores);
+        bool back = !expected[i];
+        ck_assert_int_eq(eum_scoring_cpu(&args, eum_cpu_isa_best(), loop_and_note, &back, 2), 0);
+        ck_assert_msg(back == expected[i], "call %zu", i);
+    }
+    end(&one);
+    end(&other);
+}
+END_TEST
+
+static void loop_unit_by_unit(void *pool, uint64_t items, uint64_t grain, bool back, void (*body)(void *, uint64_t, uint64_t),
+                              void *arg)
+{
+    (void)back;
     (void)pool;
     for (uint64_t first = 0; first < items; first += grain)
         body(arg, first, items - first < grain ? items : first + grain);
@@ -648,6 +681,7 @@ Suite *scoring_kernels_suite(void)
     tcase_add_test(scores, a_query_alone_has_the_scores_that_it_has_among_few);
     tcase_add_test(scores, many_rows_have_the_scores_that_they_have_in_small_parts);
     tcase_add_test(scores, rows_have_the_same_scores_from_either_end_and_by_their_numbers);
+    tcase_add_test(scores, threads_go_back_where_the_same_rows_are_scored_again);
     suite_add_tcase(suite, scores);
     tcase_set_timeout(best, 300);
     tcase_add_test(best, the_best_rows_are_those_of_a_sort_of_all_scores);

@@ -159,6 +159,12 @@ START_TEST(each_thread_begins_with_its_own_share_and_then_takes_from_the_far_end
         ck_assert_int_eq(atomic_load(&s.first[0]), 0);
         ck_assert_int_eq(atomic_load(&s.first[1]), 4);
         ck_assert_int_eq(atomic_load(&s.last[1]), 1); /* 4 to 7, then 3, 2, 1 */
+        s = (shares){.first = {-1, -1}, .last = {-1, -1}, .caller = pthread_self()};
+        eum_workers_run_back(workers, 8, 1, take_share, &s);
+        ck_assert_int_eq(atomic_load(&s.done), 8);
+        ck_assert_int_eq(atomic_load(&s.first[0]), 3);
+        ck_assert_int_eq(atomic_load(&s.first[1]), 7);
+        ck_assert_int_eq(atomic_load(&s.last[1]), 2); /* 7 to 4, then 0, 1, 2 */
     }
     eum_workers_destroy(workers);
 }
