@@ -134,8 +134,9 @@ eum_again_launch *eum_again_find(const eum_strm *stream, const eum_call_key *key
 
 bool eum_again_shares(const eum_strm *stream, const eum_launch_request *request)
 {
-    bool cuda = stream->ctx->device->caps.kind == EUM_DEVICE_CUDA; /* where no kernel fails by itself */
-    return (request->anywhere || cuda) && !stream->wrapped && !stream->exposed;
+    const eum_device *device = stream->ctx->device;
+    bool cuda = device->caps.kind == EUM_DEVICE_CUDA; /* where no kernel fails by itself */
+    return device->ops->drain != NULL && (request->anywhere || cuda) && !stream->wrapped && !stream->exposed;
 }
 
 /* -------------------------------------------------------------------------------------------------------- record --- */
@@ -169,7 +170,7 @@ static void record_all(eum_ctx *ctx, eum_point point)
     again->pending = again->unmarked = again->over = false;
 }
 
-void eum_again_made(eum_strm *stream, eum_again_launch *launch)
+void eum_again_made(eum_strm *stream, eum_again_launch *launch, uint64_t *out_sequence)
 {
     eum_ctx *ctx = stream->ctx;
     eum_again *again = ctx->again;
@@ -183,10 +184,14 @@ void eum_again_made(eum_strm *stream, eum_again_launch *launch)
     eum_error before;
     eum_error_save(&before);
     eum_point point;
-    if (eum_strm_mark(stream, &point) == EUM_OK)
+    if (eum_strm_mark(stream, &point) == EUM_OK) {
         again->unmarked = false;
-    else
+        stream->promised = point.sequence;
+        if (out_sequence != NULL)
+            *out_sequence = point.sequence;
+    } else {
         eum_again_record(ctx);
+    }
     eum_error_restore(&before);
 }
 

@@ -63,10 +63,12 @@ eum_again_launch *eum_again_prepare(eum_strm *stream, const eum_launch_request *
                                     void *const *addresses);
 /* The launch that the same call made, if it may be made again; else NULL. */
 eum_again_launch *eum_again_find(const eum_strm *stream, const eum_call_key *key);
-/* May it and its repeats have one point together? Not where others may submit something in between, or jobs may fail one by one. */
+/* May it and its repeats have one point together? Not where others may submit something in between, or jobs may fail one by one, or a point costs
+ * nothing: there the number that the next one will have is not known beforehand. */
 bool eum_again_shares(const eum_strm *stream, const eum_launch_request *request);
-/* It was submitted; stream->promised is the sequence of its job. May release the lock for a while, if the device gives no point. */
-void eum_again_made(eum_strm *stream, eum_again_launch *launch);
+/* It was submitted; stream->promised is the sequence of its job, and so is *out_sequence (may be NULL) where it has a point now. May release the lock
+ * for a while, if the device gives no point. */
+void eum_again_made(eum_strm *stream, eum_again_launch *launch, uint64_t *out_sequence);
 
 /* Is there something on the stream that has no point yet, so that a wait for it is a wait for all that was submitted? */
 bool eum_again_is_open(const eum_strm *stream);

@@ -338,7 +338,7 @@ static eum_status submit(eum_launch_record *record, const eum_launch_request *re
     if (status != EUM_OK)
         return status;
     if (known != NULL) {
-        eum_again_made(stream, known);
+        eum_again_made(stream, known, ctx->device->caps.kind == EUM_DEVICE_CUDA ? NULL : &record->sequence);
         *out = (eum_job){NULL, stream->serial, stream->promised};
         return EUM_OK;
     }
@@ -400,13 +400,16 @@ static eum_status submit_known(eum_strm *stream, const eum_launch_request *reque
     return status;
 }
 
-static eum_status submit_record(eum_strm *stream, const eum_launch_request *request, eum_again_launch *launch)
+/* *out_record: stays until the lock is released. */
+static eum_status submit_record(eum_strm *stream, const eum_launch_request *request, eum_again_launch *launch,
+                                eum_launch_record **out_record)
 {
     eum_launch_record *record = record_create(stream, request, NULL, 0);
     if (record == NULL)
         return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory for a launch; free some host memory");
     for (size_t i = 0; i < request->count; i++)
         record->addresses[i] = launch->addresses[i];
+    *out_record = record;
     return give_to_device(record, request, launch->moves);
 }
 
@@ -450,13 +453,14 @@ bool eum_engine_again(eum_strm *stream, const eum_call_key *key, const eum_launc
         launch->run.start_ns = eum_now_ns();
     }
     EUM_TRACE_PUSH("engram_um: launch again", 0);
-    *out_status = cuda ? submit_known(stream, &request, launch) : submit_record(stream, &request, launch);
+    eum_launch_record *record = NULL;
+    *out_status = cuda ? submit_known(stream, &request, launch) : submit_record(stream, &request, launch, &record);
     EUM_TRACE_POP();
     if (*out_status == EUM_OK) {
         eum_again_record_over(ctx);
         launch->runs += config == NULL;
         ctx->again->repeated++;
-        eum_again_made(stream, launch);
+        eum_again_made(stream, launch, record != NULL ? &record->sequence : NULL);
         out->stream = stream->serial;
         out->sequence = stream->promised;
         if (ctx->again->unmarked && config == NULL)

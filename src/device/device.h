@@ -101,8 +101,8 @@ struct eum_device_ops {
     /* Everything submitted has passed. */
     void (*stream_destroy)(eum_dstream *stream);
 
-    /* Points. mark gives the sequence number that has passed when everything submitted to the stream so far is done; numbers rise by
-     * one from mark to mark, from 1. Errors: a fatal device error. */
+    /* Points. mark gives the sequence number that has passed when everything submitted to the stream so far is done; numbers rise
+     * from mark to mark, from 1; by one where there is `drain`. Errors: a fatal device error. */
     eum_status (*mark)(eum_dstream *stream, uint64_t *out_sequence);
     /* Has it passed? Never waits. A device that is lost has passed everything. */
     bool (*passed)(eum_dstream *stream, uint64_t sequence);

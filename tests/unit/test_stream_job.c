@@ -47,6 +47,45 @@ START_TEST(a_job_of_zeros_is_done_and_an_invented_one_is_none)
 }
 END_TEST
 
+/* Devices number what a stream is given, and not only jobs: waits for all of it, orders after other streams, callbacks. */
+START_TEST(a_job_is_waited_for_whatever_else_its_stream_was_given)
+{
+    eum_context *context = open_context();
+    eum_stream *stream = new_stream(context), *other = new_stream(context);
+    eum_buffer *buffer = new_buffer(context, 4 * KIB);
+    cpu_fill(whole(buffer), 1);
+    for (int times = 0; times < 5; times++) {
+        gate before = GATE_INIT, g = GATE_INIT;
+        work held = {.gate = &g}, fails = {.code = 9};
+        const eum_argument argument = reads(whole(buffer));
+        eum_job job, failing;
+        if (times % 2 == 0) {
+            OK(eum_faults_begin(context));
+            eum_faults faults = {.struct_size = sizeof faults};
+            OK(eum_faults_end(context, &faults));
+        }
+        work other_held = {.gate = &before};
+        OK(try_launch(other, &other_held, &argument, 1, NULL));
+        await_gate(&before, 1);
+        OK(eum_buffer_prefetch(whole(buffer), EUM_LOCATION_HOST,
+                               stream)); /* may have to come after the other stream, and moves nothing */
+        open_gate(&before);
+        OK(try_launch(stream, &held, &argument, 1, &job));
+        await_gate(&g, 1);
+        GIVES(EUM_ERROR_TIMEOUT, eum_job_wait(job, 0));
+        open_gate(&g);
+        OK(eum_job_wait(job, -1));
+        OK(try_launch(stream, &fails, &argument, 1, &failing));
+        GIVES(EUM_ERROR_JOB_FAILED, eum_job_wait(failing, -1));
+        OK(eum_stream_synchronize(other));
+    }
+    OK(eum_buffer_destroy(buffer));
+    OK(eum_stream_destroy(stream));
+    OK(eum_stream_destroy(other));
+    close_context(context);
+}
+END_TEST
+
 START_TEST(a_job_can_be_waited_for_after_its_stream_was_destroyed)
 {
     eum_context *context = open_context();
@@ -379,6 +418,7 @@ Suite *stream_job_suite(void)
         return suite;
     tcase_add_test(tests, a_wait_of_no_time_polls_and_a_short_one_times_out);
     tcase_add_test(tests, a_job_of_zeros_is_done_and_an_invented_one_is_none);
+    tcase_add_test(tests, a_job_is_waited_for_whatever_else_its_stream_was_given);
     tcase_add_test(tests, a_job_can_be_waited_for_after_its_stream_was_destroyed);
     tcase_add_test(tests, synchronize_reports_the_first_failure_that_nobody_heard_of);
     tcase_add_test(tests, synchronize_waits_for_everything_on_its_stream_and_for_nothing_else);
