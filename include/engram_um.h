@@ -136,7 +136,7 @@ typedef int32_t eum_backing;
 typedef int32_t eum_role;
 #define EUM_ROLE_AUTO 0
 #define EUM_ROLE_QUERY 1   /* written rarely, read on every side */
-#define EUM_ROLE_TARGETS 2 /* reused on the device, launch after launch */
+#define EUM_ROLE_TARGETS 2 /* reused on the device, launch after launch; while that is not so, the next best (docs/residency.md) */
 #define EUM_ROLE_RESULTS 3 /* written by the device, read by the CPU */
 #define EUM_ROLE_STREAM 4  /* rewritten by the CPU for every launch */
 
@@ -842,7 +842,7 @@ typedef struct eum_decision {
     uint64_t launches, maps;
     uint32_t extents;  /* ranges that are tracked apart */
     uint32_t reserved; /* 0 */
-    /* EUM_ROLE_AUTO under the built-in kernels: what was predicted when it was last weighed whether to move the bytes that
+    /* EUM_ROLE_AUTO (and what is used like it) under the built-in kernels: what was predicted when it was last weighed whether to move the bytes that
      * the device lacked or to use them in place (beyond using them on the device). Both 0: nothing was weighed. */
     uint64_t in_place_ns, move_ns;
     eum_contradiction contradiction; /* between the role and the use. The log says it once, as a warning */

@@ -109,6 +109,8 @@ void eum_buf_remove_lease(eum_buf *buf, size_t index);
 void eum_buf_used_by_host(eum_buf *buf, size_t offset, size_t bytes, bool writes);
 /* The CPU looked at it; part of eum_buf_used_by_host. Lock held. */
 void eum_buf_seen_by_host(eum_buf *buf);
+/* Targets that are used as without a role, because for some time they were not used again and again. */
+bool eum_buf_is_brief(const eum_buf *buf);
 /* Will kernels use bytes that the CPU writes now so often that they had better be on the device? */
 bool eum_buf_expects_reuse(const eum_buf *buf, size_t bytes);
 /* Keeps the range to a transfer that works on its device side: conflicting maps and launches are refused. */

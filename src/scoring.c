@@ -39,14 +39,15 @@ static void ask_targets(const eum_ctx *ctx, const eum_scoring_request *request, 
     question->no_copy = too_large && !reachable;
     question->mapped = buf->backing == EUM_BACKING_MAPPED || buf->backing == EUM_BACKING_HOST || (too_large && reachable) ||
                        (buf->role == EUM_ROLE_STREAM && reachable);
-    bool weighed = buf->role == EUM_ROLE_AUTO || (buf->role == EUM_ROLE_QUERY && buf->backing == EUM_BACKING_MIRRORED);
+    bool brief = eum_buf_is_brief(buf);
+    bool weighed = brief || buf->role == EUM_ROLE_AUTO || (buf->role == EUM_ROLE_QUERY && buf->backing == EUM_BACKING_MIRRORED);
     question->in_place = weighed && eum_scoring_streams(request) && reachable;
     if (request->source != NULL && !question->mapped) { /* through staging memory, which is reachable */
         question->no_copy = true;
         question->in_place = eum_scoring_streams(request);
     }
     question->by_copies = buf->backing == EUM_BACKING_MIRRORED;
-    question->reused = buf->role == EUM_ROLE_TARGETS;
+    question->reused = buf->role == EUM_ROLE_TARGETS && !brief;
     question->missing_targets = missing(ctx, &request->targets);
     question->over_link = question->by_copies ? request->targets.bytes : question->missing_targets;
     question->spent_ns = buf->stay.spent_ns;

@@ -54,7 +54,7 @@ static void use_host_side(eum_move *move)
  * until they are used more. */
 #define BRIEF_TIMES 3
 
-static bool are_brief(const eum_buf *buf)
+bool eum_buf_is_brief(const eum_buf *buf)
 {
     return buf->role == EUM_ROLE_TARGETS && buf->brief_times == BRIEF_TIMES;
 }
@@ -78,7 +78,7 @@ static void weigh(eum_move *move)
         return;
     bool mirrored = use->backing == EUM_BACKING_MIRRORED;
     move->seen = true;
-    if (use->role == EUM_ROLE_TARGETS && !are_brief(buf))
+    if (use->role == EUM_ROLE_TARGETS && !eum_buf_is_brief(buf))
         return;
     uint64_t begin, end;
     eum_use_footprint(use, &begin, &end);
@@ -124,7 +124,7 @@ void eum_move_was_weighed(const eum_move *move, uint32_t times)
 
 bool eum_buf_expects_reuse(const eum_buf *buf, size_t bytes)
 {
-    if (buf->role == EUM_ROLE_TARGETS && !are_brief(buf))
+    if (buf->role == EUM_ROLE_TARGETS && !eum_buf_is_brief(buf))
         return true;
     bool learns = buf->role == EUM_ROLE_AUTO || buf->role == EUM_ROLE_QUERY || buf->role == EUM_ROLE_TARGETS;
     uint64_t last =
@@ -188,6 +188,8 @@ void eum_move_judge(const eum_move *move, uint32_t times)
         buf->overwritten += (use->end - use->begin) * times;
     if (use->begin != use->end)
         note_used(buf);
+    if (use->begin != use->end && !move->seen)
+        buf->brief_times = 0; /* a kernel that may not use them over the link */
     if (use->begin == use->end || !is_judged(buf))
         return;
     eum_stay_question whole = stay_question(buf, buf->bytes);

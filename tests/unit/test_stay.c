@@ -224,6 +224,62 @@ START_TEST(targets_that_are_used_once_time_after_time_are_used_in_place_until_th
 }
 END_TEST
 
+/* The device's time of one more score, as predicted, after five times of one score each. */
+static uint64_t predicted_after_brief_times(eum_role role)
+{
+    static float ones[(64 * KIB - 1024) / 4];
+    eum_context *context = open_on("sim:hopper", EUM_BACKING_MIRRORED);
+    eum_buffer *query = new_buffer(context, 768 * 4), *targets = new_buffer_as(context, 21 * 768 * 4, role);
+    eum_buffer *scores = new_buffer(context, 21 * 4);
+    eum_cosine_config config = EUM_COSINE_CONFIG_INIT;
+    config.query = whole(query);
+    config.targets = whole(targets);
+    config.scores = whole(scores);
+    config.rows = 21;
+    config.dim = 768;
+    for (size_t i = 0; i < sizeof ones / sizeof *ones; i++)
+        ones[i] = 1;
+    OK(eum_buffer_write(whole(query), ones));
+    for (int time = 0; time <= 5; time++) {
+        eum_job job;
+        OK(eum_buffer_write(whole(targets), ones));
+        config.executor = time < 5 ? EUM_EXECUTOR_DEVICE : EUM_EXECUTOR_AUTO;
+        OK(eum_cosine(default_stream(context), &config, &job));
+        wait_job(job);
+    }
+    eum_operation_stats stats;
+    eum_operation_stats_init(&stats);
+    OK(eum_context_operation_stats(context, EUM_OPERATION_COSINE, &stats));
+    OK(eum_buffer_destroy(query));
+    OK(eum_buffer_destroy(targets));
+    OK(eum_buffer_destroy(scores));
+    close_context(context);
+    return stats.last_predicted_ns[EUM_EXECUTOR_DEVICE];
+}
+
+START_TEST(targets_in_brief_times_are_predicted_as_they_are_used)
+{
+    uint64_t without_role = predicted_after_brief_times(EUM_ROLE_AUTO);
+    ck_assert_uint_gt(without_role, 0);
+    ck_assert_uint_eq(predicted_after_brief_times(EUM_ROLE_TARGETS), without_role);
+}
+END_TEST
+
+/* A kernel that may read its input more than once needs it on the device. */
+START_TEST(times_in_which_other_kernels_use_targets_are_not_brief)
+{
+    eum_context *context = open_on("sim:hopper", EUM_BACKING_MIRRORED);
+    eum_stream *stream = default_stream(context);
+    eum_buffer *targets = new_buffer_as(context, 64 * KIB, EUM_ROLE_TARGETS);
+    for (uint32_t time = 0; time < 8; time++) {
+        ck_assert_uint_eq(one_time(targets, stream, false, time, 1), 64 * KIB);
+        gpu_expect(stream, whole(targets), time);
+    }
+    OK(eum_buffer_destroy(targets));
+    close_context(context);
+}
+END_TEST
+
 /* What kernels write over the link costs next to nothing, so few bytes of results stay there, however often they are written. */
 START_TEST(small_results_without_a_role_stay_on_the_host)
 {
@@ -489,6 +545,8 @@ Suite *stay_suite(void)
         tcase_add_test(tests, small_bytes_move_when_they_are_used_often_enough);
         tcase_add_test(tests, targets_that_are_used_once_time_after_time_are_used_in_place_until_they_are_used_more);
         tcase_add_test(tests, small_results_without_a_role_stay_on_the_host);
+        tcase_add_test(tests, targets_in_brief_times_are_predicted_as_they_are_used);
+        tcase_add_test(tests, times_in_which_other_kernels_use_targets_are_not_brief);
         tcase_add_loop_test(tests, auto_pays_at_most_twice_what_the_better_fixed_choice_pays, 0, SETUPS);
         tcase_add_loop_test(tests, operands_that_share_pages_agree_on_where_they_are_used, 0, SETUPS);
         tcase_add_loop_test(tests, explain_shows_what_was_weighed, 0, SETUPS);
