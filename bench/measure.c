@@ -146,6 +146,7 @@ static double cycle(const bench_contender *contender, void *set, bench_case *c)
 typedef struct turn {
     double first[BENCH_FIRST];
     double median;
+    double moved[2];
 } turn;
 
 /* The library keeps no managed memory beside another's set. What else its pool has may stay: pinned memory is slow to get again. */
@@ -158,11 +159,21 @@ static void trim_managed(const bench_machine *machine)
         OK(eum_context_trim(machine->context, 0));
 }
 
+/* Bytes that the library has moved to the device and back. */
+static void count_moved(const bench_machine *machine, double out[2])
+{
+    eum_stats stats;
+    eum_stats_init(&stats);
+    OK(eum_context_stats(machine->context, &stats));
+    out[0] = (double)stats.bytes_to_device;
+    out[1] = (double)stats.bytes_to_host;
+}
+
 /* At most one set of buffers lives at a time: each turn makes its own and ends it. budget: ns for the cycles that count. */
 static turn take_turn(const bench_contender *contender, bool managed, bench_case *c, double budget)
 {
-    turn result = {{(double)NAN, (double)NAN, (double)NAN}, (double)NAN};
-    double times[CYCLES_MOST], spent = 0;
+    turn result = {{(double)NAN, (double)NAN, (double)NAN}, (double)NAN, {0, 0}};
+    double times[CYCLES_MOST], spent = 0, before[2];
     size_t count = 0;
     if (managed && !contender->library)
         trim_managed(c->machine);
@@ -175,11 +186,15 @@ static turn take_turn(const bench_contender *contender, bool managed, bench_case
         if (i < BENCH_FIRST)
             result.first[i] = ns;
     }
+    count_moved(c->machine, before);
     while (count < CYCLES_MOST && (count == 0 || spent < budget)) {
         times[count] = cycle(contender, set, c);
         spent += times[count++];
     }
     result.median = bench_median(times, count);
+    count_moved(c->machine, result.moved);
+    for (int way = 0; way < 2; way++)
+        result.moved[way] = (result.moved[way] - before[way]) / (double)count;
     contender->check(set);
     check_samples(c, contender->name);
     contender->close(set);
@@ -291,8 +306,10 @@ bool bench_measure(const bench_machine *machine, const bench_pattern *pattern, b
                 continue;
             turn result = take_turn(entry->contender, entry->managed, &c, limits->cycle_budget);
             entry->rounds[round] = result.median;
-            if (e < out->library_count)
+            if (e < out->library_count) {
                 memcpy(first[e][round], result.first, sizeof result.first);
+                memcpy(entry->moved, result.moved, sizeof result.moved);
+            }
         }
         if (taken < out->entry_count)
             break; /* no time: the round does not count */

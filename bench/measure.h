@@ -17,6 +17,7 @@ typedef struct bench_entry {
     bool managed;
     double rounds[BENCH_ROUNDS]; /* ns a cycle; NaN where it did not take part */
     double first[BENCH_FIRST];   /* the library: medians of the first cycles of a turn, ns */
+    double moved[2];             /* the library: bytes a cycle that it moved to the device and back, in its newest turn */
     bench_estimate time;
 } bench_entry;
 

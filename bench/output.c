@@ -71,6 +71,7 @@ static void print_all(const bench_result *r)
             printf("  first three:");
             for (size_t k = 0; k < BENCH_FIRST; k++)
                 print_us(r->entry[e].first[k]);
+            printf("  moves %.0f KiB there, %.0f back", r->entry[e].moved[0] / 1024, r->entry[e].moved[1] / 1024);
         }
         putchar('\n');
     }
@@ -205,6 +206,10 @@ static void put_entry(FILE *f, const bench_result *r, size_t e)
             fputs(k > 0 ? ", " : "", f);
             put_number(f, entry->first[k]);
         }
+        fputs("], \"moved_bytes\": [", f);
+        put_number(f, entry->moved[0]);
+        fputs(", ", f);
+        put_number(f, entry->moved[1]);
         fputs("]", f);
     }
     fputs(", \"rounds_ns\": [", f);
