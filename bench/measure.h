@@ -26,9 +26,9 @@ typedef struct bench_result {
     bench_shape shape;
     size_t entry_count, rounds;
     bench_entry entry[BENCH_CONTENDERS];
-    int best;                                  /* the fastest rival */
-    int twin;                                  /* the rival that takes part twice... */
-    bench_estimate twin_ratio;                 /* ...and how much its two selves differ */
+    int best;                                              /* the fastest rival */
+    int twin;                                              /* the rival that takes part twice... */
+    bench_estimate twin_ratio;                             /* ...and how much its two selves differ */
     bench_estimate ratio[BENCH_LIBRARY][BENCH_CONTENDERS]; /* library contender over rival, by entry; the library's come first */
     size_t library_count;
 } bench_result;
