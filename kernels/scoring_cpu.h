@@ -28,15 +28,12 @@ typedef struct eum_prepared {
     bool nonfinite;     /* its scores are NaN */
 } eum_prepared;
 
-/* Into the first cache; the rest with EUM_PREFETCH_MEMORY into the second one, further ahead. */
-typedef enum eum_prefetch { EUM_PREFETCH_NONE, EUM_PREFETCH_CACHED, EUM_PREFETCH_MEMORY } eum_prefetch;
-
 typedef struct eum_tile {
     eum_metric metric;
     eum_element element;
     size_t dim;
-    size_t ahead;          /* bytes to prefetch ahead of rows side by side, 0: none */
-    eum_prefetch prefetch; /* of rows that are read one after the other */
+    size_t ahead;     /* bytes to prefetch ahead of rows side by side, 0: none */
+    bool from_memory; /* rows one after the other without gaps, too many for the caches */
     const void
         *rows[EUM_TILE_ROWS]; /* `count`, and the last one again up to a multiple of 16; not filled in where `first` is set */
     const char *first;        /* one query and a whole tile of rows without gaps: the first row. Else NULL */

@@ -148,6 +148,7 @@ ALWAYS_INLINE unsigned settle_rows(eum_tile *tile, unsigned row, vec inverse, fe
     return v_not_finite(s);
 }
 
+#define LINE 64
 #define NEAR ((size_t)2048)
 #define NEAR_PAIR ((size_t)4096)
 #define FAR ((size_t)16384)
@@ -156,12 +157,13 @@ ALWAYS_INLINE unsigned settle_rows(eum_tile *tile, unsigned row, vec inverse, fe
 typedef struct few_way {
     size_t held;       /* whole registers of the query that stay in registers, up to HELD_STEPS; 0: it has more */
     unsigned together; /* rows, 1 or 2 */
-    size_t near, far;  /* bytes to prefetch ahead into the first and the second cache, or 0 */
+    size_t near, far;  /* bytes to prefetch ahead into the first and the second cache; 0: not into the second one */
 } few_way;
 
-/* The products of way.together rows, then their squares. q: what is held; last: the last elements, and zeros. */
-ALWAYS_INLINE void single_sums(const eum_tile *tile, const char *const *from, few_way way, const vec *q, vec last, vec *sums,
-                               few_kind kind, eum_element element)
+/* The products of way.together rows, then their squares. soon: the rows that are prefetched; from memory `far` ahead of `from`, too. q: what is held;
+ * last: the last elements, and zeros. */
+ALWAYS_INLINE void single_sums(const eum_tile *tile, const char *const *from, const uintptr_t *soon, few_way way, const vec *q,
+                               vec last, vec *sums, few_kind kind, eum_element element)
 {
     const size_t steps = way.held > 0 ? way.held : tile->dim / W, size = element == EUM_ELEMENT_FLOAT32 ? 4 : 2;
     const unsigned rest = (unsigned)(tile->dim - steps * W);
@@ -173,8 +175,7 @@ ALWAYS_INLINE void single_sums(const eum_tile *tile, const char *const *from, fe
         if (way.held == 0)
             v_keep(at);
         for (int r = 0; r < rows; r++) {
-            if (way.near != 0)
-                v_prefetch((const char *)((uintptr_t)from[r] + way.near + i * W * size));
+            v_prefetch((const char *)(soon[r] + i * W * size));
             if (way.far != 0)
                 v_prefetch_far((const char *)((uintptr_t)from[r] + way.far + i * W * size));
             vec x = load_element(element, from[r], i * W);
@@ -183,12 +184,14 @@ ALWAYS_INLINE void single_sums(const eum_tile *tile, const char *const *from, fe
             few_step(sums, &at, x, r, rows, 1, kind);
         }
     }
-    for (int r = 0; r < rows && rest > 0; r++)
+    for (int r = 0; r < rows && rest > 0; r++) {
+        v_prefetch((const char *)(soon[r] + steps * W * size));
         few_step(sums, &last, load_element_part(element, from[r], steps * W, rest), r, rows, 1, kind);
+    }
 }
 
 /* All rows of the tile against its one query, one or two after the others: few streams of memory, and the processor overlaps the rows by itself.
- * The sums are those of few_chunk, addition by addition. */
+ * Those of a list are prefetched by their numbers. The sums are those of few_chunk, addition by addition. */
 ALWAYS_INLINE void single_rows(eum_tile *tile, few_way way, few_kind kind, eum_element element)
 {
     vec q[HELD_STEPS], sums[REDUCED], squares[REDUCED];
@@ -196,7 +199,9 @@ ALWAYS_INLINE void single_rows(eum_tile *tile, few_way way, few_kind kind, eum_e
     for (size_t i = 0; i < way.held; i++)
         q[i] = v_load(tile->values + i * W);
     const vec inverse = v_set(tile->queries[0].inverse);
-    const size_t stride = tile->first != NULL ? tile->stride : 0;
+    const size_t stride = tile->first != NULL ? tile->stride : 0, row_bytes = tile->dim * (element == EUM_ELEMENT_FLOAT32 ? 4 : 2);
+    const unsigned ahead = (unsigned)((way.near + row_bytes - 1) / row_bytes + 1) / 2 * 2, end = tile->count - 1; /* rows */
+    const size_t distance = stride < row_bytes + LINE ? way.near : ahead * stride;
     uintptr_t next = (uintptr_t)tile->first;
     unsigned bad = 0;
     for (unsigned row = 0; row < tile->count; row += REDUCED) {
@@ -207,10 +212,14 @@ ALWAYS_INLINE void single_rows(eum_tile *tile, few_way way, few_kind kind, eum_e
 #endif
         for (unsigned r = 0; r < REDUCED; r += way.together) {
             const char *from[2];
+            uintptr_t soon[2];
             vec s[4];
-            for (unsigned n = 0; n < way.together; n++, next += stride)
-                from[n] = stride != 0 ? (const char *)next : tile->rows[row + r + n];
-            single_sums(tile, from, way, q, last, s, kind, element);
+            for (unsigned n = 0; n < way.together; n++, next += stride) {
+                const unsigned at = row + r + n;
+                from[n] = stride != 0 ? (const char *)next : tile->rows[at];
+                soon[n] = stride != 0 ? next + distance : (uintptr_t)tile->rows[at + ahead < end ? at + ahead : end];
+            }
+            single_sums(tile, from, soon, way, q, last, s, kind, element);
             for (unsigned n = 0; n < way.together; n++) {
                 sums[r + n] = s[n];
                 squares[r + n] = s[way.together + n];
@@ -231,12 +240,10 @@ ALWAYS_INLINE void single_rows(eum_tile *tile, few_way way, few_kind kind, eum_e
 #define LONG_ROWS(name, kind, element)                                                                                             \
     static __attribute__((noinline)) void name(eum_tile *tile)                                                                     \
     {                                                                                                                              \
-        if (tile->prefetch == EUM_PREFETCH_CACHED)                                                                                 \
-            single_rows(tile, (few_way){0, 2, NEAR_PAIR, 0}, kind, element);                                                       \
-        else if (tile->prefetch == EUM_PREFETCH_MEMORY)                                                                            \
+        if (tile->from_memory)                                                                                                     \
             single_rows(tile, (few_way){0, 2, NEAR_PAIR, FAR}, kind, element);                                                     \
         else                                                                                                                       \
-            single_rows(tile, (few_way){0, 2, 0, 0}, kind, element);                                                               \
+            single_rows(tile, (few_way){0, 2, NEAR_PAIR, 0}, kind, element);                                                       \
     }
 LONG_ROWS(long_dots, FEW_DOT, EUM_ELEMENT_FLOAT32)
 LONG_ROWS(long_dots_f16, FEW_DOT, EUM_ELEMENT_FLOAT16)
@@ -262,16 +269,15 @@ ALWAYS_INLINE void long_rows(eum_tile *tile, few_kind kind, eum_element element)
                                           : long_dots_and_squares_bf16)(tile);
 }
 
-/* Listed rows and, from memory, rows of 16 bits wait for memory rather than for the query. */
+/* From memory, rows of 16 bits wait for memory rather than for the query. */
 static inline bool held_in_registers(const eum_tile *tile, eum_element element)
 {
-    return tile->dim / W <= HELD_STEPS &&
-           (tile->prefetch == EUM_PREFETCH_CACHED || (tile->prefetch == EUM_PREFETCH_MEMORY && element == EUM_ELEMENT_FLOAT32));
+    return tile->dim / W <= HELD_STEPS && (!tile->from_memory || element == EUM_ELEMENT_FLOAT32);
 }
 
 ALWAYS_INLINE void held_rows(eum_tile *tile, size_t held, few_kind kind, eum_element element)
 {
-    if (tile->prefetch == EUM_PREFETCH_CACHED)
+    if (!tile->from_memory)
         single_rows(tile, (few_way){held, 1, NEAR, 0}, kind, element);
     else if (element == EUM_ELEMENT_FLOAT32)
         single_rows(tile, (few_way){held, 1, NEAR, FAR}, kind, element);
