@@ -2,8 +2,8 @@
  *   bench_executors [DEVICE [THREADS]]      as eum_context_create has them; the default device, one thread a core
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * Targets and queries stay as they are, so that both sides have them; the time is from the call until its results are in the caller's memory. The two
- * take turns; medians, with the quartiles. */
+ * Targets and queries stay as they are, so that both sides have them; the time is from the call until its results are in the caller's
+ * memory. The two take turns; medians, with the quartiles. */
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
