@@ -104,11 +104,12 @@ static eum_status take_operand(const char *what, eum_view view, size_t needed, s
     if (status != EUM_OK)
         return status;
     if (out->offset % element != 0)
-        status = eum_fail(EUM_ERROR_MISALIGNED, "%s has offset %zu, which is not a multiple of %zu; elements start at elements",
-                          what, out->offset, element);
+        status = eum_fail(EUM_ERROR_MISALIGNED, "%s has offset %zu, which is not a multiple of %zu; begin it at an element", what,
+                          out->offset, element);
     else if (needed > 0 && !eum_buf_aligned(out->buf, element))
         status = eum_fail(EUM_ERROR_MISALIGNED,
-                          "%s wraps memory whose address is not a multiple of %zu; elements start at elements", what, element);
+                          "%s wraps memory whose address is not a multiple of %zu; wrap memory that starts at an element", what,
+                          element);
     else if (out->bytes < needed)
         status =
             eum_fail(EUM_ERROR_BUFFER_TOO_SHORT, "%s has %zu bytes, and the declared shape needs %zu; pass a longer view, or less",
