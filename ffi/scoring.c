@@ -217,6 +217,12 @@ static eum_status run(eum_stream *stream, call *c, const void *config, size_t co
     return status;
 }
 
+/* What the structs of the three functions below eum_cosine have in common. */
+#define SHARED(full)                                                                                                               \
+    .executor = (full).executor, .reserved = (full).reserved, .metric = (full).metric, .element = (full).element,                  \
+    .query_count = (full).query_count, .rows = (full).rows, .dim = (full).dim, .query_stride = (full).query_stride,                \
+    .row_stride = (full).row_stride, .source = (full).host_targets
+
 eum_status eum_cosine(eum_stream *stream, const eum_cosine_config *config, eum_job *out)
 {
     eum_cosine_config full;
@@ -246,18 +252,9 @@ eum_status eum_similarity(eum_stream *stream, const eum_similarity_config *confi
     if (status != EUM_OK)
         return status;
     call c = {.operation = EUM_OPERATION_SIMILARITY,
-              .executor = full.executor,
-              .reserved = full.reserved,
-              .metric = full.metric,
-              .element = full.element,
+              SHARED(full),
               .views = {full.queries, full.targets, full.scores},
               .operands = INDICES,
-              .query_count = full.query_count,
-              .rows = full.rows,
-              .dim = full.dim,
-              .query_stride = full.query_stride,
-              .row_stride = full.row_stride,
-              .source = full.host_targets,
               .results = full.rows};
     return run(stream, &c, &full, sizeof full, out);
 }
@@ -269,19 +266,10 @@ eum_status eum_topk(eum_stream *stream, const eum_topk_config *config, eum_job *
     if (status != EUM_OK)
         return status;
     call c = {.operation = EUM_OPERATION_TOPK,
-              .executor = full.executor,
-              .reserved = full.reserved,
-              .metric = full.metric,
-              .element = full.element,
+              SHARED(full),
               .views = {full.queries, full.targets, full.scores, full.indices},
               .operands = OPERANDS,
-              .query_count = full.query_count,
-              .rows = full.rows,
-              .dim = full.dim,
               .k = full.k,
-              .query_stride = full.query_stride,
-              .row_stride = full.row_stride,
-              .source = full.host_targets,
               .results = full.k};
     return run(stream, &c, &full, sizeof full, out);
 }
@@ -309,18 +297,9 @@ eum_status eum_similarity_rows(eum_stream *stream, const eum_similarity_rows_con
     if (status != EUM_OK)
         return status;
     call c = {.operation = EUM_OPERATION_ROWS,
-              .executor = full.executor,
-              .reserved = full.reserved,
-              .metric = full.metric,
-              .element = full.element,
+              SHARED(full),
               .views = {full.queries, full.targets, full.scores},
               .operands = INDICES,
-              .query_count = full.query_count,
-              .rows = full.rows,
-              .dim = full.dim,
-              .query_stride = full.query_stride,
-              .row_stride = full.row_stride,
-              .source = full.host_targets,
               .results = full.number_count,
               .numbers = full.number_count == 0 ? &none : full.numbers};
     return run(stream, &c, &full, sizeof full, out);
