@@ -104,11 +104,12 @@ static eum_status take_operand(const char *what, eum_view view, size_t needed, s
     if (status != EUM_OK)
         return status;
     if (out->offset % element != 0)
-        status = eum_fail(EUM_ERROR_MISALIGNED, "%s has offset %zu, which is not a multiple of %zu; elements start at elements",
-                          what, out->offset, element);
+        status = eum_fail(EUM_ERROR_MISALIGNED, "%s has offset %zu, which is not a multiple of %zu; begin it at an element", what,
+                          out->offset, element);
     else if (needed > 0 && !eum_buf_aligned(out->buf, element))
         status = eum_fail(EUM_ERROR_MISALIGNED,
-                          "%s wraps memory whose address is not a multiple of %zu; elements start at elements", what, element);
+                          "%s wraps memory whose address is not a multiple of %zu; wrap memory that starts at an element", what,
+                          element);
     else if (out->bytes < needed)
         status =
             eum_fail(EUM_ERROR_BUFFER_TOO_SHORT, "%s has %zu bytes, and the declared shape needs %zu; pass a longer view, or less",
@@ -216,6 +217,12 @@ static eum_status run(eum_stream *stream, call *c, const void *config, size_t co
     return status;
 }
 
+/* What the structs of the three functions below eum_cosine have in common. */
+#define SHARED(full)                                                                                                               \
+    .executor = (full).executor, .reserved = (full).reserved, .metric = (full).metric, .element = (full).element,                  \
+    .query_count = (full).query_count, .rows = (full).rows, .dim = (full).dim, .query_stride = (full).query_stride,                \
+    .row_stride = (full).row_stride, .source = (full).host_targets
+
 eum_status eum_cosine(eum_stream *stream, const eum_cosine_config *config, eum_job *out)
 {
     eum_cosine_config full;
@@ -245,18 +252,9 @@ eum_status eum_similarity(eum_stream *stream, const eum_similarity_config *confi
     if (status != EUM_OK)
         return status;
     call c = {.operation = EUM_OPERATION_SIMILARITY,
-              .executor = full.executor,
-              .reserved = full.reserved,
-              .metric = full.metric,
-              .element = full.element,
+              SHARED(full),
               .views = {full.queries, full.targets, full.scores},
               .operands = INDICES,
-              .query_count = full.query_count,
-              .rows = full.rows,
-              .dim = full.dim,
-              .query_stride = full.query_stride,
-              .row_stride = full.row_stride,
-              .source = full.host_targets,
               .results = full.rows};
     return run(stream, &c, &full, sizeof full, out);
 }
@@ -268,19 +266,10 @@ eum_status eum_topk(eum_stream *stream, const eum_topk_config *config, eum_job *
     if (status != EUM_OK)
         return status;
     call c = {.operation = EUM_OPERATION_TOPK,
-              .executor = full.executor,
-              .reserved = full.reserved,
-              .metric = full.metric,
-              .element = full.element,
+              SHARED(full),
               .views = {full.queries, full.targets, full.scores, full.indices},
               .operands = OPERANDS,
-              .query_count = full.query_count,
-              .rows = full.rows,
-              .dim = full.dim,
               .k = full.k,
-              .query_stride = full.query_stride,
-              .row_stride = full.row_stride,
-              .source = full.host_targets,
               .results = full.k};
     return run(stream, &c, &full, sizeof full, out);
 }
@@ -308,18 +297,9 @@ eum_status eum_similarity_rows(eum_stream *stream, const eum_similarity_rows_con
     if (status != EUM_OK)
         return status;
     call c = {.operation = EUM_OPERATION_ROWS,
-              .executor = full.executor,
-              .reserved = full.reserved,
-              .metric = full.metric,
-              .element = full.element,
+              SHARED(full),
               .views = {full.queries, full.targets, full.scores},
               .operands = INDICES,
-              .query_count = full.query_count,
-              .rows = full.rows,
-              .dim = full.dim,
-              .query_stride = full.query_stride,
-              .row_stride = full.row_stride,
-              .source = full.host_targets,
               .results = full.number_count,
               .numbers = full.number_count == 0 ? &none : full.numbers};
     return run(stream, &c, &full, sizeof full, out);

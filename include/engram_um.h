@@ -185,7 +185,7 @@ typedef struct eum_context_config {
     uint64_t budget_bytes;   /* managed + device memory of this process on the device; 0: 80 % of what is free at first use */
     uint32_t flags;          /* EUM_CONTEXT_* */
     eum_log_level log_level; /* most detailed level that log_fn hears */
-    eum_log_fn log_fn;       /* NULL: nothing is logged, unless EUM_LOG=error|warn|info|debug asks for stderr */
+    eum_log_fn log_fn;       /* NULL: nothing is logged, unless EUM_LOG=error|warn|info|debug|off asks for stderr */
     void *log_user;
     uint64_t pool_bytes; /* most memory that ended buffers leave for new ones; 0: 256 MiB; EUM_POOL_OFF: none */
 } eum_context_config;
@@ -198,7 +198,7 @@ EUM_API void eum_context_config_init(eum_context_config *config);
  * Parameters: config  borrowed for the call, NULL for defaults.
  * Memory: *out is owned; eum_context_destroy ends it.
  * Errors: EUM_ERROR_DEVICE_UNAVAILABLE, EUM_ERROR_DRIVER (a device was asked for by name and is not there),
- *   EUM_ERROR_INVALID_ENUM, EUM_ERROR_INVALID_ARGUMENT (also for EUM_SPIN), EUM_ERROR_OUT_OF_MEMORY, EUM_ERROR_SYSTEM (also for the
+ *   EUM_ERROR_INVALID_ENUM, EUM_ERROR_INVALID_ARGUMENT (also for EUM_DEVICE, EUM_BACKING, EUM_SPIN and EUM_LOG), EUM_ERROR_OUT_OF_MEMORY, EUM_ERROR_SYSTEM (also for the
  *   file that EUM_COSTS names, as EUM_ERROR_INVALID_ARGUMENT is: eum_context_costs). */
 EUM_API eum_status eum_context_create(const eum_context_config *config, eum_context **out);
 

@@ -176,8 +176,8 @@ static eum_status choose_backing(eum_ctx *ctx, eum_backing asked, eum_buf *buf)
     if (asked == EUM_BACKING_DEVICE) /* the library's own scratch memory: users cannot ask for it */
         answer.backing = asked;
     if (answer.backing == EUM_BACKING_AUTO)
-        return eum_fail(EUM_ERROR_NOT_SUPPORTED, "backing %" PRId32 " does not exist on device \"%s\"; use EUM_BACKING_AUTO", asked,
-                        ctx->device->caps.name);
+        return eum_fail(EUM_ERROR_NOT_SUPPORTED, "the backing \"%s\" does not exist on device \"%s\"; use EUM_BACKING_AUTO",
+                        eum_backing_name(asked), ctx->device->caps.name);
     buf->backing = answer.backing;
     buf->backing_reason = answer.reason;
     return EUM_OK;

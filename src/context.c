@@ -218,19 +218,19 @@ void eum_ctx_drop(eum_ctx *ctx)
     pthread_attr_destroy(&attributes);
 }
 
+/* By EUM_BACKING_*. */
+static const char *const backing_names[] = {"auto", "managed", "mirrored", "mapped", "host"};
+
+const char *eum_backing_name(eum_backing backing)
+{
+    return backing_names[backing];
+}
+
 static eum_status backing_of_name(const char *name, eum_backing *out)
 {
-    static const struct {
-        const char *name;
-        eum_backing backing;
-    } names[] = {{"auto", EUM_BACKING_AUTO},
-                 {"managed", EUM_BACKING_MANAGED},
-                 {"mirrored", EUM_BACKING_MIRRORED},
-                 {"mapped", EUM_BACKING_MAPPED},
-                 {"host", EUM_BACKING_HOST}};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (strcmp(name, names[i].name) == 0) {
-            *out = names[i].backing;
+    for (eum_backing i = EUM_BACKING_AUTO; i <= EUM_BACKING_HOST; i++) {
+        if (strcmp(name, backing_names[i]) == 0) {
+            *out = i;
             return EUM_OK;
         }
     }
@@ -278,9 +278,9 @@ static eum_status choose_backing(eum_ctx *ctx, eum_backing configured)
     if (answer.backing == EUM_BACKING_AUTO)
         return eum_fail(
             EUM_ERROR_NOT_SUPPORTED,
-            "backing %d was asked for (configuration or EUM_BACKING), and device \"%s\" does not have it; leave the choice to "
-            "the library",
-            (int)ctx->forced_backing, ctx->device->caps.name);
+            "the backing \"%s\" was asked for (by %s), and device \"%s\" does not have it; leave the choice to the library",
+            eum_backing_name(ctx->forced_backing), configured == EUM_BACKING_AUTO ? "EUM_BACKING" : "the configuration",
+            ctx->device->caps.name);
     ctx->backing = answer.backing;
     ctx->backing_reason = answer.reason;
     return EUM_OK;
@@ -305,6 +305,8 @@ eum_status eum_ctx_create(const eum_context_config *config, eum_ctx **out)
     ctx->stats.struct_size = sizeof ctx->stats;
     eum_status status = eum_workers_create(config->worker_threads, &ctx->workers);
     int64_t spin_ns = 0;
+    if (status == EUM_OK && config->log_fn == NULL)
+        status = eum_log_check_variable();
     if (status == EUM_OK)
         status = eum_spin_parse(getenv("EUM_SPIN"), &spin_ns);
     if (status == EUM_OK) {

@@ -90,6 +90,8 @@ void eum_ctx_drop(eum_ctx *ctx);
 
 /* The backing of an owned buffer of so many bytes. Lock held, except while the context is made. */
 eum_backing_question eum_ctx_backing_question(const eum_ctx *ctx, eum_backing asked, uint64_t bytes);
+/* "managed", as EUM_BACKING takes it. Not of EUM_BACKING_DEVICE, which nobody can ask for. */
+const char *eum_backing_name(eum_backing backing);
 eum_backing_answer eum_ctx_choose_backing(const eum_ctx *ctx, eum_backing asked, uint64_t bytes);
 
 /* The costs of a new context: the device's defaults, or those of the file that EUM_COSTS names. While the context is

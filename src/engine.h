@@ -100,6 +100,7 @@ typedef struct eum_launch_request {
     const eum_range *ranges;
     const eum_access *accesses;
     size_t count;
+    const char *const *names; /* what sentences call the arguments, for ever valid; NULL: "argument 0" and so on */
     const void *params;
     size_t params_bytes;
     void *user;

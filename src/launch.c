@@ -200,6 +200,9 @@ eum_status eum_launch_check(const eum_strm *stream, const eum_launch_request *re
             if (a->buf != b->buf || both_read || a->offset >= b->offset + b->bytes || b->offset >= a->offset + a->bytes ||
                 a->bytes == 0 || b->bytes == 0)
                 continue;
+            if (request->names != NULL)
+                return eum_fail(EUM_ERROR_OVERLAP, "%s and %s overlap, and %s is written; use views that do not", request->names[i],
+                                request->names[k], request->names[k]);
             return eum_fail(EUM_ERROR_OVERLAP, "arguments %zu and %zu overlap and one of them is written; use views that do not", i,
                             k);
         }

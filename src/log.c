@@ -29,6 +29,17 @@ eum_log eum_log_from(eum_log_fn fn, void *user, eum_log_level level)
     return (eum_log){NULL, NULL, EUM_LOG_OFF};
 }
 
+eum_status eum_log_check_variable(void)
+{
+    const char *asked = getenv("EUM_LOG");
+    if (asked == NULL || *asked == 0)
+        return EUM_OK;
+    for (eum_log_level i = EUM_LOG_OFF; i <= EUM_LOG_DEBUG; i++)
+        if (strcmp(asked, level_names[i]) == 0)
+            return EUM_OK;
+    return eum_fail(EUM_ERROR_INVALID_ARGUMENT, "EUM_LOG is \"%.100s\"; use error, warn, info, debug or off, or unset it", asked);
+}
+
 void eum_log_write(const eum_log *log, eum_log_level level, const char *format, ...)
 {
     if (log == NULL || log->fn == NULL || level < EUM_LOG_ERROR || level > EUM_LOG_DEBUG || level > log->level)

@@ -20,6 +20,7 @@ typedef struct eum_scoring_operands {
     eum_range ranges[EUM_SCORING_OPERANDS];
     eum_access accesses[EUM_SCORING_OPERANDS];
     size_t count;
+    const char *const *names; /* as the public structs have them */
 } eum_scoring_operands;
 eum_scoring_operands eum_scoring_operands_of(const eum_scoring_request *request);
 

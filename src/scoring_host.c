@@ -7,7 +7,8 @@
 
 eum_status eum_scoring_check(eum_ctx *ctx, const eum_scoring_operands *all)
 {
-    const eum_launch_request as_launch = {.ranges = all->ranges, .accesses = all->accesses, .count = all->count};
+    const eum_launch_request as_launch = {
+        .ranges = all->ranges, .accesses = all->accesses, .count = all->count, .names = all->names};
     eum_status status = eum_launch_check(ctx->default_stream, &as_launch); /* views that overlap */
     for (size_t i = 0; i < all->count && status == EUM_OK; i++) {
         eum_buf *buf = all->ranges[i].buf;

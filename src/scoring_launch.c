@@ -23,10 +23,13 @@ typedef struct scoring_params {
 
 eum_scoring_operands eum_scoring_operands_of(const eum_scoring_request *request)
 {
+    static const char *const of_one[] = {"query", "targets", "scores", "indices"};
+    static const char *const of_many[] = {"queries", "targets", "scores", "indices"};
     return (eum_scoring_operands){
         .ranges = {request->queries, request->targets, request->scores, request->indices},
         .accesses = {EUM_ACCESS_READ, EUM_ACCESS_READ, EUM_ACCESS_OVERWRITE, EUM_ACCESS_OVERWRITE},
         .count = request->indices.buf == NULL ? EUM_INDICES : EUM_SCORING_OPERANDS,
+        .names = request->operation == EUM_OPERATION_COSINE ? of_one : of_many,
     };
 }
 
@@ -149,7 +152,8 @@ typedef struct operands {
     eum_range ranges[MOST_OPERANDS];
     eum_access accesses[MOST_OPERANDS];
     size_t count;
-    eum_buf *owned[2]; /* end after the launch */
+    const char *const *names; /* of those that the request names */
+    eum_buf *owned[2];        /* end after the launch */
 } operands;
 
 static int add(operands *all, eum_range range, eum_access access)
@@ -194,6 +198,7 @@ static eum_status launch(eum_strm *stream, const eum_scoring_request *request, c
                                  .ranges = all->ranges,
                                  .accesses = all->accesses,
                                  .count = all->count,
+                                 .names = all->names,
                                  .params = params,
                                  .params_bytes = sizeof *params,
                                  .once = eum_scoring_streams(request) ? ONCE : 0,
@@ -230,6 +235,7 @@ eum_status eum_scoring_launch(eum_strm *stream, const eum_scoring_request *reque
                              .scratch = -1,
                              .inline_numbers = request->numbers != NULL && !cuda};
     eum_scoring_operands given = eum_scoring_operands_of(request);
+    all.names = given.names;
     for (size_t i = 0; i < given.count; i++)
         (void)add(&all, given.ranges[i], given.accesses[i]);
     eum_status status = cuda ? add_gpu_operands(ctx, request, &all, &params) : EUM_OK;

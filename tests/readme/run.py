@@ -3,7 +3,7 @@
 
 SPDX-License-Identifier: MIT OR Apache-2.0
 
-The programs in README.md are those of the examples, and the C one gives the right answer; the C test in docs/testing-without-a-gpu.md passes.
+The programs in README.md are those of the examples, and the C and the Python example give the right answer; the C test in docs/testing-without-a-gpu.md passes.
 Every relative link in a document leads somewhere, to the heading too. Every eum_* and EUM_* name in a document exists in the sources, and every
 function that takes or gives a pointer is in the table of docs/ownership.md. Needs only Python's standard library; without a build folder the
 programs are not run.
@@ -64,9 +64,9 @@ def compiled(text, folder):
     return binary
 
 
-def run(binary, **environment):
+def run(*command, **environment):
     settings = {k: v for k, v in os.environ.items() if k not in ("EUM_DEVICE", "EUM_BACKING", "EUM_LOG")}
-    ran = subprocess.run([binary], env={**settings, **environment}, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(command, env={**settings, **environment}, capture_output=True, text=True, timeout=60)
     return ran.returncode, ran.stdout, ran.stderr
 
 
@@ -121,6 +121,16 @@ class Programs(unittest.TestCase):
             for device in "host", "sim:maxwell", "sim:pascal", "sim:turing", "sim:ampere", "sim:hopper":
                 with self.subTest(device=device):
                     self.assertEqual(run(binary, EUM_DEVICE=device), (0, "0.7071 0.7071 0.8944\n", ""))
+
+    def test_the_python_example_finds_them_too_and_says_what_is_wrong(self):
+        self.needs_a_build()
+        example = [sys.executable, os.path.join(ROOT, "examples", "nearest.py")]
+        for device in "host", "sim:maxwell", "sim:hopper":
+            with self.subTest(device=device):
+                self.assertEqual(run(*example, EUM_DEVICE=device, LD_LIBRARY_PATH=BUILD), (0, "0.7071 0.7071 0.8944\n", ""))
+        status, _, said = run(*example, EUM_DEVICE="hots", LD_LIBRARY_PATH=BUILD)
+        self.assertEqual(status, 1)
+        self.assertIn('RuntimeError: There is no device "hots" (from EUM_DEVICE)', said)
 
     def test_the_c_test_for_continuous_integration_passes(self):
         self.needs_a_build()

@@ -78,7 +78,7 @@ START_TEST(operands_must_fit_their_shape)
     WRONG(targets.offset = 18, EUM_ERROR_MISALIGNED, "targets has offset 18, which is not a multiple of 4");
     WRONG(scores.offset = 38, EUM_ERROR_MISALIGNED, "scores has offset 38");
     WRONG(scores.offset = 41, EUM_ERROR_OUT_OF_BOUNDS, "scores has offset 41");
-    WRONG(scores.offset = 36, EUM_ERROR_OVERLAP, "arguments 1 and 2 overlap");
+    WRONG(scores.offset = 36, EUM_ERROR_OVERLAP, "targets and scores overlap");
     WRONG(targets.buffer = NULL, EUM_ERROR_INVALID_HANDLE, "targets: ");
 #undef WRONG
     poison();

@@ -58,6 +58,18 @@ START_TEST(oversubscribed_memory_is_managed)
 }
 END_TEST
 
+static const char *last_sentence(void)
+{
+    static eum_error error = EUM_ERROR_INIT;
+    OK(eum_last_error(&error));
+    return error.sentence;
+}
+
+static void ignore_log(void *user, eum_log_level level, const char *message)
+{
+    (void)user, (void)level, (void)message;
+}
+
 START_TEST(the_environment_forces_a_backing_and_an_empty_value_does_not)
 {
     setenv("EUM_BACKING", "mapped", 1);
@@ -81,6 +93,30 @@ START_TEST(the_environment_forces_a_backing_and_an_empty_value_does_not)
     GIVES(EUM_ERROR_INVALID_ARGUMENT, eum_context_create(&config, &context));
     setenv("EUM_BACKING", "host", 1);
     GIVES(EUM_ERROR_NOT_SUPPORTED, eum_context_create(&config, &context));
+    ck_assert_ptr_nonnull(strstr(last_sentence(), "the backing \"host\" was asked for (by EUM_BACKING)"));
+}
+END_TEST
+
+START_TEST(a_misspelt_log_level_in_the_environment_is_said_unless_a_callback_hears)
+{
+    eum_context_config config = EUM_CONTEXT_CONFIG_INIT;
+    eum_context *context = NULL;
+    config.device = "host";
+    config.backing = EUM_BACKING_HOST; /* whatever EUM_BACKING says */
+    setenv("EUM_LOG", "warning", 1);
+    GIVES(EUM_ERROR_INVALID_ARGUMENT, eum_context_create(&config, &context));
+    ck_assert_ptr_nonnull(strstr(last_sentence(), "EUM_LOG is \"warning\"; use error, warn, info, debug or off"));
+    config.log_fn = ignore_log;
+    OK(eum_context_create(&config, &context));
+    close_context(context);
+    static const char *const fine[] = {"", "off", "error"};
+    config.log_fn = NULL;
+    for (size_t i = 0; i < sizeof fine / sizeof *fine; i++) {
+        setenv("EUM_LOG", fine[i], 1);
+        OK(eum_context_create(&config, &context));
+        close_context(context);
+    }
+    unsetenv("EUM_LOG");
 }
 END_TEST
 
@@ -267,6 +303,7 @@ Suite *context_suite(void)
     tcase_add_test(tests, the_backing_is_the_best_for_each_simulated_device);
     tcase_add_test(tests, oversubscribed_memory_is_managed);
     tcase_add_test(tests, the_environment_forces_a_backing_and_an_empty_value_does_not);
+    tcase_add_test(tests, a_misspelt_log_level_in_the_environment_is_said_unless_a_callback_hears);
     tcase_add_test(tests, the_environment_says_how_long_threads_look_for_work);
     tcase_add_test(tests, mapped_buffers_are_used_in_place_by_both_sides);
     tcase_add_test(tests, the_statistics_count_what_lives_and_what_lived_at_most);

@@ -18,7 +18,21 @@ const INCLUDE: &str = match option_env!("ENGRAM_UM_INCLUDE") {
     Some(folder) => folder,
     None => "/usr/include",
 };
-const DECLARATIONS: &str = include_str!("../src/lib.rs");
+/// All of the crate, in the header's order.
+const DECLARATIONS: &str = concat!(
+    include_str!("../src/lib.rs"),
+    include_str!("../src/status.rs"),
+    include_str!("../src/words.rs"),
+    include_str!("../src/context.rs"),
+    include_str!("../src/buffer.rs"),
+    include_str!("../src/launch.rs"),
+    include_str!("../src/similarity.rs"),
+    include_str!("../src/observe.rs"),
+    include_str!("../src/costs.rs"),
+    include_str!("../src/decision.rs"),
+    include_str!("../src/faults.rs"),
+    include_str!("../src/functions.rs"),
+);
 
 // ------------------------------------------------------------------------------------------------- what Rust says -------
 
@@ -335,7 +349,7 @@ fn header_constants(header: &str) -> BTreeSet<&str> {
 
 #[test]
 fn every_declaration_of_the_header_is_here_with_the_same_types() {
-    assert_eq!(missing(&header(), DECLARATIONS), Vec::<String>::new(), "in the header, but not so in src/lib.rs");
+    assert_eq!(missing(&header(), DECLARATIONS), Vec::<String>::new(), "in the header, but not so in src");
 }
 
 #[test]

@@ -147,6 +147,7 @@ pub struct ContextBuilder {
     backing: Option<Backing>,
     worker_threads: u32,
     budget_bytes: u64,
+    pool_bytes: Option<u64>,
     oversubscribe: bool,
     log: Option<(LogLevel, Registration)>,
 }
@@ -177,6 +178,20 @@ impl ContextBuilder {
         self
     }
 
+    /// The most memory that ended buffers leave for new ones, in bytes; 0: none. Default: 256 MiB. [`Context::trim`] empties it.
+    ///
+    /// ```
+    /// # fn main() -> engram_um::Result<()> {
+    /// let context = engram_um::Context::builder().pool_bytes(0).build()?;
+    /// drop(engram_um::UnifiedBuffer::<f32>::zeroed(&context, 1000)?);
+    /// assert_eq!(context.stats()?.pool_bytes, 0);
+    /// # Ok(()) }
+    /// ```
+    pub fn pool_bytes(mut self, bytes: u64) -> Self {
+        self.pool_bytes = Some(bytes);
+        self
+    }
+
     /// Lets managed allocations exceed the budget: the driver then evicts pages, and page faults come.
     pub fn oversubscribe(mut self, allowed: bool) -> Self {
         self.oversubscribe = allowed;
@@ -200,6 +215,11 @@ impl ContextBuilder {
             backing: self.backing.unwrap_or(Backing::Auto).to_raw(),
             worker_threads: self.worker_threads,
             budget_bytes: self.budget_bytes,
+            pool_bytes: match self.pool_bytes {
+                None => 0, // the library's default
+                Some(0) => sys::EUM_POOL_OFF,
+                Some(bytes) => bytes,
+            },
             flags: if self.oversubscribe { sys::EUM_CONTEXT_OVERSUBSCRIBE } else { 0 },
             ..sys::eum_context_config::INIT
         };
@@ -240,6 +260,7 @@ impl fmt::Debug for ContextBuilder {
             .field("backing", &self.backing)
             .field("worker_threads", &self.worker_threads)
             .field("budget_bytes", &self.budget_bytes)
+            .field("pool_bytes", &self.pool_bytes)
             .field("oversubscribe", &self.oversubscribe)
             .finish_non_exhaustive()
     }

@@ -28,7 +28,7 @@
 //!
 //! Host access waits for the jobs that it conflicts with, and only for these. The C library's own interface is [`sys`].
 
-#![warn(missing_docs)]
+#![deny(missing_docs)]
 
 mod buffer;
 mod context;

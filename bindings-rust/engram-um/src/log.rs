@@ -7,6 +7,7 @@ use crate::words::LogLevel;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::{c_char, c_void, CStr};
+use std::mem::forget;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -60,6 +61,12 @@ pub(crate) unsafe extern "C" fn forward(user: *mut c_void, level: i32, message: 
     // SAFETY: the library's message ends with a 0 byte and lives as long as this call.
     let message = unsafe { CStr::from_ptr(message) }.to_string_lossy();
     let before = IN_CALLBACK.with(|flag| flag.replace(true));
-    let _ = catch_unwind(AssertUnwindSafe(|| callback(LogLevel::from_raw(level), &message)));
+    let outcome = catch_unwind(AssertUnwindSafe(move || {
+        callback(LogLevel::from_raw(level), &message);
+        drop(callback); // Perhaps the last owner of the closure, whose destructor may panic as well.
+    }));
     IN_CALLBACK.with(|flag| flag.set(before));
+    if let Err(panic) = outcome {
+        forget(panic); // Its destructor is the program's, too.
+    }
 }

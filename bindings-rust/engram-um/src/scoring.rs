@@ -167,8 +167,9 @@ impl Context {
         let (indices_memory, scores_memory) = (indices.memory_mut(Internal(())), scores.memory_mut(Internal(())));
         let stream = self.default_stream_handle();
         wait(start_best(stream, metric, dim, k, queries, targets, indices_memory, scores_memory)?)?;
-        indices.after_write(Internal(()))?;
-        scores.after_write(Internal(()))
+        // Both, whatever becomes of one: what stayed away would be written back later, when the borrow may be over.
+        let (indices, scores) = (indices.after_write(Internal(())), scores.after_write(Internal(())));
+        indices.and(scores)
     }
 
     /// `scores[q * numbers.len() + i]` = the metric of query `q` and row `numbers[i]`. The targets are a buffer or a slice

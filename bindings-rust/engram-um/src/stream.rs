@@ -177,6 +177,10 @@ impl fmt::Debug for Stream {
 /// Dropping a job does not wait, and leaking one is sound: only buffers of the library's own take part in jobs, and whatever
 /// touches these next waits for the job. What is lost is the news of a failure; then [`Stream::synchronize`] reports it, and
 /// reading what the job should have written is [`ErrorKind::UndefinedData`].
+///
+/// Calls that start the same again, one right after the other on one stream, may share a job: it is done when all of them are. So
+/// a job may be done later than its own work, by 63 such calls at most. Streams that were [wrapped](Stream::wrap) give each call a job of
+/// its own.
 #[must_use = "dropping a job lets it run on, without the news of whether it failed"]
 pub struct Job<'a> {
     job: JobValue,

@@ -112,6 +112,25 @@ fn the_log_hears_a_closure_that_panics_and_one_that_does_not() {
     assert!(!heard.is_empty(), "a debug log of a launch is not silent");
 }
 
+/// What a closure throws when it means harm.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("in the destructor of a panic");
+    }
+}
+
+#[test]
+fn a_panic_in_a_log_callback_that_panics_again_when_dropped_does_not_cross_the_library() {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| ()));
+    let throw = |_: LogLevel, _: &str| std::panic::panic_any(Bomb);
+    let context = Context::builder().device("sim:pascal").log(LogLevel::Debug, throw).build();
+    std::panic::set_hook(hook);
+    assert!(context.is_ok());
+}
+
 #[test]
 fn costs_are_told_measured_and_kept_in_a_file() {
     let context = Context::builder().device("sim:hopper").build().expect("a simulated device");

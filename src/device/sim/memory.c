@@ -261,7 +261,7 @@ eum_status eum_sim_alloc(eum_device *device, eum_memory kind, size_t bytes, eum_
     if (kind != EUM_MEMORY_PINNED && kind != EUM_MEMORY_MANAGED && kind != EUM_MEMORY_DEVICE)
         return eum_fail(EUM_ERROR_NOT_SUPPORTED, "the simulated GPU does not allocate memory of kind %d", (int)kind);
     if (bytes > SIZE_MAX / 4)
-        return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "%zu bytes are more than there can be", bytes);
+        return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "%zu bytes are more than there can be; ask for less", bytes);
 
     eum_status status = EUM_OK;
     eum_sim_block *block = calloc(1, sizeof *block);
