@@ -99,13 +99,14 @@ eum_again_launch *eum_again_prepare(eum_strm *stream, const eum_launch_request *
                                     void *const *addresses)
 {
     eum_again *again = stream->ctx->again;
-    if (!may_be_kept(stream, request))
-        return NULL;
-    if (again->stream != stream)
+    bool kept = may_be_kept(stream, request);
+    if (kept && again->stream != stream)
         eum_again_forget(stream->ctx);
     uint32_t left = repeats_of(moves, request->count);
-    if (again->stopped || again->pending || left == 0 || !reserve_hazards(again, request))
+    if (!kept || again->stopped || again->pending || left == 0 || !reserve_hazards(again, request)) {
+        eum_again_doubt(stream->ctx); /* it is one more in flight, maybe on another stream, and takes room that was made for them */
         return NULL;
+    }
     again->stream = stream;
     eum_again_launch *launch = take_place(again);
     keep(launch, request, moves, addresses);

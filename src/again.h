@@ -8,8 +8,8 @@
  * do next. Who has waited is not kept for it either: the next launch records it while its kernel runs. After EUM_AGAIN_MOST times a launch is looked at as any other. Unless eum_again_shares says otherwise, all of them have one point, which
  * has passed when all have.
  *
- * Who maps, reads or writes bytes of a buffer changes where they are, and nothing else: what is remembered is then in doubt, and looked at once more
- * before it is made again, which is still a fraction of the long way.
+ * Who maps, reads or writes bytes of a buffer changes where they are, and nothing else; who launches what cannot be remembered changes what is in
+ * flight. What is remembered is then in doubt, and looked at once more before it is made again, which is still a fraction of the long way.
  *
  * A call is known by what it was given, handles and all: a buffer or stream cannot end without somebody taking the lock to do something else.
  *
@@ -57,7 +57,7 @@ typedef struct eum_again {
     eum_again_launch launches[EUM_AGAIN_LAUNCHES];
 } eum_again;
 
-/* The launch is settled, and will be submitted now. NULL: it is not one to remember. Else eum_again_made is to follow, in place of a mark and a
+/* The launch is settled, and will be submitted now. NULL: it is not one to remember, and those that are are in doubt. Else eum_again_made is to follow, in place of a mark and a
  * commit; or, if the device refuses it, eum_again_forget. */
 eum_again_launch *eum_again_prepare(eum_strm *stream, const eum_launch_request *request, const eum_move *moves,
                                     void *const *addresses);

@@ -33,6 +33,12 @@ static int32_t add_one(const eum_kernel_call *call)
     return 0;
 }
 
+static int32_t hash_nothing(const eum_kernel_call *call)
+{
+    (void)call;
+    return 0;
+}
+
 /* As the C ABI calls: first whether it is known, then the long way. to == from: in place. */
 static eum_job call_of(eum_strm *stream, eum_buf *from, eum_buf *to, bool library)
 {
@@ -435,6 +441,75 @@ START_TEST(things_end_with_launches_that_are_not_recorded_yet)
 }
 END_TEST
 
+/* What nobody remembers, row numbers of the caller's for one, is in flight all the same. */
+START_TEST(launches_that_are_not_remembered_are_seen_by_those_that_are)
+{
+    world w = world_open(_i, 9, 0);
+    static uint8_t expected[BYTES];
+    eum_buf *buf = world_buffer(&w, BYTES, EUM_ROLE_TARGETS), *sum = world_buffer(&w, 8, EUM_ROLE_TARGETS);
+    cpu_fill(buf, 0, BYTES, 2);
+    pattern_into(expected, 0, BYTES, 2);
+    eum_job job;
+    ck_assert_int_eq(gpu_hash(w.streams[1], buf, 0, BYTES, sum, &job), EUM_OK);
+    wait_job(&w, job);
+    for (int i = 0; i < 2; i++)
+        wait_job(&w, call_of(w.streams[0], buf, buf, true));
+    for (size_t i = 0; i < BYTES; i++)
+        expected[i] = (uint8_t)(expected[i] + 2);
+    ck_assert_int_eq(gpu_hash(w.streams[1], buf, 0, BYTES, sum, &job), EUM_OK);
+    (void)call_of(w.streams[0], buf, buf, true);
+    expect_hash(sum, expected, BYTES);
+    expect_added(buf, 2, 3);
+    world_close(&w);
+}
+END_TEST
+
+static eum_job one_of_many(eum_strm *stream, eum_buf *buf, const size_t *begins, size_t count, eum_access access)
+{
+    eum_range ranges[8];
+    eum_access accesses[8];
+    for (size_t i = 0; i < count; i++) {
+        ranges[i] = (eum_range){buf, begins[i], 32};
+        accesses[i] = access;
+    }
+    const eum_launch_request request = {.cpu = add_one, .ranges = ranges, .accesses = accesses, .count = count, .anywhere = true};
+    eum_job job;
+    ck_assert_int_eq(eum_engine_launch(stream, &request, &job), EUM_OK);
+    return job;
+}
+
+START_TEST(what_is_in_flight_of_others_leaves_room_for_the_repeats)
+{
+    static const size_t over[5] = {0, 32, 64, 96, 128};
+    world w = world_open(_i, 10, 0);
+    eum_buf *buf = world_buffer(&w, BYTES, EUM_ROLE_TARGETS);
+    cpu_fill(buf, 0, BYTES, 2);
+    const eum_range range = {buf, 0, 16};
+    const eum_access access = EUM_ACCESS_READ;
+    const eum_call_key key = {0, sizeof range, &range};
+    eum_launch_config config = EUM_LAUNCH_CONFIG_INIT;
+    config.cpu = hash_nothing;
+    const eum_launch_request request = {
+        .cpu = hash_nothing, .ranges = &range, .accesses = &access, .count = 1, .anywhere = true, .key = &key};
+    eum_job job;
+    eum_status status;
+    (void)one_of_many(w.streams[0], buf, (const size_t[]){8192}, 1, EUM_ACCESS_READ_WRITE);
+    ck_assert_int_eq(eum_strm_synchronize(w.streams[0]), EUM_OK);
+    for (int i = 0; i < 2; i++)
+        if (!eum_engine_again(w.streams[0], &key, &config, &job, &status))
+            ck_assert_int_eq(eum_engine_launch(w.streams[0], &request, &job), EUM_OK);
+    (void)one_of_many(w.streams[0], buf, over, 5, EUM_ACCESS_READ_WRITE); /* the readers' place is theirs now */
+    for (size_t at = 1024; buf->hazards.count < buf->hazards.capacity && at < 4096; at += 32)
+        (void)one_of_many(w.streams[0], buf, &at, 1, EUM_ACCESS_READ_WRITE);
+    if (!eum_engine_again(w.streams[0], &key, &config, &job, &status))
+        ck_assert_int_eq(eum_engine_launch(w.streams[0], &request, &job), EUM_OK);
+    wait_job(&w, job);
+    (void)world_stats(&w); /* the repeat is recorded */
+    ck_assert_uint_le(buf->hazards.count, buf->hazards.capacity);
+    world_close(&w);
+}
+END_TEST
+
 Suite *again_suite(void)
 {
     Suite *suite = suite_create("again");
@@ -450,6 +525,8 @@ Suite *again_suite(void)
     tcase_add_loop_test(tcase, who_has_waited_for_the_stream_needs_no_point, 0, place_count);
     tcase_add_loop_test(tcase, the_next_launch_records_what_somebody_has_waited_for, 0, place_count);
     tcase_add_loop_test(tcase, things_end_with_launches_that_are_not_recorded_yet, 0, place_count);
+    tcase_add_loop_test(tcase, launches_that_are_not_remembered_are_seen_by_those_that_are, 0, place_count);
+    tcase_add_loop_test(tcase, what_is_in_flight_of_others_leaves_room_for_the_repeats, 0, place_count);
     suite_add_tcase(suite, tcase);
     return suite;
 }
