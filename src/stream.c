@@ -117,6 +117,9 @@ static eum_status wait_for(eum_ctx *ctx, eum_point point, bool open, int64_t tim
 {
     const struct eum_device_ops *ops = ctx->device->ops;
     eum_strm *stream = eum_strm_find(ctx, point.stream);
+    if (stream != NULL && !open && point.sequence > stream->sequence && eum_again_is_open(stream))
+        return eum_fail(EUM_ERROR_TIMEOUT,
+                        "Whether the work is done cannot be asked from inside a callback; ask from another thread.");
     if (stream == NULL || (!open && point.sequence > stream->sequence))
         return EUM_OK; /* its stream is gone, or the device refused the point: all work was waited for */
     stream->references++;

@@ -40,15 +40,15 @@ static int32_t hash_nothing(const eum_kernel_call *call)
 }
 
 /* As the C ABI calls: first whether it is known, then the long way. to == from: in place. */
-static eum_job call_of(eum_strm *stream, eum_buf *from, eum_buf *to, bool library)
+static eum_job call_with(eum_kernel_fn kernel, eum_strm *stream, eum_buf *from, eum_buf *to, bool library)
 {
     const eum_range ranges[2] = {{from, 0, BYTES}, {to, 0, BYTES}};
     const eum_access two[2] = {EUM_ACCESS_READ, EUM_ACCESS_OVERWRITE}, one[1] = {EUM_ACCESS_READ_WRITE};
     const size_t count = from == to ? 1 : 2;
     const eum_call_key key = {0, count * sizeof *ranges, ranges};
     eum_launch_config config = EUM_LAUNCH_CONFIG_INIT;
-    config.cpu = add_one;
-    const eum_launch_request request = {.cpu = add_one,
+    config.cpu = config.gpu = kernel;
+    const eum_launch_request request = {.cpu = kernel,
                                         .ranges = ranges,
                                         .accesses = count == 1 ? one : two,
                                         .count = count,
@@ -61,6 +61,11 @@ static eum_job call_of(eum_strm *stream, eum_buf *from, eum_buf *to, bool librar
         status = eum_engine_launch(stream, &request, &job);
     ck_assert_int_eq(status, EUM_OK);
     return job;
+}
+
+static eum_job call_of(eum_strm *stream, eum_buf *from, eum_buf *to, bool library)
+{
+    return call_with(add_one, stream, from, to, library);
 }
 
 static bool repeats_here(const world *w)
@@ -510,6 +515,114 @@ START_TEST(what_is_in_flight_of_others_leaves_room_for_the_repeats)
 }
 END_TEST
 
+static int32_t fail_now(const eum_kernel_call *call)
+{
+    (void)call;
+    return 7;
+}
+
+static eum_status outcome(const world *w, eum_job job)
+{
+    return eum_ctx_job_wait(w->ctx, job.stream, job.sequence, -1);
+}
+
+/* The user's launch is not remembered by its kernel, so the same call may fail the next time: alone, or with who reads what it was to write. */
+START_TEST(each_repeat_fails_for_itself)
+{
+    world w = world_open(_i, 11, 0);
+    eum_buf *own = world_buffer(&w, BYTES, EUM_ROLE_TARGETS), *of_own = world_buffer(&w, BYTES, EUM_ROLE_TARGETS),
+            *other = world_buffer(&w, BYTES, EUM_ROLE_TARGETS);
+    cpu_fill(own, 0, BYTES, 2);
+    cpu_fill(other, 0, BYTES, 3);
+    eum_job failing, reader, first, last;
+    for (int i = 0; i < 2; i++) {
+        (void)call_of(w.streams[0], other, other, true);
+        (void)call_of(w.streams[0], own, own, false);
+        (void)call_of(w.streams[0], own, of_own, true);
+    }
+    ck_assert_int_eq(eum_strm_synchronize(w.streams[0]), EUM_OK);
+    first = call_of(w.streams[0], other, other, true);
+    failing = call_with(fail_now, w.streams[0], own, own, false);
+    reader = call_of(w.streams[0], own, of_own, true);
+    last = call_of(w.streams[0], other, other, true);
+    ck_assert_int_eq(outcome(&w, last), EUM_OK);
+    ck_assert_int_eq(outcome(&w, reader), EUM_ERROR_JOB_FAILED);
+    ck_assert_int_eq(outcome(&w, failing), EUM_ERROR_JOB_FAILED);
+    ck_assert_int_eq(outcome(&w, first), EUM_OK);
+    expect_added(other, 3, 4);
+    cpu_fill(own, 0, BYTES, 2);
+    world_close(&w);
+}
+END_TEST
+
+static eum_status submit_nothing(eum_dstream *stream, eum_task *task)
+{
+    (void)stream, (void)task;
+    return EUM_OK;
+}
+
+/* For as long as it is set, the device says that it is CUDA's. */
+static void pretend_cuda(const world *w, bool on)
+{
+    w->ctx->device->caps.kind = on ? EUM_DEVICE_CUDA : EUM_DEVICE_SIM;
+}
+
+START_TEST(inside_a_callback_of_cudas_nobody_hears_that_what_has_no_point_is_done)
+{
+    world w = world_open(_i, 12, 0);
+    if (world_is_simulated(&w) && repeats_here(&w)) {
+        eum_buf *buf = world_buffer(&w, BYTES, EUM_ROLE_TARGETS);
+        cpu_fill(buf, 0, BYTES, 2);
+        eum_job job = {NULL, 0, 0};
+        for (int i = 0; i < 3; i++)
+            job = call_of(w.streams[0], buf, buf, true);
+        ck_assert(eum_again_is_open(w.streams[0]));
+        pretend_cuda(&w, true);
+        eum_callback_depth++;
+        eum_status status = eum_ctx_job_wait(w.ctx, job.stream, job.sequence, 0);
+        eum_callback_depth--;
+        pretend_cuda(&w, false);
+        ck_assert_int_eq(status, EUM_ERROR_TIMEOUT);
+        wait_job(&w, job);
+        expect_added(buf, 2, 3);
+    }
+    world_close(&w);
+}
+END_TEST
+
+START_TEST(an_operation_is_not_timed_with_launches_that_came_after_it)
+{
+    world w = world_open(_i, 13, 0);
+    if (world_is_simulated(&w) && repeats_here(&w)) {
+        eum_operations *operations = &w.ctx->operations;
+        eum_buf *own = world_buffer(&w, BYTES, EUM_ROLE_TARGETS), *buf = world_buffer(&w, BYTES, EUM_ROLE_TARGETS);
+        cpu_fill(own, 0, BYTES, 2);
+        cpu_fill(buf, 0, BYTES, 2);
+        for (int i = 0; i < 2; i++) {
+            (void)call_of(w.streams[0], own, own, false);
+            (void)call_of(w.streams[0], buf, buf, true);
+        }
+        eum_job job = call_of(w.streams[0], buf, buf, true);
+        const eum_point point = {job.stream, job.sequence};
+        const eum_run run = {.operation = EUM_OPERATION_COSINE, .executor = EUM_EXECUTOR_DEVICE};
+        eum_operations_started(operations, &run, point, 0);
+        ck_assert_int_ge(eum_operations_watched(operations, point), 0);
+        struct eum_device_ops ops = *w.ctx->device->ops; /* on CUDA they have one point */
+        const struct eum_device_ops *real = w.ctx->device->ops;
+        ops.submit = submit_nothing;
+        w.ctx->device->ops = &ops;
+        pretend_cuda(&w, true);
+        eum_job later = call_of(w.streams[0], own, own, false);
+        pretend_cuda(&w, false);
+        w.ctx->device->ops = real;
+        ck_assert_uint_eq(later.sequence, job.sequence);
+        ck_assert_int_lt(eum_operations_watched(operations, point), 0);
+        wait_job(&w, job);
+    }
+    world_close(&w);
+}
+END_TEST
+
 Suite *again_suite(void)
 {
     Suite *suite = suite_create("again");
@@ -527,6 +640,9 @@ Suite *again_suite(void)
     tcase_add_loop_test(tcase, things_end_with_launches_that_are_not_recorded_yet, 0, place_count);
     tcase_add_loop_test(tcase, launches_that_are_not_remembered_are_seen_by_those_that_are, 0, place_count);
     tcase_add_loop_test(tcase, what_is_in_flight_of_others_leaves_room_for_the_repeats, 0, place_count);
+    tcase_add_loop_test(tcase, each_repeat_fails_for_itself, 0, place_count);
+    tcase_add_loop_test(tcase, inside_a_callback_of_cudas_nobody_hears_that_what_has_no_point_is_done, 0, place_count);
+    tcase_add_loop_test(tcase, an_operation_is_not_timed_with_launches_that_came_after_it, 0, place_count);
     suite_add_tcase(suite, tcase);
     return suite;
 }
