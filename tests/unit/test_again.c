@@ -1,7 +1,9 @@
 /* Launches that are made again without being looked at: whatever happens in between, they do what they would have done the long way.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include <check.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "again.h"
 #include "movement_world.h"
@@ -83,9 +85,10 @@ static struct eum_device_ops draining;
 static const struct eum_device_ops *plain;
 static uint64_t drained;
 
-static eum_status drain_stream(eum_dstream *stream, int64_t timeout_ns)
+static eum_status drain_stream(eum_dstream *stream, uint64_t sequence, int64_t timeout_ns)
 {
     eum_status status = plain->mark(stream, &drained);
+    ck_assert_uint_eq(drained, sequence); /* the next one, which ends the wait if it is made meanwhile */
     return status == EUM_OK ? plain->wait(stream, drained, timeout_ns) : status;
 }
 
@@ -515,9 +518,41 @@ START_TEST(what_is_in_flight_of_others_leaves_room_for_the_repeats)
 }
 END_TEST
 
-static int32_t fail_now(const eum_kernel_call *call)
+static atomic_int counted;
+
+static int32_t count_slowly(const eum_kernel_call *call)
 {
     (void)call;
+    (void)usleep(3000);
+    atomic_fetch_add(&counted, 1);
+    return 0;
+}
+
+START_TEST(who_waits_for_a_repeat_waits_for_all_before_it)
+{
+    world w = world_open(_i, 14, 0);
+    eum_buf *buf = world_buffer(&w, BYTES, EUM_ROLE_TARGETS);
+    cpu_fill(buf, 0, BYTES, 2);
+    atomic_store(&counted, 0);
+    int calls = 0;
+    for (int last = 1; last <= 6; last++) {
+        eum_job job = {NULL, 0, 0};
+        for (int i = 0; i < last; i++, calls++)
+            job = call_with(count_slowly, w.streams[0], buf, buf, true);
+        ck_assert_int_eq(eum_ctx_job_wait(w.ctx, job.stream, job.sequence, 1000000000), EUM_OK); /* who has a limit does not help */
+        ck_assert_int_eq(atomic_load(&counted), calls);
+    }
+    world_close(&w);
+}
+END_TEST
+
+static atomic_bool may_fail; /* on the host, where kernels run at once, not before others are behind it */
+
+static int32_t fail_then(const eum_kernel_call *call)
+{
+    (void)call;
+    while (!atomic_load(&may_fail))
+        (void)usleep(100);
     return 7;
 }
 
@@ -541,10 +576,12 @@ START_TEST(each_repeat_fails_for_itself)
         (void)call_of(w.streams[0], own, of_own, true);
     }
     ck_assert_int_eq(eum_strm_synchronize(w.streams[0]), EUM_OK);
+    atomic_store(&may_fail, world_is_simulated(&w));
     first = call_of(w.streams[0], other, other, true);
-    failing = call_with(fail_now, w.streams[0], own, own, false);
+    failing = call_with(fail_then, w.streams[0], own, own, false);
     reader = call_of(w.streams[0], own, of_own, true);
     last = call_of(w.streams[0], other, other, true);
+    atomic_store(&may_fail, true);
     ck_assert_int_eq(outcome(&w, last), EUM_OK);
     ck_assert_int_eq(outcome(&w, reader), EUM_ERROR_JOB_FAILED);
     ck_assert_int_eq(outcome(&w, failing), EUM_ERROR_JOB_FAILED);
@@ -643,6 +680,7 @@ Suite *again_suite(void)
     tcase_add_loop_test(tcase, each_repeat_fails_for_itself, 0, place_count);
     tcase_add_loop_test(tcase, inside_a_callback_of_cudas_nobody_hears_that_what_has_no_point_is_done, 0, place_count);
     tcase_add_loop_test(tcase, an_operation_is_not_timed_with_launches_that_came_after_it, 0, place_count);
+    tcase_add_loop_test(tcase, who_waits_for_a_repeat_waits_for_all_before_it, 0, place_count);
     suite_add_tcase(suite, tcase);
     return suite;
 }
