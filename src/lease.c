@@ -53,7 +53,9 @@ eum_status eum_buf_check_mapped(eum_buf *buf, size_t offset, size_t bytes, eum_a
     for (size_t i = 0; i < buf->lease_count; i++) {
         const eum_lease *lease = &buf->leases[i];
         if (lease->begin >= offset + bytes || lease->end <= offset || lease->begin == lease->end ||
-            (lease->access == EUM_ACCESS_READ && access == EUM_ACCESS_READ) || is_ours(lease))
+            (lease->access == EUM_ACCESS_READ && access == EUM_ACCESS_READ))
+            continue;
+        if (is_ours(lease))
             continue;
         if (lease->held) /* nobody can unmap or release that */
             return eum_fail(
