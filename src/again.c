@@ -99,13 +99,14 @@ eum_again_launch *eum_again_prepare(eum_strm *stream, const eum_launch_request *
                                     void *const *addresses)
 {
     eum_again *again = stream->ctx->again;
-    if (!may_be_kept(stream, request))
-        return NULL;
-    if (again->stream != stream)
+    bool kept = may_be_kept(stream, request);
+    if (kept && again->stream != stream)
         eum_again_forget(stream->ctx);
     uint32_t left = repeats_of(moves, request->count);
-    if (again->stopped || again->pending || left == 0 || !reserve_hazards(again, request))
+    if (!kept || again->stopped || again->pending || left == 0 || !reserve_hazards(again, request)) {
+        eum_again_doubt(stream->ctx); /* it is one more in flight, maybe on another stream, and takes room that was made for them */
         return NULL;
+    }
     again->stream = stream;
     eum_again_launch *launch = take_place(again);
     keep(launch, request, moves, addresses);
@@ -139,9 +140,19 @@ bool eum_again_shares(const eum_strm *stream, const eum_launch_request *request)
     return device->ops->drain != NULL && (request->anywhere || cuda) && !stream->wrapped && !stream->exposed;
 }
 
+bool eum_again_separate(eum_ctx *ctx, const eum_again_launch *launch)
+{
+    eum_again *again = ctx->again;
+    if (!again->unmarked || again->newest == launch || ctx->device->caps.kind == EUM_DEVICE_CUDA)
+        return true;
+    uint64_t epoch = again->epoch;
+    eum_again_record(ctx);
+    return again->epoch == epoch && !again->pending;
+}
+
 /* -------------------------------------------------------------------------------------------------------- record --- */
 
-static void record(eum_again_launch *launch, eum_ctx *ctx, eum_point point)
+static void record(eum_again_launch *launch, eum_ctx *ctx, eum_point point, bool alone)
 {
     const size_t count = launch->request.count;
     uint32_t times = launch->times;
@@ -158,15 +169,18 @@ static void record(eum_again_launch *launch, eum_ctx *ctx, eum_point point)
     }
     ctx->stats.launches += times;
     if (launch->runs > 0)
-        eum_operations_repeated(&ctx->operations, &launch->run, launch->runs, times == 1 ? point : (eum_point){0, 0});
+        eum_operations_repeated(&ctx->operations, &launch->run, launch->runs, alone ? point : (eum_point){0, 0});
     launch->times = launch->runs = 0;
 }
 
 static void record_all(eum_ctx *ctx, eum_point point)
 {
     eum_again *again = ctx->again;
+    uint64_t times = 0;
     for (uint32_t k = 0; k < again->count; k++)
-        record(&again->launches[k], ctx, point);
+        times += again->launches[k].times;
+    for (uint32_t k = 0; k < again->count; k++)
+        record(&again->launches[k], ctx, point, times == 1);
     again->pending = again->unmarked = again->over = false;
 }
 
@@ -176,6 +190,7 @@ void eum_again_made(eum_strm *stream, eum_again_launch *launch, uint64_t *out_se
     eum_again *again = ctx->again;
     launch->times++;
     launch->left--;
+    again->newest = launch;
     again->pending = again->unmarked = true;
     again->made++;
     stream->promised = stream->sequence + 1;

@@ -17,6 +17,8 @@ typedef struct eum_lease {
     uint64_t id;   /* never reused in a buffer */
     bool held;     /* by the library: a map that is still on its way, or a transfer's own. Unmapping by address does not see it */
     bool external; /* eum_acquire: it is the device's turn, not the CPU's */
+    bool kept;     /* by one call for the calls that it makes itself, */
+    pthread_t by;  /* on this thread */
 } eum_lease;
 
 struct eum_buf {
@@ -115,6 +117,10 @@ bool eum_buf_is_brief(const eum_buf *buf);
 bool eum_buf_expects_reuse(const eum_buf *buf, size_t bytes);
 /* Keeps the range to a transfer that works on its device side: conflicting maps and launches are refused. */
 eum_status eum_buf_lease(eum_buf *buf, size_t offset, size_t bytes, eum_access access, uint64_t *out_id);
+/* The same for a call that uses the range piece by piece: what this thread does is not refused, except from inside a callback. */
+eum_status eum_buf_keep(eum_buf *buf, size_t offset, size_t bytes, eum_access access, uint64_t *out_id);
+/* Does somebody have its device side, beyond what calls of this library do with it piece by piece? */
+bool eum_buf_is_acquired(const eum_buf *buf);
 void eum_buf_end_lease(eum_buf *buf, uint64_t id);
 /* Counts an explicit copy for the open window, if there is one. */
 void eum_faults_copied(eum_buf *buf, uint64_t bytes, bool to_host);

@@ -441,6 +441,8 @@ bool eum_engine_again(eum_strm *stream, const eum_call_key *key, const eum_launc
         launch->left = 0; /* its place is free */
         launch = NULL;
     }
+    if (launch != NULL && !eum_again_separate(ctx, launch))
+        launch = NULL;
     if (launch == NULL || (config != NULL && (cuda ? config->gpu : config->cpu) == NULL)) {
         pthread_mutex_unlock(&ctx->lock);
         return false;
@@ -466,7 +468,7 @@ bool eum_engine_again(eum_strm *stream, const eum_call_key *key, const eum_launc
         eum_again_made(stream, launch, record != NULL ? &record->sequence : NULL);
         out->stream = stream->serial;
         out->sequence = stream->promised;
-        if (ctx->again->unmarked && config == NULL)
+        if (ctx->again->unmarked) /* it would be timed with what came after it */
             eum_operations_forget(&ctx->operations, (eum_point){stream->serial, stream->promised});
     }
     eum_ctx_unlock(ctx);

@@ -39,6 +39,11 @@ eum_status eum_buf_check_access(eum_buf *buf, size_t offset, size_t bytes, eum_a
     return status;
 }
 
+static bool is_ours(const eum_lease *lease)
+{
+    return lease->kept && eum_callback_depth == 0 && pthread_equal(lease->by, pthread_self());
+}
+
 eum_status eum_buf_check_mapped(eum_buf *buf, size_t offset, size_t bytes, eum_access access)
 {
     if (access != EUM_ACCESS_READ && buf->read_only)
@@ -49,6 +54,8 @@ eum_status eum_buf_check_mapped(eum_buf *buf, size_t offset, size_t bytes, eum_a
         const eum_lease *lease = &buf->leases[i];
         if (lease->begin >= offset + bytes || lease->end <= offset || lease->begin == lease->end ||
             (lease->access == EUM_ACCESS_READ && access == EUM_ACCESS_READ))
+            continue;
+        if (is_ours(lease))
             continue;
         if (lease->held) /* nobody can unmap or release that */
             return eum_fail(
@@ -102,6 +109,25 @@ eum_status eum_buf_lease(eum_buf *buf, size_t offset, size_t bytes, eum_access a
     buf->leases[buf->lease_count++] =
         (eum_lease){.begin = offset, .end = offset + bytes, .access = access, .id = *out_id, .held = true, .external = true};
     return EUM_OK;
+}
+
+eum_status eum_buf_keep(eum_buf *buf, size_t offset, size_t bytes, eum_access access, uint64_t *out_id)
+{
+    eum_status status = eum_buf_lease(buf, offset, bytes, access, out_id);
+    if (status != EUM_OK)
+        return status;
+    eum_lease *lease = &buf->leases[buf->lease_count - 1];
+    lease->kept = true;
+    lease->by = pthread_self();
+    return EUM_OK;
+}
+
+bool eum_buf_is_acquired(const eum_buf *buf)
+{
+    for (size_t i = 0; i < buf->lease_count && buf->acquired > 0; i++)
+        if (buf->leases[i].external && !buf->leases[i].kept)
+            return true;
+    return false;
 }
 
 void eum_buf_end_lease(eum_buf *buf, uint64_t id)

@@ -426,24 +426,46 @@ static eum_status score_block(passage *p)
     return status;
 }
 
-/* The queries are read again and again, and are to be those of one moment. */
-static eum_status keep_queries(const eum_range *queries, uint64_t *out_lease)
+/* The queries are read again and again, and are to be those of one moment. Results are written piece by piece: nobody else uses them until all are
+ * there, or the call fails before it starts. */
+static eum_status keep(const eum_range *range, eum_access access, uint64_t *out_lease)
 {
-    eum_status status = eum_buf_enter(queries->buf, "a similarity operation");
+    eum_buf *buf = range->buf;
+    eum_status status = eum_buf_enter(buf, "a similarity operation");
     if (status != EUM_OK)
         return status;
-    status = eum_buf_check_access(queries->buf, queries->offset, queries->bytes, EUM_ACCESS_READ);
+    status = eum_buf_check_access(buf, range->offset, range->bytes, access);
     if (status == EUM_OK)
-        status = eum_buf_lease(queries->buf, queries->offset, queries->bytes, EUM_ACCESS_READ, out_lease);
-    eum_ctx_unlock(queries->buf->ctx);
+        status = access == EUM_ACCESS_READ ? eum_buf_lease(buf, range->offset, range->bytes, access, out_lease)
+                                           : eum_buf_keep(buf, range->offset, range->bytes, access, out_lease);
+    eum_ctx_unlock(buf->ctx);
     return status;
 }
 
-static void let_queries_go(const eum_range *queries, uint64_t lease)
+/* The targets are held as a map holds them. */
+static eum_status keep_all(const eum_scoring_operands *all, void **out_source, uint64_t *leases, size_t *out_kept)
 {
-    eum_ctx_relock(queries->buf->ctx);
-    eum_buf_end_lease(queries->buf, lease);
-    eum_ctx_unlock(queries->buf->ctx);
+    eum_status status = EUM_OK;
+    for (*out_kept = 0; *out_kept < all->count && status == EUM_OK; *out_kept += status == EUM_OK) {
+        size_t i = *out_kept;
+        status = i == EUM_TARGETS ? eum_buf_hold(all->ranges[i], EUM_ACCESS_READ, out_source, &leases[i])
+                                  : keep(&all->ranges[i], all->accesses[i], &leases[i]);
+    }
+    return status;
+}
+
+static void let_all_go(const eum_scoring_operands *all, const uint64_t *leases, size_t kept)
+{
+    while (kept-- > 0) {
+        eum_buf *buf = all->ranges[kept].buf;
+        if (kept == EUM_TARGETS) {
+            eum_buf_let_go(buf, leases[kept]);
+            continue;
+        }
+        eum_ctx_relock(buf->ctx);
+        eum_buf_end_lease(buf, leases[kept]);
+        eum_ctx_unlock(buf->ctx);
+    }
 }
 
 eum_status eum_scoring_in_chunks(eum_strm *stream, const eum_scoring_request *request, bool *out_begun)
@@ -451,21 +473,16 @@ eum_status eum_scoring_in_chunks(eum_strm *stream, const eum_scoring_request *re
     eum_ctx *ctx = stream->ctx;
     passage p = {.stream = stream, .request = request, .shape = shape_of(ctx, request)};
     void *source = NULL;
-    uint64_t lease, query_lease;
+    uint64_t leases[EUM_SCORING_OPERANDS] = {0};
+    size_t kept = 0;
     *out_begun = false;
     const eum_scoring_operands all = eum_scoring_operands_of(request);
     eum_status status = eum_scoring_check(ctx, &all);
     if (status == EUM_OK)
-        status = eum_buf_hold(request->targets, EUM_ACCESS_READ, &source, &lease);
-    if (status != EUM_OK)
-        return status;
-    status = keep_queries(&request->queries, &query_lease);
-    if (status != EUM_OK) {
-        eum_buf_let_go(request->targets.buf, lease);
-        return status;
-    }
+        status = keep_all(&all, &source, leases, &kept);
     p.source = source;
-    status = prepare(&p);
+    if (status == EUM_OK)
+        status = prepare(&p);
     while (status == EUM_OK && p.first_query < request->query_count) {
         p.queries = eum_chunk_block_queries(request->query_count, &p.shape, p.first_query);
         status = score_block(&p);
@@ -475,8 +492,7 @@ eum_status eum_scoring_in_chunks(eum_strm *stream, const eum_scoring_request *re
     eum_error saved;
     eum_error_save(&saved);
     clean_up(&p);
-    let_queries_go(&request->queries, query_lease);
-    eum_buf_let_go(request->targets.buf, lease);
+    let_all_go(&all, leases, kept);
     eum_error_restore(&saved);
     return status;
 }

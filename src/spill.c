@@ -18,7 +18,7 @@ static eum_buf *victim(const eum_ctx *ctx, const eum_move *moves, size_t count)
 {
     eum_buf *oldest = NULL;
     for (eum_buf *buf = ctx->mirrored; buf != NULL; buf = buf->older)
-        if (!part_of(buf, moves, count) && !buf->acquired)
+        if (!part_of(buf, moves, count) && !eum_buf_is_acquired(buf))
             oldest = buf;
     return oldest;
 }
@@ -61,7 +61,7 @@ static eum_status spill(eum_buf *buf)
     }
     /* While the lock was released a launch may have written the copy again: then it is not the oldest any more, and stays. */
     eum_locations elsewhere = ~EUM_AT_HOST;
-    bool needed = buf->acquired || buf->references != 0;
+    bool needed = eum_buf_is_acquired(buf) || buf->references != 0;
     for (size_t i = 0; i < buf->extents.count; i++)
         needed |= (buf->extents.items[i].valid & elsewhere) != 0 && (buf->extents.items[i].valid & EUM_AT_HOST) == 0;
     if (status == EUM_OK && buf->hazards.count == 0 && !needed)

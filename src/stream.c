@@ -117,6 +117,9 @@ static eum_status wait_for(eum_ctx *ctx, eum_point point, bool open, int64_t tim
 {
     const struct eum_device_ops *ops = ctx->device->ops;
     eum_strm *stream = eum_strm_find(ctx, point.stream);
+    if (stream != NULL && !open && point.sequence > stream->sequence && eum_again_is_open(stream))
+        return eum_fail(EUM_ERROR_TIMEOUT,
+                        "Whether the work is done cannot be asked from inside a callback; ask from another thread.");
     if (stream == NULL || (!open && point.sequence > stream->sequence))
         return EUM_OK; /* its stream is gone, or the device refused the point: all work was waited for */
     stream->references++;
@@ -124,8 +127,8 @@ static eum_status wait_for(eum_ctx *ctx, eum_point point, bool open, int64_t tim
     int watched = eum_operations_watched(&ctx->operations, point);
     bool too_late = watched >= 0 && !open && ops->passed(stream->device_stream, point.sequence);
     pthread_mutex_unlock(&ctx->lock);
-    eum_status status =
-        open ? ops->drain(stream->device_stream, timeout_ns) : ops->wait(stream->device_stream, point.sequence, timeout_ns);
+    eum_status status = open ? ops->drain(stream->device_stream, point.sequence, timeout_ns)
+                             : ops->wait(stream->device_stream, point.sequence, timeout_ns);
     int64_t now = watched >= 0 && !too_late ? eum_now_ns() : -1;
     pthread_mutex_lock(&ctx->lock);
     stream->references--;

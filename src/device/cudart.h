@@ -133,7 +133,7 @@ void cuda_stream_destroy(eum_dstream *stream);
 eum_status cuda_mark(eum_dstream *stream, uint64_t *out_sequence);
 bool cuda_passed(eum_dstream *stream, uint64_t sequence);
 eum_status cuda_wait(eum_dstream *stream, uint64_t sequence, int64_t timeout_ns);
-eum_status cuda_drain(eum_dstream *stream, int64_t timeout_ns);
+eum_status cuda_drain(eum_dstream *stream, uint64_t sequence, int64_t timeout_ns);
 void cuda_mark_passed(eum_dstream *stream, uint64_t *out_sequence);
 eum_status cuda_order(eum_dstream *stream, eum_dstream *other, uint64_t sequence);
 eum_status cuda_synchronize(eum_device *device);

@@ -20,6 +20,8 @@
 #define NAP_PART 64
 #define LONGEST_NAP_NS INT64_C(500000)
 #define SHORTEST_NAP_NS INT64_C(20000)
+/* Who waits for all of a stream looks for its mark, too, once that has taken so long; before, looking would only delay them. */
+#define ALONE_NS INT64_C(100000)
 
 struct cuda_event {
     cudaEvent_t event;
@@ -406,17 +408,31 @@ static void nap(int64_t waited, int64_t left)
     (void)nanosleep(&(struct timespec){.tv_nsec = (long)(length < left ? length : left)}, NULL);
 }
 
-/* Of the event, or NULL: of all that was submitted to the stream. */
-static cudaError_t look(const cuda_stream *stream, const cuda_event *event)
+/* The event of a mark that is not known to have been made, held as above; NULL if it has not been, or is known to have passed. */
+static cuda_event *hold_if_made(cuda_stream *stream, uint64_t sequence)
 {
-    return event != NULL ? cudaEventQuery(event->event) : cudaStreamQuery(stream->native);
+    (void)pthread_mutex_lock(&stream->mutex);
+    bool made = stream->newest >= sequence;
+    (void)pthread_mutex_unlock(&stream->mutex);
+    return made ? hold(stream, sequence) : NULL;
+}
+
+/* Of the event. *event NULL: of all that was submitted to the stream; but others may submit more for ever, so after a while of the mark, if it has
+ * been made, whose event then is held. */
+static cudaError_t look(cuda_stream *stream, uint64_t sequence, cuda_event **event, int64_t waited)
+{
+    if (*event == NULL && waited >= ALONE_NS)
+        *event = hold_if_made(stream, sequence);
+    if (*event == NULL && has_passed(stream, sequence))
+        return cudaSuccess;
+    return *event != NULL ? cudaEventQuery((*event)->event) : cudaStreamQuery(stream->native);
 }
 
 /* NotReady when the time is over. */
-static cudaError_t look_until_over(const cuda_stream *stream, const cuda_event *event, int64_t timeout_ns)
+static cudaError_t look_until_over(cuda_stream *stream, uint64_t sequence, cuda_event **event, int64_t timeout_ns)
 {
     cuda_device *device = device_of(stream);
-    cudaError_t error = look(stream, event);
+    cudaError_t error = look(stream, sequence, event, 0);
     int64_t begin = timeout_ns != 0 ? eum_now_ns() : 0, waited = 0, spin = eum_spin_ns() != 0 ? SPIN_NS : 0;
     int64_t limit = timeout_ns < 0 ? INT64_MAX : timeout_ns;
     while (error == cudaErrorNotReady && waited < limit) {
@@ -424,7 +440,7 @@ static cudaError_t look_until_over(const cuda_stream *stream, const cuda_event *
             EUM_PAUSE();
         else
             nap(waited, limit - waited);
-        error = look(stream, event);
+        error = look(stream, sequence, event, waited);
         waited = eum_now_ns() - begin;
     }
     (void)cudaGetLastError(); /* NotReady leaves its mark there */
@@ -461,7 +477,7 @@ eum_status cuda_wait(eum_dstream *base, uint64_t sequence, int64_t timeout_ns)
         return status;
     cuda_event *event = hold(stream, sequence);
     if (event != NULL) {
-        cudaError_t error = look_until_over(stream, event, timeout_ns);
+        cudaError_t error = look_until_over(stream, sequence, &event, timeout_ns);
         status = waited(device, error, timeout_ns);
         let_go(stream, event, error == cudaSuccess, sequence);
     }
@@ -469,7 +485,7 @@ eum_status cuda_wait(eum_dstream *base, uint64_t sequence, int64_t timeout_ns)
     return status;
 }
 
-eum_status cuda_drain(eum_dstream *base, int64_t timeout_ns)
+eum_status cuda_drain(eum_dstream *base, uint64_t sequence, int64_t timeout_ns)
 {
     cuda_stream *stream = stream_of(base);
     cuda_device *device = device_of(stream);
@@ -477,7 +493,11 @@ eum_status cuda_drain(eum_dstream *base, int64_t timeout_ns)
     eum_status status = enter_to_wait(device, &scope);
     if (status != EUM_OK)
         return status;
-    status = waited(device, look_until_over(stream, NULL, timeout_ns), timeout_ns);
+    cuda_event *event = NULL;
+    cudaError_t error = look_until_over(stream, sequence, &event, timeout_ns);
+    status = waited(device, error, timeout_ns);
+    if (event != NULL)
+        let_go(stream, event, error == cudaSuccess, sequence);
     cuda_leave(&scope);
     return status;
 }

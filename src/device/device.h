@@ -108,9 +108,9 @@ struct eum_device_ops {
     bool (*passed)(eum_dstream *stream, uint64_t sequence);
     /* WAITS until it has passed. timeout_ns < 0: for ever. Errors: EUM_ERROR_TIMEOUT, EUM_ERROR_DEVICE_LOST, EUM_ERROR_CUDA. */
     eum_status (*wait)(eum_dstream *stream, uint64_t sequence, int64_t timeout_ns);
-    /* CUDA only, NULL on the others, where a mark costs nothing. WAITS until everything submitted to the stream so far has passed;
-     * timeout_ns and errors as above. And, once nothing is in flight on it, the mark that the stream would have been given in front of that wait. */
-    eum_status (*drain)(eum_dstream *stream, int64_t timeout_ns);
+    /* CUDA only, NULL on the others, where a mark costs nothing. WAITS until everything submitted to the stream has passed, or the next
+     * mark, `sequence`, if it is made meanwhile: others may go on submitting. timeout_ns and errors as above. And, once nothing is in flight on it, the mark that the stream would have been given in front of that wait. */
+    eum_status (*drain)(eum_dstream *stream, uint64_t sequence, int64_t timeout_ns);
     void (*mark_passed)(eum_dstream *stream, uint64_t *out_sequence);
     /* What is submitted to `stream` from now on runs after `other` (of the same device, not `stream`) has passed `sequence`. */
     eum_status (*order)(eum_dstream *stream, eum_dstream *other, uint64_t sequence);

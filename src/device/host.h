@@ -35,7 +35,7 @@ typedef enum host_item_kind { HOST_ITEM_KERNEL, HOST_ITEM_COPY, HOST_ITEM_CALL, 
 typedef struct host_item {
     host_item_kind kind;
     bool anywhere; /* kernels: as in the task, which is gone when the kernel is done */
-    uint64_t own;  /* the entry's own sequence number, given by host_stream_push */
+    uint64_t own;  /* the mark that comes next, given by host_stream_push */
     union {
         eum_task *task;
         struct {

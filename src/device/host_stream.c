@@ -1,7 +1,7 @@
 /* host_stream: ordered queues, each run by a thread of its own that starts with the first entry and ends after a second without one.
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * Entries and marks are numbered by one counter. What has passed is everything before the oldest unfinished entry, so that a mark
+ * An entry has the number of the mark that comes next. What has passed is every mark before the oldest unfinished entry, so that one
  * on an idle stream has passed at once and costs no thread. A stream lives as long as its references: the handle, its running
  * thread, and each entry of another stream that waits for it.
  *
@@ -34,7 +34,7 @@ struct host_stream {
     uint32_t capacity;
     atomic_uint_fast64_t head; /* written under the mutex by who ran the entry */
     atomic_uint_fast64_t tail;
-    uint64_t newest; /* number of the newest entry or mark */
+    uint64_t newest; /* mark */
     atomic_uint_fast64_t passed;
     uint32_t waiting; /* on `passing` */
     atomic_bool busy; /* the head is being run; written under the mutex */
@@ -152,7 +152,7 @@ static bool has_work(const void *arg)
     return (atomic_load(&stream->tail) != atomic_load(&stream->head) && !atomic_load(&stream->busy)) || atomic_load(&stream->stop);
 }
 
-/* Under the mutex: everything before the oldest unfinished entry has passed. */
+/* Under the mutex: every mark before the oldest unfinished entry has passed. */
 static void publish_passed(host_stream *stream)
 {
     bool empty = stream->head == atomic_load(&stream->tail);
@@ -169,11 +169,11 @@ static void wake_thread(host_stream *stream)
         (void)pthread_cond_signal(&stream->work);
 }
 
-/* Under the mutex: an entry that nobody runs; 0: none. */
+/* Under the mutex: an entry that nobody runs, by its place in all that there were, from 1; 0: none. */
 static uint64_t waiting_entry(const host_stream *stream)
 {
     bool none = atomic_load(&stream->busy) || atomic_load(&stream->tail) == stream->head;
-    return none ? 0 : stream->items[stream->head & (stream->capacity - 1)].own;
+    return none ? 0 : stream->head + 1;
 }
 
 /* Under the mutex: waits for an entry that nobody else runs; false if the thread shall end. While somebody does it stays. An entry that a nap
@@ -322,7 +322,7 @@ eum_status host_stream_push(host_stream *stream, const host_item *item)
         uint64_t tail = atomic_load(&stream->tail);
         host_item *place = &stream->items[tail & (stream->capacity - 1)];
         *place = *item;
-        place->own = ++stream->newest;
+        place->own = stream->newest + 1;
         atomic_store(&stream->tail, tail + 1);
         stream->followed = stream->followed && tail == stream->head && item->anywhere;
         if (stream->thread_sleeps && !(stream->followed && stream->look - eum_now_ns() <= NAP_NS))

@@ -99,16 +99,17 @@ UNUSED static int32_t run_fill(const eum_kernel_call *call)
     return (int32_t)cudaMemsetAsync(f->address, f->value, f->bytes, call->stream);
 }
 
+/* user: NULL, or another gate. */
 UNUSED static void CUDART_CB hold_gate(void *user)
 {
-    (void)user;
-    while (!atomic_load(&gate_open))
+    const atomic_bool *open = user != NULL ? user : &gate_open;
+    while (!atomic_load(open))
         (void)usleep(200);
 }
 
 UNUSED static int32_t run_gate(const eum_kernel_call *call)
 {
-    return (int32_t)cudaLaunchHostFunc(call->stream, hold_gate, NULL);
+    return (int32_t)cudaLaunchHostFunc(call->stream, hold_gate, call->user);
 }
 
 /* A launch that fails without its callback's noticing. */

@@ -238,6 +238,60 @@ START_TEST(a_map_that_conflicts_is_an_error_before_anything_is_written)
 }
 END_TEST
 
+/* Somebody who maps the results as soon as the first chunk is waited for. */
+static struct eum_device_ops meddling;
+static const struct eum_device_ops *plain;
+static eum_buffer *meddled_with;
+static atomic_int waits;
+static eum_status meddled;
+static void *seen;
+
+static void *map_results(void *arg)
+{
+    (void)arg;
+    meddled = eum_buffer_map(part(meddled_with, 0, 40), EUM_ACCESS_READ, &seen);
+    return NULL;
+}
+
+static eum_status wait_and_meddle(eum_dstream *stream, uint64_t sequence, int64_t timeout_ns)
+{
+    eum_status status = plain->wait(stream, sequence, timeout_ns);
+    if (atomic_fetch_add(&waits, 1) == 2) {
+        pthread_t thread;
+        ck_assert_int_eq(pthread_create(&thread, NULL, map_results, NULL), 0);
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    }
+    return status;
+}
+
+START_TEST(nobody_has_the_results_until_all_chunks_have_been_written)
+{
+    eum_context *context = open_sized(_i, SMALL);
+    arrays a = make_arrays(&too_large), expected = make_arrays(&too_large);
+    operands o = make_operands(context, &too_large, &a, true);
+    OK(start_problem(default_stream(context), &too_large, &a, &o, EUM_EXECUTOR_DEVICE, NULL));
+    read_answer(&o, &expected);
+    meddled_with = o.scores;
+    meddled = EUM_OK;
+    plain = device_of(context)->ops;
+    meddling = *plain;
+    meddling.wait = wait_and_meddle;
+    atomic_store(&waits, 0);
+    device_of(context)->ops = &meddling;
+    OK(start_problem(default_stream(context), &too_large, &a, &o, EUM_EXECUTOR_DEVICE, NULL));
+    device_of(context)->ops = plain;
+    ck_assert_int_gt(atomic_load(&waits), 2);
+    ck_assert_int_eq(meddled, EUM_ERROR_MAPPED);
+    ck_assert_uint_eq(operation_stats(context, too_large.operation).chunked, 2);
+    read_answer(&o, &a);
+    expect_same_answer(&expected, &a);
+    end_operands(&o);
+    free_arrays(&a);
+    free_arrays(&expected);
+    close_context(context);
+}
+END_TEST
+
 Suite *chunks_suite(void)
 {
     Suite *suite = suite_create("chunks");
@@ -252,6 +306,7 @@ Suite *chunks_suite(void)
     tcase_add_loop_test(tests, inside_a_callback_which_must_not_wait_it_fails_as_a_launch_would, 0, DEVICES);
     tcase_add_loop_test(tests, a_failure_midway_leaves_the_results_undefined_and_the_rest_as_it_was, 0, DEVICES);
     tcase_add_loop_test(tests, a_map_that_conflicts_is_an_error_before_anything_is_written, 0, DEVICES);
+    tcase_add_loop_test(tests, nobody_has_the_results_until_all_chunks_have_been_written, 0, DEVICES);
     suite_add_tcase(suite, tests);
     return suite;
 }

@@ -67,6 +67,42 @@ START_TEST(points_pass_when_the_work_is_done_and_not_before)
 }
 END_TEST
 
+static void *drain_until(void *arg)
+{
+    return (void *)(uintptr_t)ops->drain(stream, *(uint64_t *)arg, 5000 * MS);
+}
+
+START_TEST(a_wait_for_a_stream_ends_with_the_mark_that_was_made_meanwhile)
+{
+    NEEDS_DEVICE();
+    static atomic_bool later_open;
+    uint64_t sequence = 0, later = 0;
+    pthread_t waiter;
+    void *status = NULL;
+    eum_task first, behind;
+    init_task(&first, run_gate, NULL);
+    init_task(&behind, run_gate, &later_open);
+    first.unmarked = behind.unmarked = true;
+    ck_assert_int_eq(ops->mark(stream, &sequence), EUM_OK);
+    sequence++;
+    ck_assert_int_eq(ops->submit(stream, &first), EUM_OK);
+    ck_assert_int_eq(ops->drain(stream, sequence, 1 * MS), EUM_ERROR_TIMEOUT);
+    ck_assert_int_eq(pthread_create(&waiter, NULL, drain_until, &sequence), 0);
+    (void)usleep(2000);
+    ck_assert_int_eq(ops->mark(stream, &later), EUM_OK);
+    ck_assert_uint_eq(later, sequence);
+    ck_assert_int_eq(ops->submit(stream, &behind), EUM_OK); /* somebody else's, who never stops submitting */
+    atomic_store(&gate_open, true);
+    ck_assert_int_eq(pthread_join(waiter, &status), 0);
+    ck_assert_int_eq(ops->drain(stream, sequence, 0), EUM_OK);
+    ck_assert_int_eq(ops->drain(stream, sequence + 1, 0), EUM_ERROR_TIMEOUT);
+    atomic_store(&later_open, true);
+    ck_assert_int_eq((eum_status)(uintptr_t)status, EUM_OK);
+    ck_assert_int_eq(ops->drain(stream, sequence + 1, -1), EUM_OK);
+    ck_assert_int_eq(cudaPeekAtLastError(), cudaSuccess);
+}
+END_TEST
+
 START_TEST(more_points_than_there_was_room_for_pass_in_order)
 {
     NEEDS_DEVICE();
@@ -240,6 +276,7 @@ Suite *cudart_streams_suite(void)
     tcase_add_test(tests, a_kernel_callback_that_fails_is_launch_failed_with_its_code);
     tcase_add_test(tests, a_launch_error_that_the_callback_overlooked_is_found);
     tcase_add_test(tests, points_pass_when_the_work_is_done_and_not_before);
+    tcase_add_test(tests, a_wait_for_a_stream_ends_with_the_mark_that_was_made_meanwhile);
     tcase_add_test(tests, more_points_than_there_was_room_for_pass_in_order);
     tcase_add_test(tests, order_makes_one_stream_wait_for_another);
     tcase_add_test(tests, host_calls_run_in_stream_order);
