@@ -1,17 +1,21 @@
 /* again: a launch that was made just now is made once more with next to no work.
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * What the state of the buffers says to a launch can only change when somebody takes the context's lock to do something. So launches that were settled
- * (see settled.h) are remembered until then, those of one stream, and one that is the same again needs only its addresses. What they change, their
- * place among what is in flight and what is learned from them, is counted and recorded later: at the latest when somebody takes the lock to do
- * something, and at once for all of them; and not at all who is in flight, if somebody has waited for the stream by then, which is what most programs
- * do next. Who has waited is not kept for it either: the next launch records it while its kernel runs. After EUM_AGAIN_MOST times a launch is looked at as any other. Unless eum_again_shares says otherwise, all of them have one point, which
- * has passed when all have; where jobs fail one by one, only repeats of the same launch, which then fail together.
+ * What the state of the buffers says to a launch can only change when somebody takes the context's lock to do something. So launches
+ * that were settled (see settled.h) are remembered until then, those of one stream, and one that is the same again needs only its
+ * addresses. What they change, their place among what is in flight and what is learned from them, is counted and recorded later: at the
+ * latest when somebody takes the lock to do something, and at once for all of them; and not at all who is in flight, if somebody has
+ * waited for the stream by then, which is what most programs do next. Who has waited is not kept for it either: the next launch records
+ * it while its kernel runs. After EUM_AGAIN_MOST times a launch is looked at as any other. Unless eum_again_shares says otherwise, all
+ * of them have one point, which has passed when all have; where jobs fail one by one, only repeats of the same launch, which then fail
+ * together.
  *
- * Who maps, reads or writes bytes of a buffer changes where they are, and nothing else; who launches what cannot be remembered changes what is in
- * flight. What is remembered is then in doubt, and looked at once more before it is made again, which is still a fraction of the long way.
+ * Who maps, reads or writes bytes of a buffer changes where they are, and nothing else; who launches what cannot be remembered changes
+ * what is in flight. What is remembered is then in doubt, and looked at once more before it is made again, which is still a fraction of
+ * the long way.
  *
- * A call is known by what it was given, handles and all: a buffer or stream cannot end without somebody taking the lock to do something else.
+ * A call is known by what it was given, handles and all: a buffer or stream cannot end without somebody taking the lock to do something
+ * else.
  *
  * The context's lock is held for all of these. */
 #ifndef EUM_SRC_AGAIN_H
@@ -58,14 +62,14 @@ typedef struct eum_again {
     eum_again_launch launches[EUM_AGAIN_LAUNCHES];
 } eum_again;
 
-/* The launch is settled, and will be submitted now. NULL: it is not one to remember, and those that are are in doubt. Else eum_again_made is to follow, in place of a mark and a
- * commit; or, if the device refuses it, eum_again_forget. */
+/* The launch is settled, and will be submitted now. NULL: it is not one to remember, and those that are are in doubt. Else
+ * eum_again_made is to follow, in place of a mark and a commit; or, if the device refuses it, eum_again_forget. */
 eum_again_launch *eum_again_prepare(eum_strm *stream, const eum_launch_request *request, const eum_move *moves,
                                     void *const *addresses);
 /* The launch that the same call made, if it may be made again; else NULL. */
 eum_again_launch *eum_again_find(const eum_strm *stream, const eum_call_key *key);
-/* May it and its repeats have one point together? Not where others may submit something in between, or one may fail that the next does not, or a point
- * costs nothing: there the number that the next one will have is not known beforehand. */
+/* May it and its repeats have one point together? Not where others may submit something in between, or one may fail that the next does
+ * not, or a point costs nothing: there the number that the next one will have is not known beforehand. */
 bool eum_again_shares(const eum_strm *stream, const eum_launch_request *request);
 /* Before it is made again: where jobs may fail one by one, what was made of others has a point without it. false: all were forgotten over that. */
 bool eum_again_separate(eum_ctx *ctx, const eum_again_launch *launch);

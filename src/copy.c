@@ -12,12 +12,13 @@
 /* Below two of these a second thread costs more than it saves; one copies 256 KiB in about 10 us. */
 #define PIECE_BYTES ((uint64_t)256 << 10)
 
-/* A plain store reads the line first, unless a cache has it. Measured on two cores of a Sapphire Rapids (2 MiB of second-level cache each), one
- * thread, plain and streaming GB/s: into lines that no cache has 10 and 22 (1 MiB), 9 and 14 (4 MiB), 8.5 and 13 (16 MiB); copied again and
- * again 33 and 22, 14.0 and 13.5, 13.7 and 13.1, and 6.4 and 9.5 at 64 MiB, where the common cache has no room. So what the CPU reads next
- * streams only beyond that. What a device reads next is better in no cache: reading lines that the cores hold modified halves its rate. Measured on an
- * H100's host (Sapphire Rapids, 16 cores, four threads), 3 MB, plain and streaming: the stores take 40 and 46 us, the copy engine then 138 and
- * 65, a kernel over the link 90 and 71. Below half a MiB the stores cost as much more as the device gains. */
+/* A plain store reads the line first, unless a cache has it. Measured on two cores of a Sapphire Rapids (2 MiB of second-level cache
+ * each), one thread, plain and streaming GB/s: into lines that no cache has 10 and 22 (1 MiB), 9 and 14 (4 MiB), 8.5 and 13 (16 MiB);
+ * copied again and again 33 and 22, 14.0 and 13.5, 13.7 and 13.1, and 6.4 and 9.5 at 64 MiB, where the common cache has no room. So what
+ * the CPU reads next streams only beyond that. What a device reads next is better in no cache: reading lines that the cores hold
+ * modified halves its rate. Measured on an H100's host (Sapphire Rapids, 16 cores, four threads), 3 MB, plain and streaming: the stores
+ * take 40 and 46 us, the copy engine then 138 and 65, a kernel over the link 90 and 71. Below half a MiB the stores cost as much more as
+ * the device gains. */
 #define STREAM_FOR_DEVICE ((size_t)512 << 10)
 #define STREAM_FOR_CPU ((size_t)32 << 20)
 

@@ -23,8 +23,9 @@
 /* Products on tensor cores, of eum_costs.macs_mhz: one H100, all scores of 128 queries in split tf32 29 T/s, the filter of 1,024 queries 88 T/s; on
  * Ampere not measured. */
 #define TENSOR_TIMES 4
-/* The GPU's selection for up to 8 queries: what it takes beside scoring, for each query, and for rows, which disappears behind the reading of many. One
- * H100, 768 elements, the best 10: 1 query over 1,000, 5,461 and 21,845 rows 15, 20 and 26 us more than without, 8 queries 34, 45 and 79. */
+/* The GPU's selection for up to 8 queries: what it takes beside scoring, for each query, and for rows, which disappears behind the
+ * reading of many. One H100, 768 elements, the best 10: 1 query over 1,000, 5,461 and 21,845 rows 15, 20 and 26 us more than without, 8
+ * queries 34, 45 and 79. */
 #define BEST_NS 12000
 #define BEST_QUERY_NS 2600
 #define BEST_ROWS_MOST_NS 60000
@@ -34,18 +35,19 @@
 #define FILTER_MOST_K 128
 #define FILTER_MOST_DIM 4096
 #define FILTER_LEAST_ROWS 256
-/* What the CPU's threads copy into staging memory: one, and all together, and waking them for a chunk. On an H100's host one copied 3 MB in 242 to 272 us;
- * the other two are such that cycles of 3, 16 and 64 MiB in 16 threads, measured at 138, 486 and 1581 us, are predicted within a fifth. */
+/* What the CPU's threads copy into staging memory: one, and all together, and waking them for a chunk. On an H100's host one copied 3 MB
+ * in 242 to 272 us; the other two are such that cycles of 3, 16 and 64 MiB in 16 threads, measured at 138, 486 and 1581 us, are
+ * predicted within a fifth. */
 #define COPY_MBPS 11000
 #define COPY_MOST_MBPS 60000
 #define COPY_WAKE_NS 30000
 /* How often targets are scored of which the user said that they are reused: what moving them costs is shared by as many calls. */
 #define REUSES 16
 
-/* Measured on two cores of an Intel Xeon with AVX-512, one thread, 100 and 768 elements: 13 GB/s from memory and 28 to 87 GB/s from the caches,
- * where rows that were just written or scored are; 30 to 45 and 36 to 70 G multiply-adds a second. AVX2 on the same: 11 to 21 and 18 to 39; the scalar
- * kernels, which work in float64: 1.2 to 1.9 and 3 to 9 GB/s. NEON was not measured, nor how much more than two threads read together: 160 GB/s
- * is what a server's memory gives. */
+/* Measured on two cores of an Intel Xeon with AVX-512, one thread, 100 and 768 elements: 13 GB/s from memory and 28 to 87 GB/s from the
+ * caches, where rows that were just written or scored are; 30 to 45 and 36 to 70 G multiply-adds a second. AVX2 on the same: 11 to 21
+ * and 18 to 39; the scalar kernels, which work in float64: 1.2 to 1.9 and 3 to 9 GB/s. NEON was not measured, nor how much more than two
+ * threads read together: 160 GB/s is what a server's memory gives. */
 eum_cpu_costs eum_cpu_costs_of(eum_cpu_isa isa)
 {
     eum_cpu_costs costs = {.call_ns = 1500, .threads_ns = 5000, .most_mbps = 160000};

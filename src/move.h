@@ -44,9 +44,10 @@ void eum_moves_share_pages(eum_move *moves, size_t count);
 /* The address that the user of the bytes gets; NULL for an empty range. */
 void *eum_move_address(const eum_move *move);
 
-/* Makes the device copies that the uses need, and the library's own device memory. Where there is no room, copies that were used longest ago are
- * spilled first: their bytes go back to the host, which takes waiting (the lock is released and taken again: *out_waited says so, and the caller
- * looks at everything again). What still finds no room, or would find none on an empty device, is used over the link, if the host side is pinned. Errors: EUM_ERROR_OVER_BUDGET, EUM_ERROR_OUT_OF_DEVICE_MEMORY. */
+/* Makes the device copies that the uses need, and the library's own device memory. Where there is no room, copies that were used longest
+ * ago are spilled first: their bytes go back to the host, which takes waiting (the lock is released and taken again: *out_waited says
+ * so, and the caller looks at everything again). What still finds no room, or would find none on an empty device, is used over the link,
+ * if the host side is pinned. Errors: EUM_ERROR_OVER_BUDGET, EUM_ERROR_OUT_OF_DEVICE_MEMORY. */
 eum_status eum_moves_make_room(eum_move *moves, size_t count, bool *out_waited);
 
 /* Do copies from and to pageable memory wait in stream order, as CUDA's do? With the lock held that could be a wait for somebody who waits for
@@ -76,9 +77,9 @@ bool eum_moves_idle(eum_move *moves, size_t count);
 /* If submitted, records the uses as in flight until `point`. */
 void eum_moves_commit(eum_move *moves, size_t count, eum_point point, bool submitted);
 
-/* Something was submitted and the device refused to give a point for it (`status`): waits for everything instead, so that nothing is in flight
- * unseen; meanwhile others get EUM_ERROR_MAPPED for what the moves use. Lock held on entry and exit, released in between. Returns EUM_OK if that went well, and `status` if it did not, or where waiting is
- * not possible, with this thread's error detail as it was. */
+/* Something was submitted and the device refused to give a point for it (`status`): waits for everything instead, so that nothing is in
+ * flight unseen; meanwhile others get EUM_ERROR_MAPPED for what the moves use. Lock held on entry and exit, released in between. Returns
+ * EUM_OK if that went well, and `status` if it did not, or where waiting is not possible, with this thread's error detail as it was. */
 eum_status eum_moves_quiesce(eum_ctx *ctx, eum_move *moves, size_t count, eum_status status);
 
 #endif

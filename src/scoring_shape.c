@@ -4,10 +4,10 @@
 
 #include "least.h"
 
-/* Chunks are small enough that filling the first and reading the last, during which the other side does nothing, are short; and large enough
- * that what each costs does not show: a kernel, and waking the copying threads, some 45 us on an H100's host. There 4 chunks of 4 MiB took 492 us,
- * 2 of 8 MiB 516, one 562, and 8 of 2 MiB 699; with 3 MB, one took 144 us and three 274. Kernels of many queries, for which chunks move, cost more to start,
- * some 200 us: so these are as large as stages get. */
+/* Chunks are small enough that filling the first and reading the last, during which the other side does nothing, are short; and large
+ * enough that what each costs does not show: a kernel, and waking the copying threads, some 45 us on an H100's host. There 4 chunks of 4
+ * MiB took 492 us, 2 of 8 MiB 516, one 562, and 8 of 2 MiB 699; with 3 MB, one took 144 us and three 274. Kernels of many queries, for
+ * which chunks move, cost more to start, some 200 us: so these are as large as stages get. */
 /* What a stage has at least: staging buffers are pinned, so without room on the device kernels use them in place. */
 #define LEAST_BYTES ((uint64_t)256 << 10)
 /* Of the room that is left: two stages of targets with two each, their results with one each, the queries one, one spare; where there is scratch

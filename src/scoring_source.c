@@ -1,5 +1,5 @@
-/* scoring_source: a similarity operation whose targets are in memory of the caller's. It becomes a borrowed buffer for the call: of mapped memory where
- * kernels had best read it in place, else of pageable memory, which passes through the device in chunks.
+/* scoring_source: a similarity operation whose targets are in memory of the caller's. It becomes a borrowed buffer for the call: of
+ * mapped memory where kernels had best read it in place, else of pageable memory, which passes through the device in chunks.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include "scoring.h"
 

@@ -144,7 +144,8 @@ static eum_status point_wait(eum_ctx *ctx, eum_point point, int64_t timeout_ns)
     return wait_for(ctx, point, false, timeout_ns);
 }
 
-/* Is this the point that the stream's newest launches are to have, and can it be waited for as it is? Else they have theirs from now on. Lock held. */
+/* Is this the point that the stream's newest launches are to have, and can it be waited for as it is? Else they have theirs from now on.
+ * Lock held. */
 static bool is_open(eum_strm *stream, uint64_t sequence)
 {
     bool open = stream != NULL && eum_again_is_open(stream) && stream->ctx->device->ops->drain != NULL &&

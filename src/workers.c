@@ -1,18 +1,19 @@
 /* workers: see workers.h.
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * A loop is published as one word, the ticket: its generation in the upper half, the pieces that nobody has claimed yet in the lower. Claiming
- * one is a compare-and-swap on it, so that a thread that wakes up late claims a piece of the present loop or none; who has claimed a piece may
- * read the loop's fields, because the loop cannot end before the piece is done.
+ * A loop is published as one word, the ticket: its generation in the upper half, the pieces that nobody has claimed yet in the lower.
+ * Claiming one is a compare-and-swap on it, so that a thread that wakes up late claims a piece of the present loop or none; who has
+ * claimed a piece may read the loop's fields, because the loop cannot end before the piece is done.
  *
- * Which piece that is, is chosen afterwards. Each thread has a share of neighbouring pieces, the same in each loop of that many, and begins with
- * it, at its beginning or at its end: what it touched the last time is in its core's cache. Who has none left takes from the far end of another's share. There is one for
- * every claim, and a share that is empty stays so until the loop ends, so one look at all of them finds it.
+ * Which piece that is, is chosen afterwards. Each thread has a share of neighbouring pieces, the same in each loop of that many, and
+ * begins with it, at its beginning or at its end: what it touched the last time is in its core's cache. Who has none left takes from the
+ * far end of another's share. There is one for every claim, and a share that is empty stays so until the loop ends, so one look at all
+ * of them finds it.
  *
- * Threads without work look for the next loop for a while (spin.h) and then sleep on `epoch`, which each loop changes. The caller wakes few of
- * them, because a wake-up costs who makes it microseconds, and begins; they wake others as long as more are wanted. Loops of few pieces wake the
- * first threads, those that have shares in them: taking turns, all would have slept through several loops each time, and would never have learned
- * that looking pays. (An H100's host, 16 threads: loops of six pieces every 100 us took 50 us longer for ever.) */
+ * Threads without work look for the next loop for a while (spin.h) and then sleep on `epoch`, which each loop changes. The caller wakes
+ * few of them, because a wake-up costs who makes it microseconds, and begins; they wake others as long as more are wanted. Loops of few
+ * pieces wake the first threads, those that have shares in them: taking turns, all would have slept through several loops each time, and
+ * would never have learned that looking pays. (An H100's host, 16 threads: loops of six pieces every 100 us took 50 us longer for ever.) */
 #include "workers.h"
 
 #include <pthread.h>

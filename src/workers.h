@@ -21,8 +21,9 @@ uint32_t eum_workers_count(const eum_workers *workers);
 uint32_t eum_workers_free(const eum_workers *workers);
 
 /* Calls body(arg, begin, end) over disjoint pieces of [0, items) on the pool and the calling thread, and returns when all are done.
- * Pieces are multiples of `grain` (>= 1) except the last; one piece runs on the caller alone. Never fails: if threads cannot be
- * started the caller does the work. Threads begin with the same share in each loop of as many pieces. Loops from several threads at once are safe: one gets the pool, the others run alone. */
+ * Pieces are multiples of `grain` (>= 1) except the last; one piece runs on the caller alone. Never fails: if threads cannot be started
+ * the caller does the work. Threads begin with the same share in each loop of as many pieces. Loops from several threads at once are
+ * safe: one gets the pool, the others run alone. */
 typedef void (*eum_loop_fn)(void *arg, uint64_t begin, uint64_t end);
 void eum_workers_run(eum_workers *workers, uint64_t items, uint64_t grain, eum_loop_fn body, void *arg);
 /* The same, each thread from the end of its share to the beginning: who reads the same items again, to and fro, finds in its core's cache those

@@ -26,7 +26,8 @@ typedef struct eum_costs {
 /* The defaults for a compute capability; sources are in costs.c. */
 eum_costs eum_costs_default(int32_t compute_major);
 
-/* Times in ns. in_place: what a kernel that reads each byte once over the link takes longer than on device memory; store: one that only writes them. */
+/* Times in ns. in_place: what a kernel that reads each byte once over the link takes longer than on device memory; store: one that only
+ * writes them. */
 uint64_t eum_cost_in_place(const eum_costs *costs, uint64_t bytes);
 uint64_t eum_cost_store(const eum_costs *costs, uint64_t bytes);
 /* Of in_place, what it waits beside the bytes' own time. */

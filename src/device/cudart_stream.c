@@ -10,12 +10,13 @@
 #include "device/cudart.h"
 #include "threads.h"
 
-/* A program that submits, waits, and submits again then has each event back only after a wait: recording one of which the driver does not know yet that
- * it is done takes 100 to 300 ns more (H100, driver 580; 190 ns otherwise). */
+/* A program that submits, waits, and submits again then has each event back only after a wait: recording one of which the driver does
+ * not know yet that it is done takes 100 to 300 ns more (H100, driver 580; 190 ns otherwise). */
 #define FIRST_CAPACITY 256u
-/* A CUDA program's own default is to spin as long as the kernel takes. We spin for so long (256 MiB over the link) and then nap between looks, each
- * nap a small part of what was waited so far: with a sixteenth, after 1 ms, copies of 64 MiB reached 0.97 of the rate of those that spin. Not cudaEventBlockingSync: recording the 57th such event that is pending waits for the first (driver
- * 580), and a mark must not wait. */
+/* A CUDA program's own default is to spin as long as the kernel takes. We spin for so long (256 MiB over the link) and then nap between
+ * looks, each nap a small part of what was waited so far: with a sixteenth, after 1 ms, copies of 64 MiB reached 0.97 of the rate of
+ * those that spin. Not cudaEventBlockingSync: recording the 57th such event that is pending waits for the first (driver 580), and a mark
+ * must not wait. */
 #define SPIN_NS INT64_C(6000000)
 #define NAP_PART 64
 #define LONGEST_NAP_NS INT64_C(500000)

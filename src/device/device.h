@@ -87,8 +87,8 @@ struct eum_device_ops {
     eum_status (*adopt)(eum_device *device, eum_memory kind, void *address, size_t bytes, bool reg, eum_block *out);
     void (*unadopt)(eum_device *device, eum_block *block);
 
-    /* Is all of this memory of the caller's pinned, and by one registration or allocation, so that one copy from or to it neither waits nor goes through other memory? NULL: no memory
-     * is, as far as the device knows. */
+    /* Is all of this memory of the caller's pinned, and by one registration or allocation, so that one copy from or to it neither waits
+     * nor goes through other memory? NULL: no memory is, as far as the device knows. */
     bool (*is_pinned)(eum_device *device, const void *address, size_t bytes);
 
     /* How to free a block of alloc after it left us (eum_buffer_into_raw): works on any thread, also after close (the implementation keeps
@@ -109,7 +109,8 @@ struct eum_device_ops {
     /* WAITS until it has passed. timeout_ns < 0: for ever. Errors: EUM_ERROR_TIMEOUT, EUM_ERROR_DEVICE_LOST, EUM_ERROR_CUDA. */
     eum_status (*wait)(eum_dstream *stream, uint64_t sequence, int64_t timeout_ns);
     /* CUDA only, NULL on the others, where a mark costs nothing. WAITS until everything submitted to the stream has passed, or the next
-     * mark, `sequence`, if it is made meanwhile: others may go on submitting. timeout_ns and errors as above. And, once nothing is in flight on it, the mark that the stream would have been given in front of that wait. */
+     * mark, `sequence`, if it is made meanwhile: others may go on submitting. timeout_ns and errors as above. And, once nothing is in
+     * flight on it, the mark that the stream would have been given in front of that wait. */
     eum_status (*drain)(eum_dstream *stream, uint64_t sequence, int64_t timeout_ns);
     void (*mark_passed)(eum_dstream *stream, uint64_t *out_sequence);
     /* What is submitted to `stream` from now on runs after `other` (of the same device, not `stream`) has passed `sequence`. */
