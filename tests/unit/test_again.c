@@ -293,6 +293,26 @@ START_TEST(who_has_waited_for_the_stream_needs_no_point)
 }
 END_TEST
 
+/* Nothing is in flight, so that the CPU's use waits for nobody and takes the lock once. */
+START_TEST(what_the_cpu_wrote_meanwhile_is_what_the_same_call_reads)
+{
+    world w = world_open(_i, 9, 0);
+    eum_buf *from = world_buffer(&w, BYTES, EUM_ROLE_TARGETS), *to = world_buffer(&w, BYTES, EUM_ROLE_TARGETS);
+    for (uint8_t value = 1; value <= 5; value++) {
+        cpu_fill(from, 0, BYTES, value);
+        for (int i = 0; i < 3; i++) {
+            (void)call_of(w.streams[0], from, to, true);
+            ck_assert_int_eq(eum_strm_synchronize(w.streams[0]), EUM_OK);
+        }
+        expect_added(to, value, 1);
+        for (int i = 0; i < 3; i++) /* known once more */
+            (void)call_of(w.streams[0], from, to, true);
+        ck_assert_int_eq(eum_strm_synchronize(w.streams[0]), EUM_OK);
+    }
+    world_close(&w);
+}
+END_TEST
+
 START_TEST(the_next_launch_records_what_somebody_has_waited_for)
 {
     world w = world_open(_i, 8, 0);
@@ -367,6 +387,7 @@ Suite *again_suite(void)
     tcase_add_loop_test(tcase, a_refused_point_loses_no_launch, 0, place_count);
     tcase_add_loop_test(tcase, a_refused_launch_is_heard_of_and_what_it_writes_is_as_before, 0, place_count);
     tcase_add_loop_test(tcase, who_has_waited_for_the_stream_needs_no_point, 0, place_count);
+    tcase_add_loop_test(tcase, what_the_cpu_wrote_meanwhile_is_what_the_same_call_reads, 0, place_count);
     tcase_add_loop_test(tcase, the_next_launch_records_what_somebody_has_waited_for, 0, place_count);
     tcase_add_loop_test(tcase, things_end_with_launches_that_are_not_recorded_yet, 0, place_count);
     suite_add_tcase(suite, tcase);
