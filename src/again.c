@@ -133,21 +133,9 @@ eum_again_launch *eum_again_find(const eum_strm *stream, const eum_call_key *key
     return NULL;
 }
 
-bool eum_again_shares(const eum_strm *stream, const eum_launch_request *request)
+bool eum_again_shares(const eum_strm *stream)
 {
-    const eum_device *device = stream->ctx->device;
-    bool cuda = device->caps.kind == EUM_DEVICE_CUDA; /* where no kernel fails by itself */
-    return device->ops->drain != NULL && (request->anywhere || cuda) && !stream->wrapped && !stream->exposed;
-}
-
-bool eum_again_separate(eum_ctx *ctx, const eum_again_launch *launch)
-{
-    eum_again *again = ctx->again;
-    if (!again->unmarked || again->newest == launch || ctx->device->caps.kind == EUM_DEVICE_CUDA)
-        return true;
-    uint64_t epoch = again->epoch;
-    eum_again_record(ctx);
-    return again->epoch == epoch && !again->pending;
+    return stream->ctx->device->ops->drain != NULL && !stream->wrapped && !stream->exposed;
 }
 
 /* -------------------------------------------------------------------------------------------------------- record --- */
@@ -190,11 +178,10 @@ void eum_again_made(eum_strm *stream, eum_again_launch *launch, uint64_t *out_se
     eum_again *again = ctx->again;
     launch->times++;
     launch->left--;
-    again->newest = launch;
     again->pending = again->unmarked = true;
     again->made++;
     stream->promised = stream->sequence + 1;
-    if (eum_again_shares(stream, &launch->request))
+    if (eum_again_shares(stream))
         return;
     eum_error before;
     eum_error_save(&before);

@@ -7,8 +7,7 @@
  * latest when somebody takes the lock to do something, and at once for all of them; and not at all who is in flight, if somebody has
  * waited for the stream by then, which is what most programs do next. Who has waited is not kept for it either: the next launch records
  * it while its kernel runs. After EUM_AGAIN_MOST times a launch is looked at as any other. Unless eum_again_shares says otherwise, all
- * of them have one point, which has passed when all have; where jobs fail one by one, only repeats of the same launch, which then fail
- * together.
+ * of them have one point, which has passed when all have.
  *
  * Who maps, reads or writes bytes of a buffer changes where they are, and nothing else; who launches what cannot be remembered changes
  * what is in flight. What is remembered is then in doubt, and looked at once more before it is made again, which is still a fraction of
@@ -50,15 +49,14 @@ typedef struct eum_again_launch {
 typedef struct eum_again {
     eum_strm *stream; /* of all that are remembered */
     uint32_t count, next;
-    const eum_again_launch *newest; /* that was made */
-    bool pending;                   /* launches that are not recorded yet */
-    bool unmarked;                  /* the newest of them has no point yet */
-    bool over;                      /* somebody has waited for all of them */
-    bool stopped;                   /* from inside a callback, where nothing can be recorded: no more repeats */
-    uint64_t epoch;                 /* counts how often all were forgotten, */
-    uint64_t doubts;                /* and how often somebody used the bytes of a buffer otherwise */
-    uint64_t made;                  /* launches in all */
-    uint64_t repeated;              /* of these, by eum_engine_again; for tests */
+    bool pending;      /* launches that are not recorded yet */
+    bool unmarked;     /* the newest of them has no point yet */
+    bool over;         /* somebody has waited for all of them */
+    bool stopped;      /* from inside a callback, where nothing can be recorded: no more repeats */
+    uint64_t epoch;    /* counts how often all were forgotten, */
+    uint64_t doubts;   /* and how often somebody used the bytes of a buffer otherwise */
+    uint64_t made;     /* launches in all */
+    uint64_t repeated; /* of these, by eum_engine_again; for tests */
     eum_again_launch launches[EUM_AGAIN_LAUNCHES];
 } eum_again;
 
@@ -68,11 +66,9 @@ eum_again_launch *eum_again_prepare(eum_strm *stream, const eum_launch_request *
                                     void *const *addresses);
 /* The launch that the same call made, if it may be made again; else NULL. */
 eum_again_launch *eum_again_find(const eum_strm *stream, const eum_call_key *key);
-/* May it and its repeats have one point together? Not where others may submit something in between, or one may fail that the next does
- * not, or a point costs nothing: there the number that the next one will have is not known beforehand. */
-bool eum_again_shares(const eum_strm *stream, const eum_launch_request *request);
-/* Before it is made again: where jobs may fail one by one, what was made of others has a point without it. false: all were forgotten over that. */
-bool eum_again_separate(eum_ctx *ctx, const eum_again_launch *launch);
+/* May a launch and others behind it have one point together? Not where others may submit something in between, or a point costs nothing: there each
+ * has its own, and fails by itself. */
+bool eum_again_shares(const eum_strm *stream);
 /* It was submitted; stream->promised is the sequence of its job, and so is *out_sequence (may be NULL) where it has a point now. May release the lock
  * for a while, if the device gives no point. */
 void eum_again_made(eum_strm *stream, eum_again_launch *launch, uint64_t *out_sequence);

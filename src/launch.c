@@ -336,7 +336,7 @@ static eum_status submit(eum_launch_record *record, const eum_launch_request *re
     set_addresses(record, moves);
     bool settled = request->count > 0 && moves[0].settled;
     eum_again_launch *known = settled ? eum_again_prepare(stream, request, moves, record->addresses) : NULL;
-    record->task.unmarked = known != NULL && eum_again_shares(stream, request);
+    record->task.unmarked = known != NULL && eum_again_shares(stream);
     eum_status status = give_to_device(record, request, moves);
     if (status != EUM_OK)
         return status;
@@ -386,7 +386,7 @@ static eum_status submit_known(eum_strm *stream, const eum_launch_request *reque
     eum_task task = {.gpu = request->gpu,
                      .accesses = launch->accesses,
                      .own = request->anywhere,
-                     .unmarked = eum_again_shares(stream, request),
+                     .unmarked = eum_again_shares(stream),
                      .finish = finish_nothing};
     task.call = (eum_kernel_call){.struct_size = sizeof(eum_kernel_call),
                                   .count = request->count,
@@ -441,8 +441,6 @@ bool eum_engine_again(eum_strm *stream, const eum_call_key *key, const eum_launc
         launch->left = 0; /* its place is free */
         launch = NULL;
     }
-    if (launch != NULL && !eum_again_separate(ctx, launch))
-        launch = NULL;
     if (launch == NULL || (config != NULL && (cuda ? config->gpu : config->cpu) == NULL)) {
         pthread_mutex_unlock(&ctx->lock);
         return false;

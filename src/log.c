@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,27 +18,38 @@ static void write_to_stderr(void *user, eum_log_level level, const char *message
     (void)fprintf(stderr, "engram_um: %s: %s\n", level_names[level], message);
 }
 
+/* What EUM_LOG names; false: no level. Unset, and "": off. */
+static bool level_asked(eum_log_level *out)
+{
+    const char *asked = getenv("EUM_LOG");
+    *out = EUM_LOG_OFF;
+    if (asked == NULL || *asked == 0)
+        return true;
+    for (eum_log_level i = EUM_LOG_OFF; i <= EUM_LOG_DEBUG; i++) {
+        if (strcmp(asked, level_names[i]) == 0) {
+            *out = i;
+            return true;
+        }
+    }
+    return false;
+}
+
 eum_log eum_log_from(eum_log_fn fn, void *user, eum_log_level level)
 {
     if (fn != NULL)
         return (eum_log){fn, user, level};
-    const char *asked = getenv("EUM_LOG");
-    if (asked != NULL)
-        for (eum_log_level i = EUM_LOG_ERROR; i <= EUM_LOG_DEBUG; i++)
-            if (strcmp(asked, level_names[i]) == 0)
-                return (eum_log){write_to_stderr, NULL, i};
-    return (eum_log){NULL, NULL, EUM_LOG_OFF};
+    eum_log_level asked;
+    return level_asked(&asked) && asked != EUM_LOG_OFF ? (eum_log){write_to_stderr, NULL, asked}
+                                                       : (eum_log){NULL, NULL, EUM_LOG_OFF};
 }
 
 eum_status eum_log_check_variable(void)
 {
-    const char *asked = getenv("EUM_LOG");
-    if (asked == NULL || *asked == 0)
-        return EUM_OK;
-    for (eum_log_level i = EUM_LOG_OFF; i <= EUM_LOG_DEBUG; i++)
-        if (strcmp(asked, level_names[i]) == 0)
-            return EUM_OK;
-    return eum_fail(EUM_ERROR_INVALID_ARGUMENT, "EUM_LOG is \"%.100s\"; use error, warn, info, debug or off, or unset it", asked);
+    eum_log_level asked;
+    return level_asked(&asked)
+               ? EUM_OK
+               : eum_fail(EUM_ERROR_INVALID_ARGUMENT, "EUM_LOG is \"%.100s\"; use error, warn, info, debug or off, or unset it",
+                          getenv("EUM_LOG"));
 }
 
 void eum_log_write(const eum_log *log, eum_log_level level, const char *format, ...)

@@ -60,11 +60,17 @@ static bool nobody_else_is_there(eum_buf *buf, eum_access access, const eum_strm
     return is_in_order(buf, access, stream->serial);
 }
 
-bool eum_move_is_settled(const eum_strm *stream, eum_move *move)
+/* hazards: what is to be recorded of the buffer. */
+static bool use_is_settled(const eum_strm *stream, eum_move *move, size_t hazards)
 {
     eum_buf *buf = move->buf;
     return buf->lease_count == 0 && nobody_else_is_there(buf, move->use.access, stream) && has_an_address(buf, move) &&
-           bytes_are_there(buf, &move->use) && eum_hazards_reserve(&buf->hazards, 1);
+           bytes_are_there(buf, &move->use) && eum_hazards_reserve(&buf->hazards, hazards);
+}
+
+bool eum_move_is_settled(const eum_strm *stream, eum_move *move)
+{
+    return use_is_settled(stream, move, 1);
 }
 
 bool eum_launch_is_settled(const eum_strm *stream, const eum_launch_request *request, eum_move *moves)
@@ -77,12 +83,11 @@ bool eum_launch_is_settled(const eum_strm *stream, const eum_launch_request *req
         const eum_range *range = &request->ranges[i];
         eum_buf *buf = range->buf;
         eum_move *move = &moves[i];
-        if (range->bytes == 0 || buf->given_up || buf->lease_count != 0 ||
-            (buf->read_only && request->accesses[i] != EUM_ACCESS_READ) || !nobody_else_is_there(buf, request->accesses[i], stream))
+        if (range->bytes == 0 || buf->given_up || (buf->read_only && request->accesses[i] != EUM_ACCESS_READ))
             return false;
         eum_move_init(move, buf, range->offset, range->bytes, request->accesses[i], where);
         eum_move_weigh(move, (request->once >> i & 1) != 0);
-        if (!has_an_address(buf, move) || !bytes_are_there(buf, &move->use) || !eum_hazards_reserve(&buf->hazards, request->count))
+        if (!use_is_settled(stream, move, request->count))
             return false;
         move->settled = true;
     }

@@ -108,7 +108,7 @@ struct eum_device_ops {
     bool (*passed)(eum_dstream *stream, uint64_t sequence);
     /* WAITS until it has passed. timeout_ns < 0: for ever. Errors: EUM_ERROR_TIMEOUT, EUM_ERROR_DEVICE_LOST, EUM_ERROR_CUDA. */
     eum_status (*wait)(eum_dstream *stream, uint64_t sequence, int64_t timeout_ns);
-    /* CUDA only, NULL on the others, where a mark costs nothing. WAITS until everything submitted to the stream has passed, or the next
+    /* CUDA only, where no job fails by itself; NULL on the others, where a mark costs nothing. WAITS until everything submitted to the stream has passed, or the next
      * mark, `sequence`, if it is made meanwhile: others may go on submitting. timeout_ns and errors as above. And, once nothing is in
      * flight on it, the mark that the stream would have been given in front of that wait. */
     eum_status (*drain)(eum_dstream *stream, uint64_t sequence, int64_t timeout_ns);

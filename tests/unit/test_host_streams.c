@@ -6,18 +6,7 @@
 #include <sys/resource.h>
 
 #include "host_device_fixture.h"
-
-/* Sanitizers map memory of their own at any time, which a limit on address space would forbid. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
-#endif
+#include "sanitized.h"
 
 #define STREAMS 4
 #define ROUNDS 2000

@@ -90,6 +90,15 @@ static eum_status call_write(pending *p)
     return eum_buffer_write(p->view, p->address);
 }
 
+/* The memory is known to be pinned, and the bytes are on the device. */
+static scene open_written(void)
+{
+    scene s = open_scene();
+    write_value(&s, 1);
+    write_value(&s, 2);
+    return s;
+}
+
 START_TEST(each_write_is_one_copy_and_asks_once_while_it_is_under_way)
 {
     scene s = open_scene();
@@ -110,9 +119,7 @@ END_TEST
 
 START_TEST(a_write_waits_for_a_kernel_that_uses_the_bytes)
 {
-    scene s = open_scene();
-    write_value(&s, 1);
-    write_value(&s, 2);
+    scene s = open_written();
     eum_stream *stream = new_stream(s.context);
     gate g = GATE_INIT;
     launch1(stream, (work){.kind = WORK_FILL, .value = 3, .gate = &g}, overwrites(whole(s.targets)));
@@ -131,9 +138,7 @@ END_TEST
 
 START_TEST(memory_that_is_pinned_no_more_is_written_all_the_same)
 {
-    scene s = open_scene();
-    write_value(&s, 1);
-    write_value(&s, 2);
+    scene s = open_written();
     unpin(&s);
     write_value(&s, 3); /* it is noticed while this is under way */
     ck_assert_ptr_null(ctx_of(s.context)->pinned_source);
@@ -147,9 +152,7 @@ END_TEST
 
 START_TEST(a_copy_that_is_refused_because_the_memory_is_pinned_no_more_is_done_another_way)
 {
-    scene s = open_scene();
-    write_value(&s, 1);
-    write_value(&s, 2);
+    scene s = open_written();
     unpin(&s);
     GIVES(EUM_ERROR_INVALID_ARGUMENT, eum_buffer_read(whole(s.targets), NULL));
     fail_next(&s, EUM_SIM_COPY);
@@ -165,9 +168,7 @@ END_TEST
 
 START_TEST(a_copy_that_is_refused_for_another_reason_is_heard_of)
 {
-    scene s = open_scene();
-    write_value(&s, 1);
-    write_value(&s, 2);
+    scene s = open_written();
     fill_words(s.memory, BYTES / WORD, 3);
     fail_next(&s, EUM_SIM_COPY);
     ck_assert_int_ne(eum_buffer_write(whole(s.targets), s.memory), EUM_OK);
@@ -180,9 +181,7 @@ END_TEST
 
 START_TEST(a_refused_point_is_waited_for)
 {
-    scene s = open_scene();
-    write_value(&s, 1);
-    write_value(&s, 2);
+    scene s = open_written();
     fail_next(&s, EUM_SIM_MARK);
     write_value(&s, 3);
     gpu_expect(default_stream(s.context), whole(s.targets), 3);

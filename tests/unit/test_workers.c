@@ -13,20 +13,9 @@
 #include <unistd.h>
 
 #include "cores.h"
+#include "sanitized.h"
 #include "threads.h"
 #include "workers.h"
-
-/* Sanitizers map memory of their own at any time, which a limit on address space would forbid. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
-#endif
 
 typedef struct loop {
     eum_workers *workers;
