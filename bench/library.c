@@ -234,7 +234,8 @@ static void cpu_step(const library_set *s, bench_step step)
     OK(eum_buffer_unmap(s->targets, mapped));
 }
 
-/* The same in parts: those that the device has come to the host one behind the other, and what the CPU has written goes back while it is at the next. */
+/* The same in parts: those that the device has come to the host one behind the other, and what the CPU has written goes back while it is
+ * at the next. */
 static void cpu_step_in_parts(const library_set *s, bench_step step)
 {
     const bench_case *c = s->c;

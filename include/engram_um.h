@@ -198,8 +198,9 @@ EUM_API void eum_context_config_init(eum_context_config *config);
  * Parameters: config  borrowed for the call, NULL for defaults.
  * Memory: *out is owned; eum_context_destroy ends it.
  * Errors: EUM_ERROR_DEVICE_UNAVAILABLE, EUM_ERROR_DRIVER (a device was asked for by name and is not there),
- *   EUM_ERROR_INVALID_ENUM, EUM_ERROR_INVALID_ARGUMENT (also for EUM_DEVICE, EUM_BACKING, EUM_SPIN and EUM_LOG), EUM_ERROR_OUT_OF_MEMORY, EUM_ERROR_SYSTEM (also for the
- *   file that EUM_COSTS names, as EUM_ERROR_INVALID_ARGUMENT is: eum_context_costs). */
+ *   EUM_ERROR_INVALID_ENUM, EUM_ERROR_INVALID_ARGUMENT (also for EUM_DEVICE, EUM_BACKING, EUM_SPIN and EUM_LOG),
+ *   EUM_ERROR_OUT_OF_MEMORY, EUM_ERROR_SYSTEM (also for the file that EUM_COSTS names, as EUM_ERROR_INVALID_ARGUMENT is:
+ *   eum_context_costs). */
 EUM_API eum_status eum_context_create(const eum_context_config *config, eum_context **out);
 
 /* Ends the handle. Buffers and streams that are still alive stay usable and keep the context's insides alive; the last of
@@ -842,8 +843,8 @@ typedef struct eum_decision {
     uint64_t launches, maps;
     uint32_t extents;  /* ranges that are tracked apart */
     uint32_t reserved; /* 0 */
-    /* EUM_ROLE_AUTO (and what is used like it) under the built-in kernels: what was predicted when it was last weighed whether to move the bytes that
-     * the device lacked or to use them in place (beyond using them on the device). Both 0: nothing was weighed. */
+    /* EUM_ROLE_AUTO (and what is used like it) under the built-in kernels: what was predicted when it was last weighed whether to
+     * move the bytes that the device lacked or to use them in place (beyond using them on the device). Both 0: nothing was weighed. */
     uint64_t in_place_ns, move_ns;
     eum_contradiction contradiction; /* between the role and the use. The log says it once, as a warning */
     uint32_t reserved2;              /* 0 */

@@ -1,118 +1,8 @@
-/* Placement against a model of a driver: every small state, use and device.
+/* Placement of managed memory against a model of a driver: every small state, use and device; and what roles make of it.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include <check.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "placement.h"
+#include "placement_fixture.h"
 
 Suite *placement_suite(void);
-
-/* ------------------------------------------------------------------------------------------------------ backing ---- */
-
-static eum_costs hopper(void)
-{
-    return eum_costs_default(9);
-}
-
-static eum_backing_question question_of(eum_device_kind kind, bool managed, bool concurrent, eum_backing forced)
-{
-    static eum_costs costs;
-    costs = hopper();
-    return (eum_backing_question){.device_kind = kind,
-                                  .managed = managed,
-                                  .concurrent_managed = concurrent,
-                                  .forced = forced,
-                                  .bytes = 3072000,
-                                  .pinned_room = (uint64_t)1 << 30,
-                                  .costs = &costs};
-}
-
-START_TEST(the_backing_follows_from_what_the_device_can_do)
-{
-    static const struct {
-        eum_device_kind kind;
-        bool managed, concurrent;
-        eum_backing backing;
-        eum_backing_reason reason;
-    } cases[] = {
-        {EUM_DEVICE_HOST, false, false, EUM_BACKING_HOST, EUM_BACKING_REASON_NO_DEVICE},
-        {EUM_DEVICE_CUDA, true, true, EUM_BACKING_MIRRORED, EUM_BACKING_REASON_COPIES_PAY},
-        {EUM_DEVICE_CUDA, true, false, EUM_BACKING_MIRRORED, EUM_BACKING_REASON_NO_CONCURRENT},
-        {EUM_DEVICE_SIM, false, false, EUM_BACKING_MIRRORED, EUM_BACKING_REASON_NO_MANAGED},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        eum_backing_question q = question_of(cases[i].kind, cases[i].managed, cases[i].concurrent, EUM_BACKING_AUTO);
-        eum_backing_answer a = eum_choose_backing(&q);
-        ck_assert_int_eq(a.backing, cases[i].backing);
-        ck_assert_int_eq(a.reason, cases[i].reason);
-    }
-}
-END_TEST
-
-START_TEST(memory_is_managed_where_mirroring_does_not_pay_or_is_not_possible)
-{
-    const eum_backing_question mirrored = question_of(EUM_DEVICE_CUDA, true, true, EUM_BACKING_AUTO);
-    eum_backing_question q = mirrored;
-    q.pinned_room = q.bytes; /* just enough */
-    ck_assert_int_eq(eum_choose_backing(&q).backing, EUM_BACKING_MIRRORED);
-    q.pinned_room = q.bytes - 1;
-    ck_assert_int_eq(eum_choose_backing(&q).backing, EUM_BACKING_MANAGED);
-    ck_assert_int_eq(eum_choose_backing(&q).reason, EUM_BACKING_REASON_CONCURRENT);
-    q = mirrored;
-    q.oversubscribe = true;
-    ck_assert_int_eq(eum_choose_backing(&q).backing, EUM_BACKING_MANAGED);
-    q = mirrored;
-    eum_costs quick = hopper(); /* a link on which migration costs no more than a copy */
-    quick.prefetch_ns = quick.copy_ns;
-    quick.unit_ns = 0;
-    q.costs = &quick;
-    ck_assert_int_eq(eum_choose_backing(&q).backing, EUM_BACKING_MANAGED);
-    q = mirrored;
-    q.bytes = 0; /* any ordinary buffer */
-    ck_assert_int_eq(eum_choose_backing(&q).backing, EUM_BACKING_MIRRORED);
-}
-END_TEST
-
-START_TEST(a_forced_backing_is_that_one_or_none)
-{
-    static const struct {
-        eum_device_kind kind;
-        bool managed;
-        eum_backing forced, answer;
-    } cases[] = {
-        {EUM_DEVICE_HOST, false, EUM_BACKING_HOST, EUM_BACKING_HOST},
-        {EUM_DEVICE_HOST, false, EUM_BACKING_MANAGED, EUM_BACKING_AUTO},
-        {EUM_DEVICE_HOST, false, EUM_BACKING_MIRRORED, EUM_BACKING_AUTO},
-        {EUM_DEVICE_SIM, true, EUM_BACKING_HOST, EUM_BACKING_AUTO},
-        {EUM_DEVICE_SIM, true, EUM_BACKING_MAPPED, EUM_BACKING_MAPPED},
-        {EUM_DEVICE_SIM, true, EUM_BACKING_MIRRORED, EUM_BACKING_MIRRORED},
-        {EUM_DEVICE_SIM, true, EUM_BACKING_MANAGED, EUM_BACKING_MANAGED},
-        {EUM_DEVICE_SIM, false, EUM_BACKING_MANAGED, EUM_BACKING_AUTO},
-        {EUM_DEVICE_CUDA, true, EUM_BACKING_DEVICE, EUM_BACKING_AUTO},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        eum_backing_question q = question_of(cases[i].kind, cases[i].managed, true, cases[i].forced);
-        eum_backing_answer a = eum_choose_backing(&q);
-        ck_assert_int_eq(a.backing, cases[i].answer);
-        ck_assert_int_eq(a.reason, EUM_BACKING_REASON_FORCED);
-    }
-}
-END_TEST
-
-START_TEST(every_reason_has_a_sentence)
-{
-    for (int reason = EUM_BACKING_REASON_FORCED; reason <= EUM_BACKING_REASON_COPIES_PAY; reason++)
-        for (int backing = EUM_BACKING_MANAGED; backing <= EUM_BACKING_DEVICE; backing++)
-            ck_assert_uint_gt(strlen(eum_backing_sentence(backing, reason)), 20);
-}
-END_TEST
-
-#define demand(condition)                                                                                                          \
-    do {                                                                                                                           \
-        if (!(condition))                                                                                                          \
-            ck_abort_msg("%s", #condition);                                                                                        \
-    } while (0)
 
 /* ---------------------------------------------------------------------------------------------- managed memory ----- */
 
@@ -121,7 +11,6 @@ END_TEST
 #define COVERED (PAGE * PAGES) /* what the extents cover */
 #define LENGTH (COVERED - 1)   /* the buffer's length: the last byte is padding */
 #define SHORT (PAGE + 1)       /* another length: the last page is padding, too */
-#define DEVICE 0
 
 /* What a driver knows of a page. */
 typedef struct page_state {
@@ -599,129 +488,6 @@ START_TEST(an_empty_use_plans_nothing)
 }
 END_TEST
 
-/* ---------------------------------------------------------------------------------------------------- mirrored ----- */
-
-#define SMALL 6u
-
-static void try_mirrored(const eum_locations *valid, eum_access access, eum_location where, uint64_t begin, uint64_t end)
-{
-    eum_extents extents;
-    eum_plan plan;
-    eum_extents_init(&extents, SMALL, 0, 0);
-    demand(eum_extents_reserve(&extents, 20));
-    uint64_t expected = 0;
-    for (uint64_t i = 0; i < SMALL; i++) {
-        eum_extent_change change = EUM_EXTENT_CHANGE_NONE;
-        change.valid_add = valid[i];
-        eum_extents_change(&extents, i, i + 1, &change);
-        bool elsewhere = valid[i] != 0 && (valid[i] & eum_at(where)) == 0;
-        expected += i >= begin && i < end && elsewhere && access != EUM_ACCESS_OVERWRITE;
-    }
-    eum_plan_init(&plan);
-    eum_use use = {begin, end,   access, where, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 0, SMALL, SMALL, false, false,
-                   false, false, false,  false};
-    eum_plan_use(&plan, &extents, &use);
-    uint64_t moving = 0;
-    for (size_t i = 0; i < plan.count; i++) {
-        const eum_step *step = &plan.steps[i];
-        demand((step->kind) == (EUM_STEP_COPY));
-        demand((step->to_host) == (where == EUM_LOCATION_HOST));
-        demand(step->begin >= begin);
-        demand(step->end <= end);
-        for (uint64_t k = step->begin; k < step->end; k++)
-            demand(step->to_host ? (valid[k] & eum_at(step->where)) != 0 : (valid[k] & EUM_AT_HOST) != 0);
-        moving += step->moving;
-        eum_extent_change change = eum_step_change(step);
-        eum_extents_change(&extents, step->begin, step->end, &change);
-    }
-    demand(moving == expected);
-    eum_extent_change change = eum_use_change(&use);
-    eum_extents_change(&extents, begin, end, &change);
-    for (uint64_t i = 0; i < SMALL; i++) {
-        eum_locations now = extents.items[eum_extents_find(&extents, i)].valid;
-        if (i < begin || i >= end)
-            demand(now == valid[i]);
-        else if (access != EUM_ACCESS_READ)
-            demand(now == eum_at(where));
-        else if (valid[i] != 0)
-            demand(now == (valid[i] | eum_at(where)));
-    }
-    eum_plan_free(&plan);
-    eum_extents_free(&extents);
-}
-
-START_TEST(mirrored_bytes_are_copied_exactly_where_they_are_needed_and_not_valid)
-{
-    static const eum_location places[] = {EUM_LOCATION_HOST, DEVICE};
-    for (unsigned state = 0; state < 4096; state++) {
-        eum_locations valid[SMALL];
-        for (unsigned i = 0; i < SMALL; i++)
-            valid[i] = state >> (2 * i) & 3u;
-        for (uint64_t begin = 0; begin < SMALL; begin++)
-            for (uint64_t end = begin + 1; end <= SMALL; end++)
-                for (eum_access access = EUM_ACCESS_READ; access <= EUM_ACCESS_OVERWRITE; access++)
-                    try_mirrored(valid, access, places[(state + begin + end) % 2], begin, end);
-    }
-}
-END_TEST
-
-START_TEST(contiguous_bytes_are_one_copy)
-{
-    eum_extents extents;
-    eum_plan plan;
-    eum_extents_init(&extents, 1000, EUM_AT_HOST, 0);
-    ck_assert(eum_extents_reserve(&extents, 2));
-    eum_extent_change change = EUM_EXTENT_CHANGE_NONE;
-    change.flags_set = EUM_EXTENT_UNDEFINED;
-    eum_extents_change(&extents, 300, 400, &change); /* splits, and says nothing about where the bytes are */
-    eum_plan_init(&plan);
-    eum_use use = {0,
-                   1000,
-                   EUM_ACCESS_READ_WRITE,
-                   DEVICE,
-                   EUM_BACKING_MIRRORED,
-                   EUM_ROLE_AUTO,
-                   1,
-                   0,
-                   1000,
-                   1000,
-                   false,
-                   false,
-                   false,
-                   false,
-                   false,
-                   false};
-    eum_plan_use(&plan, &extents, &use);
-    ck_assert_uint_eq(plan.count, 1);
-    ck_assert_uint_eq(plan.steps[0].moving, 1000);
-    eum_plan_free(&plan);
-    eum_extents_free(&extents);
-}
-END_TEST
-
-START_TEST(a_plan_of_many_pieces_grows)
-{
-    eum_extents extents;
-    eum_plan plan;
-    eum_extents_init(&extents, 1000, 0, 0);
-    ck_assert(eum_extents_reserve(&extents, 500));
-    eum_extent_change change = EUM_EXTENT_CHANGE_NONE;
-    change.valid_add = EUM_AT_HOST;
-    for (uint64_t i = 0; i < 200; i++)
-        eum_extents_change(&extents, 5 * i, 5 * i + 3, &change);
-    eum_plan_init(&plan);
-    eum_use use = {0,     1000,  EUM_ACCESS_READ, DEVICE, EUM_BACKING_MIRRORED, EUM_ROLE_AUTO, 1, 0, 1000, 1000, false, false,
-                   false, false, false,           false};
-    eum_plan_use(&plan, &extents, &use);
-    ck_assert(!plan.no_memory);
-    ck_assert_uint_eq(plan.count, 200);
-    for (size_t i = 0; i < plan.count; i++)
-        ck_assert_uint_eq(plan.steps[i].begin, 5 * i);
-    eum_plan_free(&plan);
-    eum_extents_free(&extents);
-}
-END_TEST
-
 /* ------------------------------------------------------------------------------------------------------- roles ----- */
 
 START_TEST(results_and_streams_are_used_in_place_by_the_device_only)
@@ -782,19 +548,12 @@ Suite *placement_suite(void)
     Suite *suite = suite_create("placement");
     TCase *tests = tcase_create("placement");
     tcase_set_timeout(tests, 240);
-    tcase_add_test(tests, the_backing_follows_from_what_the_device_can_do);
-    tcase_add_test(tests, memory_is_managed_where_mirroring_does_not_pay_or_is_not_possible);
-    tcase_add_test(tests, a_forced_backing_is_that_one_or_none);
-    tcase_add_test(tests, every_reason_has_a_sentence);
     tcase_add_loop_test(tests, after_the_plan_no_touch_of_managed_memory_faults_and_no_byte_is_lost, 0, STATES);
     tcase_add_test(tests, the_pages_of_wrapped_memory_are_those_of_the_driver);
     tcase_add_test(tests, without_concurrent_access_managed_memory_is_left_to_the_driver);
     tcase_add_test(tests, memory_that_stays_where_it_is_is_never_moved);
     tcase_add_test(tests, a_read_duplicates_where_both_sides_read_or_where_little_is_to_be_gained);
     tcase_add_test(tests, an_empty_use_plans_nothing);
-    tcase_add_test(tests, mirrored_bytes_are_copied_exactly_where_they_are_needed_and_not_valid);
-    tcase_add_test(tests, contiguous_bytes_are_one_copy);
-    tcase_add_test(tests, a_plan_of_many_pieces_grows);
     tcase_add_test(tests, results_and_streams_are_used_in_place_by_the_device_only);
     tcase_add_test(tests, mirrored_results_are_written_in_place_up_to_eight_mebibytes_and_never_read_there);
     suite_add_tcase(suite, tests);
