@@ -50,9 +50,18 @@ static unsigned blocks_of(uint64_t items)
 int32_t bench_cosine_gpu(const eum_kernel_call *call)
 {
     const bench_params *params = static_cast<const bench_params *>(call->params);
-    eum_cosine_args args = {static_cast<const float *>(call->addresses[0]), static_cast<const float *>(call->addresses[1]),
-                            static_cast<float *>(call->addresses[2]), params->rows, params->dim, params->dim * 4};
-    return eum_cosine_cuda(&args, call->stream);
+    eum_cosine_args args = {static_cast<const float *>(call->addresses[0]),
+                            static_cast<const float *>(call->addresses[1]),
+                            static_cast<float *>(call->addresses[2]),
+                            params->rows,
+                            params->dim,
+                            params->dim * 4};
+    eum_cosine_launch launch;
+    const int32_t error = eum_cosine_cuda_choose(&args, &launch);
+    void *parameters[] = {&args};
+    return error != 0 ? error
+                      : cudaLaunchKernel(launch.kernel, dim3(launch.blocks), dim3(launch.threads), parameters, launch.shared_bytes,
+                                         static_cast<cudaStream_t>(call->stream));
 }
 
 int32_t bench_spread_gpu(const eum_kernel_call *call)
@@ -69,8 +78,8 @@ int32_t bench_edit_gpu(const eum_kernel_call *call)
 {
     const bench_params *params = static_cast<const bench_params *>(call->params);
     uint64_t count = params->rows * params->dim;
-    edit_kernel<<<blocks_of(count), 256, 0, static_cast<cudaStream_t>(call->stream)>>>(static_cast<float *>(call->addresses[0]), count,
-                                                                                     params->factor);
+    edit_kernel<<<blocks_of(count), 256, 0, static_cast<cudaStream_t>(call->stream)>>>(static_cast<float *>(call->addresses[0]),
+                                                                                       count, params->factor);
     return cudaGetLastError();
 }
 

@@ -196,8 +196,12 @@ static eum_status look_and_run(const eum_stream_object *on, call *c, eum_status 
     return status;
 }
 
+/* What an operation's configuration says, as a call. */
+typedef void (*read_fn)(const void *config, call *out);
+
 /* config: as it was given, with defaults for what an older caller's lacks. */
-static eum_status run(eum_stream *stream, call *c, const void *config, size_t config_bytes, eum_job *out)
+static eum_status run(eum_stream *stream, eum_operation operation, const void *config, size_t config_bytes, read_fn read,
+                      eum_job *out)
 {
     eum_stream_object *on = NULL;
     eum_job job = {NULL, 0, 0};
@@ -206,9 +210,13 @@ static eum_status run(eum_stream *stream, call *c, const void *config, size_t co
         return status;
     eum_error before; /* what fails on one way and goes well on another leaves no trace */
     eum_error_save(&before);
-    c->key = (eum_call_key){c->operation, config_bytes, config};
-    if (!eum_engine_again(on->stream, &c->key, NULL, &job, &tried) || tried != EUM_OK)
-        status = look_and_run(on, c, tried, &job);
+    const eum_call_key key = {operation, config_bytes, config};
+    if (!eum_engine_again(on->stream, &key, NULL, &job, &tried) || tried != EUM_OK) {
+        call c;
+        read(config, &c);
+        c.key = key;
+        status = look_and_run(on, &c, tried, &job);
+    }
     if (status == EUM_OK && tried != EUM_OK)
         eum_error_restore(&before);
     if (status == EUM_OK && out != NULL)
@@ -217,61 +225,70 @@ static eum_status run(eum_stream *stream, call *c, const void *config, size_t co
     return status;
 }
 
-/* What the structs of the three functions below eum_cosine have in common. */
-#define SHARED(full)                                                                                                               \
-    .executor = (full).executor, .reserved = (full).reserved, .metric = (full).metric, .element = (full).element,                  \
-    .query_count = (full).query_count, .rows = (full).rows, .dim = (full).dim, .query_stride = (full).query_stride,                \
-    .row_stride = (full).row_stride, .source = (full).host_targets
+static void read_cosine(const void *config, call *out)
+{
+    const eum_cosine_config *full = config;
+    *out = (call){.operation = EUM_OPERATION_COSINE,
+                  .executor = full->executor,
+                  .reserved = full->reserved,
+                  .metric = EUM_METRIC_COSINE,
+                  .element = EUM_ELEMENT_FLOAT32,
+                  .views = {full->query, full->targets, full->scores},
+                  .operands = INDICES,
+                  .query_count = 1,
+                  .rows = full->rows,
+                  .dim = full->dim,
+                  .row_stride = full->row_stride,
+                  .source = full->host_targets,
+                  .results = full->rows};
+}
 
 eum_status eum_cosine(eum_stream *stream, const eum_cosine_config *config, eum_job *out)
 {
     eum_cosine_config full;
     eum_status status = eum_struct_take(&eum_cosine_config_type, config, &full);
-    if (status != EUM_OK)
-        return status;
-    call c = {.operation = EUM_OPERATION_COSINE,
-              .executor = full.executor,
-              .reserved = full.reserved,
-              .metric = EUM_METRIC_COSINE,
-              .element = EUM_ELEMENT_FLOAT32,
-              .views = {full.query, full.targets, full.scores},
-              .operands = INDICES,
-              .query_count = 1,
-              .rows = full.rows,
-              .dim = full.dim,
-              .row_stride = full.row_stride,
-              .source = full.host_targets,
-              .results = full.rows};
-    return run(stream, &c, &full, sizeof full, out);
+    return status != EUM_OK ? status : run(stream, EUM_OPERATION_COSINE, &full, sizeof full, read_cosine, out);
+}
+
+/* What the structs of the other three functions have in common. */
+#define SHARED(full)                                                                                                               \
+    .executor = (full)->executor, .reserved = (full)->reserved, .metric = (full)->metric, .element = (full)->element,              \
+    .query_count = (full)->query_count, .rows = (full)->rows, .dim = (full)->dim, .query_stride = (full)->query_stride,            \
+    .row_stride = (full)->row_stride, .source = (full)->host_targets
+
+static void read_similarity(const void *config, call *out)
+{
+    const eum_similarity_config *full = config;
+    *out = (call){.operation = EUM_OPERATION_SIMILARITY,
+                  SHARED(full),
+                  .views = {full->queries, full->targets, full->scores},
+                  .operands = INDICES,
+                  .results = full->rows};
 }
 
 eum_status eum_similarity(eum_stream *stream, const eum_similarity_config *config, eum_job *out)
 {
     eum_similarity_config full;
     eum_status status = eum_struct_take(&eum_similarity_config_type, config, &full);
-    if (status != EUM_OK)
-        return status;
-    call c = {.operation = EUM_OPERATION_SIMILARITY,
-              SHARED(full),
-              .views = {full.queries, full.targets, full.scores},
-              .operands = INDICES,
-              .results = full.rows};
-    return run(stream, &c, &full, sizeof full, out);
+    return status != EUM_OK ? status : run(stream, EUM_OPERATION_SIMILARITY, &full, sizeof full, read_similarity, out);
+}
+
+static void read_topk(const void *config, call *out)
+{
+    const eum_topk_config *full = config;
+    *out = (call){.operation = EUM_OPERATION_TOPK,
+                  SHARED(full),
+                  .views = {full->queries, full->targets, full->scores, full->indices},
+                  .operands = OPERANDS,
+                  .k = full->k,
+                  .results = full->k};
 }
 
 eum_status eum_topk(eum_stream *stream, const eum_topk_config *config, eum_job *out)
 {
     eum_topk_config full;
     eum_status status = eum_struct_take(&eum_topk_config_type, config, &full);
-    if (status != EUM_OK)
-        return status;
-    call c = {.operation = EUM_OPERATION_TOPK,
-              SHARED(full),
-              .views = {full.queries, full.targets, full.scores, full.indices},
-              .operands = OPERANDS,
-              .k = full.k,
-              .results = full.k};
-    return run(stream, &c, &full, sizeof full, out);
+    return status != EUM_OK ? status : run(stream, EUM_OPERATION_TOPK, &full, sizeof full, read_topk, out);
 }
 
 static eum_status check_numbers(const int64_t *numbers, uint64_t count, uint64_t rows)
@@ -287,20 +304,23 @@ static eum_status check_numbers(const int64_t *numbers, uint64_t count, uint64_t
     return EUM_OK;
 }
 
-eum_status eum_similarity_rows(eum_stream *stream, const eum_similarity_rows_config *config, eum_job *out)
+static void read_rows(const void *config, call *out)
 {
     static const int64_t none = 0;
+    const eum_similarity_rows_config *full = config;
+    *out = (call){.operation = EUM_OPERATION_ROWS,
+                  SHARED(full),
+                  .views = {full->queries, full->targets, full->scores},
+                  .operands = INDICES,
+                  .results = full->number_count,
+                  .numbers = full->number_count == 0 ? &none : full->numbers};
+}
+
+eum_status eum_similarity_rows(eum_stream *stream, const eum_similarity_rows_config *config, eum_job *out)
+{
     eum_similarity_rows_config full;
     eum_status status = eum_struct_take(&eum_similarity_rows_config_type, config, &full);
     if (status == EUM_OK)
         status = check_numbers(full.numbers, full.number_count, full.rows);
-    if (status != EUM_OK)
-        return status;
-    call c = {.operation = EUM_OPERATION_ROWS,
-              SHARED(full),
-              .views = {full.queries, full.targets, full.scores},
-              .operands = INDICES,
-              .results = full.number_count,
-              .numbers = full.number_count == 0 ? &none : full.numbers};
-    return run(stream, &c, &full, sizeof full, out);
+    return status != EUM_OK ? status : run(stream, EUM_OPERATION_ROWS, &full, sizeof full, read_rows, out);
 }

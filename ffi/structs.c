@@ -71,6 +71,10 @@ static eum_status check_size(const eum_struct_type *type, size_t size)
 
 eum_status eum_struct_take(const eum_struct_type *type, const void *given, void *full)
 {
+    if (given != NULL && size_of(given) == type->size) {
+        memcpy(full, given, type->size);
+        return EUM_OK;
+    }
     memcpy(full, type->defaults, type->size);
     if (given == NULL)
         return EUM_OK;

@@ -4,13 +4,11 @@
  * A group of lanes scores a row: each lane takes every LANES-th piece of it, sums the products and the squares in float32, and the
  * group adds up its lanes. Rows whose sum of squares float32 cannot carry (huge, tiny, zero, not finite) are summed again in float64.
  * A score depends on the row, the query and the shape of its launch's path (dim, alignment) alone, not on the number of rows. */
-#include <atomic>
-
 #include <cfloat>
 #include <cstddef>
 #include <cstdint>
 
-#include <cuda_runtime_api.h>
+#include "kernels/device_cuda.h"
 
 extern "C" {
 #include "kernels/kernels.h"
@@ -19,15 +17,7 @@ extern "C" {
 namespace
 {
 
-/* By value: the caller's struct may be gone when the kernel runs. */
-struct Arguments {
-    const float *query;
-    const char *targets;
-    float *scores;
-    uint64_t rows;
-    uint64_t dim;
-    uint64_t row_stride;
-};
+using Arguments = eum_cosine_args; /* by value: the caller's may be gone when the kernel runs */
 
 constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
@@ -44,6 +34,11 @@ constexpr float kSquaresMax = FLT_MAX;
 constexpr double kUnscaledMin = 0x1p-40, kUnscaledMax = 0x1p40;
 
 /* ---------------------------------------------------------------------------------------------- pieces -------------- */
+
+__device__ __forceinline__ const float *row_of(const Arguments &arguments, uint64_t row)
+{
+    return reinterpret_cast<const float *>(reinterpret_cast<const char *>(arguments.targets) + row * arguments.row_stride);
+}
 
 /* The targets and the query are only read during the kernel: loads may take the read-only path. */
 __device__ __forceinline__ float4 load(const float4 *address)
@@ -176,7 +171,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor) score_rows(Argu
     /* Beyond the end, the last row once more. */
     auto row_at = [&](uint64_t row) {
         row = row < arguments.rows ? row : arguments.rows - 1;
-        return reinterpret_cast<const float *>(arguments.targets + row * arguments.row_stride);
+        return row_of(arguments, row);
     };
     auto load_pieces = [&](int base) {
 #pragma unroll
@@ -291,7 +286,7 @@ __global__ void __launch_bounds__(kLongThreads, kLongBlocksPerProcessor) score_l
     const Piece *query = reinterpret_cast<const Piece *>(arguments.query);
 
     for (uint64_t r = blockIdx.x; r < arguments.rows; r += gridDim.x) {
-        const float *row = reinterpret_cast<const float *>(arguments.targets + r * arguments.row_stride);
+        const float *row = row_of(arguments, r);
         ExactSums sums = {0.0, 0.0, 0.0};
         for (uint64_t k = threadIdx.x; k < pieces;) {
             float dot = 0.0f, row_squares = 0.0f, query_squares = 0.0f;
@@ -368,57 +363,37 @@ Plan choose_plan(const eum_cosine_args *args)
                         : plan_rows<float, 32, 1, 16>(dim, 6);
 }
 
-/* The runtime is asked once for each device. */
-cudaError_t current_device(int *out_processors, int *out_shared_bytes)
-{
-    constexpr int kKnown = 64;
-    static std::atomic<uint64_t> known[kKnown]; /* 0: not yet */
-    int device = 0;
-    cudaError_t error = cudaGetDevice(&device);
-    uint64_t both = error == cudaSuccess && device < kKnown ? known[device].load(std::memory_order_relaxed) : 0;
-    if (error != cudaSuccess || both != 0) {
-        *out_processors = static_cast<int>(both >> 32);
-        *out_shared_bytes = static_cast<int>(both & 0xffffffffu);
-        return error;
-    }
-    error = cudaDeviceGetAttribute(out_processors, cudaDevAttrMultiProcessorCount, device);
-    if (error == cudaSuccess)
-        error = cudaDeviceGetAttribute(out_shared_bytes, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device);
-    if (error == cudaSuccess && device < kKnown)
-        known[device].store(static_cast<uint64_t>(*out_processors) << 32 | static_cast<uint32_t>(*out_shared_bytes),
-                            std::memory_order_relaxed);
-    return error;
-}
-
-/* Leaves no error behind in the runtime's per-thread state. */
-int32_t reported(cudaError_t error)
-{
-    if (error != cudaSuccess)
-        (void)cudaGetLastError();
-    return static_cast<int32_t>(error);
-}
-
 } // namespace
+
+extern "C" int32_t eum_cosine_cuda_choose(const eum_cosine_args *args, eum_cosine_launch *out)
+{
+    eum_cuda::Device device = {};
+    const cudaError_t error = eum_cuda::current_device(&device);
+    if (error != cudaSuccess)
+        return eum_cuda::reported(error);
+    const Plan plan = choose_plan(args);
+    /* As many blocks as run at once, each of which strides over the rows: the query is prepared once a block. */
+    uint64_t resident =
+        static_cast<uint64_t>(device.processor_shared) / (plan.shared_bytes + 1024 + 256); /* 1 KiB is the system's */
+    resident = resident < 1 ? 1 : resident > plan.blocks_per_processor ? plan.blocks_per_processor : resident;
+    uint64_t blocks = (args->rows - 1) / plan.rows_per_block + 1, most = resident * static_cast<uint64_t>(device.processors);
+    out->kernel = plan.kernel;
+    out->blocks = static_cast<unsigned>(blocks < most ? blocks : most);
+    out->threads = plan.threads;
+    out->shared_bytes = plan.shared_bytes;
+    return 0;
+}
 
 extern "C" int32_t eum_cosine_cuda(const eum_cosine_args *args, void *cuda_stream)
 {
     if (args->rows == 0)
         return 0;
-    int processors = 1, shared_bytes = 0;
-    const cudaError_t error = current_device(&processors, &shared_bytes);
-    if (error != cudaSuccess)
-        return reported(error);
-
-    const Plan plan = choose_plan(args);
-    /* As many blocks as run at once, each of which strides over the rows: the query is prepared once a block. */
-    uint64_t resident = static_cast<uint64_t>(shared_bytes) / (plan.shared_bytes + 1024 + 256); /* 1 KiB is the system's */
-    resident = resident < 1 ? 1 : resident > plan.blocks_per_processor ? plan.blocks_per_processor : resident;
-    uint64_t blocks = (args->rows - 1) / plan.rows_per_block + 1, most = resident * static_cast<uint64_t>(processors);
-    blocks = blocks < most ? blocks : most;
-
-    Arguments arguments = {args->query,     reinterpret_cast<const char *>(args->targets), args->scores, args->rows, args->dim,
-                           args->row_stride};
+    eum_cosine_launch launch;
+    const int32_t error = eum_cosine_cuda_choose(args, &launch);
+    if (error != 0)
+        return error;
+    eum_cosine_args arguments = *args;
     void *parameters[] = {&arguments};
-    return reported(cudaLaunchKernel(plan.kernel, dim3(static_cast<unsigned>(blocks)), dim3(plan.threads), parameters,
-                                     plan.shared_bytes, static_cast<cudaStream_t>(cuda_stream)));
+    return eum_cuda::reported(eum_cuda::launch(launch.kernel, dim3(launch.blocks), launch.threads, parameters, launch.shared_bytes,
+                                               static_cast<cudaStream_t>(cuda_stream)));
 }

@@ -5,6 +5,7 @@
 #ifndef EUM_KERNELS_H
 #define EUM_KERNELS_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* scores[r] = cosine(query, row r), r in [0, rows). Zero vectors score 0, results are clamped to [-1, 1], a row with a non-finite
@@ -38,5 +39,13 @@ void eum_cosine_cpu(const eum_cosine_args *args, const eum_cosine_query *query, 
 
 /* Enqueues the whole operation on cuda_stream. Returns a cudaError_t, 0 for success. Only in builds with CUDA. */
 int32_t eum_cosine_cuda(const eum_cosine_args *args, void *cuda_stream);
+
+/* What that launches, for whoever wants to do it by hand: the kernel's one parameter is an eum_cosine_args. rows >= 1. */
+typedef struct eum_cosine_launch {
+    const void *kernel; /* for cudaLaunchKernel */
+    unsigned blocks, threads;
+    size_t shared_bytes;
+} eum_cosine_launch;
+int32_t eum_cosine_cuda_choose(const eum_cosine_args *args, eum_cosine_launch *out);
 
 #endif

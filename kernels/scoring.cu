@@ -114,19 +114,6 @@ uint64_t new_tag()
 
 /* --------------------------------------------------------------------------------------------------- launch ---------- */
 
-cudaError_t current_device(Device *out)
-{
-    int device = 0;
-    cudaError_t error = cudaGetDevice(&device);
-    if (error == cudaSuccess)
-        error = cudaDeviceGetAttribute(&out->processors, cudaDevAttrMultiProcessorCount, device);
-    if (error == cudaSuccess)
-        error = cudaDeviceGetAttribute(&out->major, cudaDevAttrComputeCapabilityMajor, device);
-    if (error == cudaSuccess)
-        error = cudaDeviceGetAttribute(&out->shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-    return error;
-}
-
 bool aligned(const void *base, uint64_t stride, uint64_t to)
 {
     return (reinterpret_cast<uintptr_t>(base) | stride) % to == 0;
@@ -137,8 +124,8 @@ cudaError_t launch_merge(const Arguments &arguments, uint64_t queries, cudaStrea
     Arguments copy = arguments;
     int fresh = static_cast<int>(most(arguments.kept, kMostSlices));
     void *parameters[] = {&copy, &fresh};
-    return cudaLaunchKernel(reinterpret_cast<const void *>(&merge), dim3(static_cast<unsigned>(queries)), dim3(kThreads),
-                            parameters, (arguments.kept + static_cast<size_t>(fresh)) * sizeof(uint64_t), stream);
+    return eum_cuda::launch(reinterpret_cast<const void *>(&merge), dim3(static_cast<unsigned>(queries)), kThreads, parameters,
+                            (arguments.kept + static_cast<size_t>(fresh)) * sizeof(uint64_t), stream);
 }
 
 /* ------------------------------------------------------------------------------------------------ few queries -------- */
@@ -204,9 +191,9 @@ cudaError_t launch_stream(const eum_scoring_args *args, Arguments *arguments, co
     arguments->group = static_cast<uint32_t>(group);
     const size_t shared = arguments->query_floats * sizeof(float) + static_cast<size_t>(group * list) * sizeof(uint64_t);
     void *parameters[] = {arguments};
-    cudaError_t error = cudaLaunchKernel(group == 1 ? kernels.one : kernels.group,
-                                         dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(groups)), dim3(kThreads),
-                                         parameters, shared, stream);
+    cudaError_t error =
+        eum_cuda::launch(group == 1 ? kernels.one : kernels.group,
+                         dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(groups)), kThreads, parameters, shared, stream);
     if (error == cudaSuccess && select && arguments->tag == 0)
         error = launch_merge(*arguments, args->query_count, stream);
     return error;
@@ -358,14 +345,6 @@ cudaError_t launch_filtered(const eum_scoring_args *args, Arguments *arguments, 
     return error;
 }
 
-/* Leaves no error behind in the runtime's per-thread state. */
-int32_t reported(cudaError_t error)
-{
-    if (error != cudaSuccess)
-        (void)cudaGetLastError();
-    return static_cast<int32_t>(error);
-}
-
 } // namespace
 
 extern "C" size_t eum_scoring_cuda_scratch(const eum_scoring_args *args)
@@ -379,10 +358,10 @@ extern "C" int32_t eum_scoring_cuda(const eum_scoring_args *args, void *scratch,
 {
     if (args->query_count == 0 || (args->rows == 0 && args->indices == nullptr))
         return 0;
-    Device device = {1, 0, 0};
-    cudaError_t error = current_device(&device);
+    Device device = {};
+    cudaError_t error = eum_cuda::current_device(&device);
     if (error != cudaSuccess)
-        return reported(error);
+        return eum_cuda::reported(error);
     if (args->processors > 0)
         device.processors = static_cast<int>(args->processors);
     Arguments arguments = {};
@@ -410,8 +389,8 @@ extern "C" int32_t eum_scoring_cuda(const eum_scoring_args *args, void *scratch,
     bool filtered = false;
     error = will_filter(args, plan, device, &filtered);
     if (error != cudaSuccess)
-        return reported(error);
-    return reported(filtered           ? launch_filtered(args, &arguments, plan, device, stream)
-                    : is_product(args) ? launch_product(args, &arguments, device, stream)
-                                       : launch_stream(args, &arguments, device, stream));
+        return eum_cuda::reported(error);
+    return eum_cuda::reported(filtered           ? launch_filtered(args, &arguments, plan, device, stream)
+                              : is_product(args) ? launch_product(args, &arguments, device, stream)
+                                                 : launch_stream(args, &arguments, device, stream));
 }

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "kernels/device_cuda.h"
+
 namespace eum_scoring
 {
 
@@ -33,10 +35,7 @@ inline uint64_t power_of_two(uint64_t at_least)
     return n;
 }
 
-struct Device {
-    int processors, major;
-    int shared; /* bytes of shared memory that a block can have */
-};
+using eum_cuda::Device;
 
 /* ---------------------------------------------------------- few queries, rows that are read once (scoring_stream.cuh) ----- */
 

@@ -445,8 +445,10 @@ bool eum_engine_again(eum_strm *stream, const eum_call_key *key, const eum_launc
         pthread_mutex_unlock(&ctx->lock);
         return false;
     }
-    eum_launch_request request = launch->request;
+    eum_launch_request request, *made = &launch->request;
     if (config != NULL) {
+        request = *made;
+        made = &request;
         request.gpu = config->gpu;
         request.cpu = config->cpu;
         request.user = config->user;
@@ -457,7 +459,7 @@ bool eum_engine_again(eum_strm *stream, const eum_call_key *key, const eum_launc
     }
     EUM_TRACE_PUSH("engram_um: launch again", 0);
     eum_launch_record *record = NULL;
-    *out_status = cuda ? submit_known(stream, &request, launch) : submit_record(stream, &request, launch, &record);
+    *out_status = cuda ? submit_known(stream, made, launch) : submit_record(stream, made, launch, &record);
     EUM_TRACE_POP();
     if (*out_status == EUM_OK) {
         eum_again_record_over(ctx);

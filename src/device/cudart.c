@@ -27,6 +27,7 @@ static void cuda_close(eum_device *base)
     bool usable = cuda_enter_primary(device->primary, &scope) == cudaSuccess;
     cuda_count_close(device, usable);
     cuda_events_destroy(device, usable);
+    cuda_signals_destroy(device, usable);
     if (usable)
         cuda_leave(&scope);
     (void)pthread_mutex_destroy(&device->mutex);

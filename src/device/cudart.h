@@ -1,5 +1,6 @@
 /* cudart: what the files of the CUDA device share: cudart.c (opening, the table), cudart_call.c (how a call is made and how it fails),
- * cudart_memory.c, cudart_pinned.c, cudart_stream.c, cudart_queue.c, cudart_count.c, cudart_cupti.c. Only these include CUDA's headers.
+ * cudart_memory.c, cudart_pinned.c, cudart_stream.c, cudart_wait.c, cudart_signal.c, cudart_queue.c, cudart_count.c, cudart_cupti.c. Only these
+ * include CUDA's headers.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #ifndef EUM_DEVICE_CUDART_H
 #define EUM_DEVICE_CUDART_H
@@ -9,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "device/device.h"
+#include "threads.h"
 
 #define CUDA_BLOCK ((size_t)2 << 20) /* the driver's VA block */
 
@@ -26,6 +28,7 @@ typedef struct cuda_driver {
     /* In every launch: without the runtime's part, which takes about 25 ns a call. */
     int (*exchange_capture_mode)(enum cudaStreamCaptureMode *mode);
     int (*event_record)(cudaEvent_t event, cudaStream_t stream);
+    int (*write_value)(cudaStream_t stream, unsigned long long address, uint32_t value, unsigned flags);
     /* NULL before CUDA 13. */
     int (*discard_batch)(unsigned long long *addresses, size_t *sizes, size_t count, unsigned long long flags, cudaStream_t stream);
 } cuda_driver;
@@ -38,8 +41,14 @@ typedef struct cuda_primary {
     void *context; /* NULL: not retained yet */
 } cuda_primary;
 
-typedef struct cuda_event cuda_event;
+typedef struct cuda_event {
+    cudaEvent_t event;
+    uint32_t references;     /* its place among the marks, and each thread that waits; under the stream's mutex */
+    struct cuda_event *next; /* among the spare ones */
+} cuda_event;
 typedef struct cuda_stream cuda_stream;
+
+#define CUDA_SIGNALS 64u /* streams of a device that have one; the others do without */
 
 typedef struct cuda_device {
     eum_device base;
@@ -49,6 +58,12 @@ typedef struct cuda_device {
     pthread_mutex_t mutex;
     cuda_event *spare_events;   /* of streams that have ended; under the mutex */
     struct cuda_window *window; /* of the counters; NULL until the first */
+    struct {
+        eum_block page; /* pinned; host NULL: none (yet) */
+        bool tried;
+        uint64_t taken;              /* a bit for each place */
+        uint32_t sent[CUDA_SIGNALS]; /* the last number that the place's last stream has sent */
+    } signals;                       /* under the mutex */
 } cuda_device;
 
 static inline cuda_device *cuda_of(eum_device *device)
@@ -109,7 +124,7 @@ void cuda_pages(const eum_device *device, const eum_block *block, size_t offset,
 cudaError_t cuda_pinned_alloc(size_t bytes, eum_block *block);
 cudaError_t cuda_pinned_free(void *address);
 
-/* ---- streams (cudart_stream.c) and what they carry (cudart_queue.c) ---- */
+/* ---- streams and marks (cudart_stream.c), waiting (cudart_wait.c), and what streams carry (cudart_queue.c) ---- */
 
 struct cuda_stream {
     eum_dstream base;
@@ -125,22 +140,59 @@ struct cuda_stream {
     /* The mark that was made with the kernel, while CUDA was entered; 0: none, or something came after it. Of the caller who serialises the
      * calls on the stream. */
     uint64_t submitted;
+    atomic_bool unmarked;              /* something was submitted after the newest mark */
+    atomic_uint_fast64_t submitted_at; /* when the newest kernel or copy was, in ticks */
+    struct {
+        _Atomic uint32_t *word; /* NULL: none */
+        unsigned long long address;
+        int place;
+        uint32_t sent; /* the newest number; under the mutex */
+        atomic_bool
+            usable; /* not if the stream is known outside the library, where "not done" might still be heard after the signal */
+    } signal;
 };
 
 eum_status cuda_stream_create(eum_device *device, eum_dstream **out);
 eum_status cuda_stream_wrap(eum_device *device, void *native, eum_dstream **out);
 void cuda_stream_destroy(eum_dstream *stream);
 eum_status cuda_mark(eum_dstream *stream, uint64_t *out_sequence);
-bool cuda_passed(eum_dstream *stream, uint64_t sequence);
-eum_status cuda_wait(eum_dstream *stream, uint64_t sequence, int64_t timeout_ns);
-eum_status cuda_drain(eum_dstream *stream, uint64_t sequence, int64_t timeout_ns);
 void cuda_mark_passed(eum_dstream *stream, uint64_t *out_sequence);
 eum_status cuda_order(eum_dstream *stream, eum_dstream *other, uint64_t sequence);
-eum_status cuda_synchronize(eum_device *device);
 void *cuda_native(eum_dstream *stream);
 eum_status cuda_export_event(eum_dstream *stream, uint64_t sequence, void **out);
 /* Frees the spare ones. usable: inside enter and leave, so that CUDA's part can be destroyed too. */
 void cuda_events_destroy(cuda_device *device, bool usable);
+
+static inline bool cuda_has_passed(const cuda_stream *stream, uint64_t sequence)
+{
+    return atomic_load_explicit(&stream->passed, memory_order_acquire) >= sequence;
+}
+/* Inside enter and leave. Success, or NotReady; any other answer about an event of our own means that the device is lost. */
+cudaError_t cuda_query_event(cuda_device *device, const cuda_event *event);
+/* The event of a mark, held so that it is not used for another one meanwhile; NULL if the mark is known to have passed. */
+cuda_event *cuda_hold_event(cuda_stream *stream, uint64_t sequence);
+/* The same; NULL also if no such mark has been made. */
+cuda_event *cuda_hold_event_if_made(cuda_stream *stream, uint64_t sequence);
+/* done: the mark has passed, and all before it. */
+void cuda_let_go_event(cuda_stream *stream, cuda_event *event, bool done, uint64_t sequence);
+
+bool cuda_passed(eum_dstream *stream, uint64_t sequence);
+eum_status cuda_wait(eum_dstream *stream, uint64_t sequence, int64_t timeout_ns);
+eum_status cuda_drain(eum_dstream *stream, uint64_t sequence, int64_t timeout_ns);
+eum_status cuda_synchronize(eum_device *device);
+
+/* Signals (cudart_signal.c). Inside enter and leave, but for `came`. */
+void cuda_signal_open(cuda_stream *stream);
+void cuda_signal_close(cuda_stream *stream);
+/* usable: inside enter and leave. */
+void cuda_signals_destroy(cuda_device *device, bool usable);
+/* Behind all that the stream carries. false: it cannot be sent. */
+bool cuda_signal_send(cuda_stream *stream, uint32_t *out_number);
+/* Is all done that was in front of it? */
+static inline bool cuda_signal_came(const cuda_stream *stream, uint32_t number)
+{
+    return (int32_t)(atomic_load_explicit(stream->signal.word, memory_order_acquire) - number) >= 0;
+}
 
 /* Inside enter and leave, after a kernel: makes the mark that cuda_mark then gives. */
 void cuda_mark_submitted(cuda_stream *stream);

@@ -18,6 +18,11 @@ static cudaStream_t native_of(const eum_dstream *stream)
     return ((const cuda_stream *)stream)->native;
 }
 
+static void note_submitted(eum_dstream *stream)
+{
+    atomic_store_explicit(&((cuda_stream *)stream)->submitted_at, eum_ticks(), memory_order_relaxed);
+}
+
 eum_status cuda_copy(eum_dstream *stream, void *dst, const void *src, size_t bytes, eum_direction direction)
 {
     static const enum cudaMemcpyKind kinds[] = {[EUM_HOST_TO_DEVICE] = cudaMemcpyHostToDevice,
@@ -33,6 +38,7 @@ eum_status cuda_copy(eum_dstream *stream, void *dst, const void *src, size_t byt
         status = cuda_failed(
             device_of(stream), error, "Copying %zu bytes%s", bytes,
             error == cudaErrorInvalidValue ? " (CUDA copies no host memory that is pinned in part: all of it or none)" : "");
+    note_submitted(stream);
     cuda_leave(&scope);
     return status;
 }
@@ -116,12 +122,14 @@ eum_status cuda_submit(eum_dstream *stream, eum_task *task)
     cuda_scope scope;
     bool bare = task->own && task->unmarked; /* a launch and nothing else */
     ((cuda_stream *)stream)->submitted = 0;
+    atomic_store_explicit(&((cuda_stream *)stream)->unmarked, true, memory_order_relaxed);
     eum_status status = bare ? cuda_enter_to_launch(device, &scope) : cuda_stream_enter((cuda_stream *)stream, &scope);
     if (status != EUM_OK)
         return status;
     task->call.stream = native_of(stream);
     task->call.device = device->base.caps.index;
     int32_t code = task->own ? task->gpu(&task->call) : call_kernel(device, task);
+    note_submitted(stream);
     if (code == 0 && !task->unmarked)
         cuda_mark_submitted((cuda_stream *)stream);
     cuda_leave(&scope);

@@ -5,31 +5,12 @@
 #if EUM_HAVE_CUDA
 
 #include <stdlib.h>
-#include <time.h>
 
 #include "device/cudart.h"
-#include "threads.h"
 
 /* A program that submits, waits, and submits again then has each event back only after a wait: recording one of which the driver does
  * not know yet that it is done takes 100 to 300 ns more (H100, driver 580; 190 ns otherwise). */
 #define FIRST_CAPACITY 256u
-/* A CUDA program's own default is to spin as long as the kernel takes. We spin for so long (256 MiB over the link) and then nap between
- * looks, each nap a small part of what was waited so far: with a sixteenth, after 1 ms, copies of 64 MiB reached 0.97 of the rate of
- * those that spin. Not cudaEventBlockingSync: recording the 57th such event that is pending waits for the first (driver 580), and a mark
- * must not wait. */
-#define SPIN_NS INT64_C(6000000)
-#define NAP_PART 64
-#define LONGEST_NAP_NS INT64_C(500000)
-#define SHORTEST_NAP_NS INT64_C(20000)
-/* Who waits for all of a stream looks for its mark, too, once that has taken so long; before, looking would only delay them. */
-#define ALONE_NS INT64_C(100000)
-
-struct cuda_event {
-    cudaEvent_t event;
-    uint32_t references; /* its place among the marks, and each thread that waits; under the stream's mutex */
-    cuda_event *next;    /* among the spare ones */
-};
-
 static cuda_stream *stream_of(eum_dstream *stream)
 {
     return (cuda_stream *)stream;
@@ -155,6 +136,8 @@ eum_status cuda_stream_create(eum_device *base, eum_dstream **out)
         cudaError_t error = cudaStreamCreateWithFlags(&stream->native, cudaStreamNonBlocking);
         if (error != cudaSuccess)
             status = cuda_failed(device, error, "Creating a stream");
+        else
+            cuda_signal_open(stream);
         cuda_leave(&scope);
     }
     if (status == EUM_OK)
@@ -224,6 +207,7 @@ eum_status cuda_stream_wrap(eum_device *base, void *native, eum_dstream **out)
 eum_status cuda_stream_enter(cuda_stream *stream, cuda_scope *out)
 {
     stream->submitted = 0;
+    atomic_store_explicit(&stream->unmarked, true, memory_order_relaxed);
     eum_status status = cuda_enter(device_of(stream), out);
     if (status != EUM_OK || !stream->wrapped)
         return status;
@@ -252,6 +236,7 @@ void cuda_stream_destroy(eum_dstream *base)
     retire(stream, stream->newest);
     leave_events(stream);
     (void)pthread_mutex_unlock(&stream->mutex);
+    cuda_signal_close(stream);
     cuda_scope scope;
     if (!stream->wrapped && cuda_enter_primary(device->primary, &scope) == cudaSuccess) {
         cudaError_t error = cudaStreamDestroy(stream->native);
@@ -267,13 +252,7 @@ void cuda_stream_destroy(eum_dstream *base)
 
 /* -------------------------------------------------------------------------------------------------- points --------- */
 
-static bool has_passed(const cuda_stream *stream, uint64_t sequence)
-{
-    return atomic_load_explicit(&stream->passed, memory_order_acquire) >= sequence;
-}
-
-/* Inside enter and leave. Success, or NotReady; any other answer about an event of our own means that the device is lost. */
-static cudaError_t query(cuda_device *device, const cuda_event *event)
+cudaError_t cuda_query_event(cuda_device *device, const cuda_event *event)
 {
     cudaError_t error = cudaEventQuery(event->event);
     if (error == cudaSuccess)
@@ -291,7 +270,7 @@ static eum_status reserve(cuda_stream *stream)
     if (stream->newest - passed < stream->capacity)
         return EUM_OK;
     uint64_t middle = passed + stream->capacity / 2;
-    if (query(device_of(stream), stream->marks[middle & (stream->capacity - 1)]) == cudaSuccess) {
+    if (cuda_query_event(device_of(stream), stream->marks[middle & (stream->capacity - 1)]) == cudaSuccess) {
         retire(stream, middle);
         return EUM_OK;
     }
@@ -324,6 +303,7 @@ static eum_status record(cuda_stream *stream, uint64_t *out_sequence)
     }
     stream->newest++;
     stream->marks[stream->newest & (stream->capacity - 1)] = event;
+    atomic_store_explicit(&stream->unmarked, false, memory_order_relaxed);
     *out_sequence = stream->newest;
     return EUM_OK;
 }
@@ -359,12 +339,11 @@ eum_status cuda_mark(eum_dstream *base, uint64_t *out_sequence)
     return status;
 }
 
-/* The event of a mark, held so that it is not used for another one meanwhile; NULL if the mark is known to have passed. */
-static cuda_event *hold(cuda_stream *stream, uint64_t sequence)
+cuda_event *cuda_hold_event(cuda_stream *stream, uint64_t sequence)
 {
     cuda_event *event = NULL;
     (void)pthread_mutex_lock(&stream->mutex);
-    if (!has_passed(stream, sequence)) {
+    if (!cuda_has_passed(stream, sequence)) {
         event = stream->marks[sequence & (stream->capacity - 1)];
         event->references++;
     }
@@ -372,7 +351,7 @@ static cuda_event *hold(cuda_stream *stream, uint64_t sequence)
     return event;
 }
 
-static void let_go(cuda_stream *stream, cuda_event *event, bool done, uint64_t sequence)
+void cuda_let_go_event(cuda_stream *stream, cuda_event *event, bool done, uint64_t sequence)
 {
     (void)pthread_mutex_lock(&stream->mutex);
     if (done)
@@ -381,126 +360,12 @@ static void let_go(cuda_stream *stream, cuda_event *event, bool done, uint64_t s
     (void)pthread_mutex_unlock(&stream->mutex);
 }
 
-bool cuda_passed(eum_dstream *base, uint64_t sequence)
-{
-    cuda_stream *stream = stream_of(base);
-    cuda_device *device = device_of(stream);
-    if (has_passed(stream, sequence) || cuda_is_gone(device))
-        return true;
-    if (eum_callback_depth > 0)
-        return false; /* CUDA must not be asked from inside a callback: it is not known */
-    cuda_scope scope;
-    if (cuda_enter_primary(device->primary, &scope) != cudaSuccess)
-        return true; /* exiting, or its context is gone */
-    cuda_event *event = hold(stream, sequence);
-    bool done = true;
-    if (event != NULL) {
-        done = query(device, event) == cudaSuccess;
-        let_go(stream, event, done, sequence);
-    }
-    cuda_leave(&scope);
-    return done || cuda_is_gone(device);
-}
-
-static void nap(int64_t waited, int64_t left)
-{
-    int64_t length = waited / NAP_PART;
-    length = length < SHORTEST_NAP_NS ? SHORTEST_NAP_NS : length > LONGEST_NAP_NS ? LONGEST_NAP_NS : length;
-    (void)nanosleep(&(struct timespec){.tv_nsec = (long)(length < left ? length : left)}, NULL);
-}
-
-/* The event of a mark that is not known to have been made, held as above; NULL if it has not been, or is known to have passed. */
-static cuda_event *hold_if_made(cuda_stream *stream, uint64_t sequence)
+cuda_event *cuda_hold_event_if_made(cuda_stream *stream, uint64_t sequence)
 {
     (void)pthread_mutex_lock(&stream->mutex);
     bool made = stream->newest >= sequence;
     (void)pthread_mutex_unlock(&stream->mutex);
-    return made ? hold(stream, sequence) : NULL;
-}
-
-/* Of the event. *event NULL: of all that was submitted to the stream; but others may submit more for ever, so after a while of the mark, if it has
- * been made, whose event then is held. */
-static cudaError_t look(cuda_stream *stream, uint64_t sequence, cuda_event **event, int64_t waited)
-{
-    if (*event == NULL && waited >= ALONE_NS)
-        *event = hold_if_made(stream, sequence);
-    if (*event == NULL && has_passed(stream, sequence))
-        return cudaSuccess;
-    return *event != NULL ? cudaEventQuery((*event)->event) : cudaStreamQuery(stream->native);
-}
-
-/* NotReady when the time is over. */
-static cudaError_t look_until_over(cuda_stream *stream, uint64_t sequence, cuda_event **event, int64_t timeout_ns)
-{
-    cuda_device *device = device_of(stream);
-    cudaError_t error = look(stream, sequence, event, 0);
-    int64_t begin = timeout_ns != 0 ? eum_now_ns() : 0, waited = 0, spin = eum_spin_ns() != 0 ? SPIN_NS : 0;
-    int64_t limit = timeout_ns < 0 ? INT64_MAX : timeout_ns;
-    while (error == cudaErrorNotReady && waited < limit) {
-        if (waited < spin)
-            EUM_PAUSE();
-        else
-            nap(waited, limit - waited);
-        error = look(stream, sequence, event, waited);
-        waited = eum_now_ns() - begin;
-    }
-    (void)cudaGetLastError(); /* NotReady leaves its mark there */
-    if (error != cudaSuccess && error != cudaErrorNotReady)
-        cuda_lose(device, (int32_t)error);
-    return error;
-}
-
-static eum_status enter_to_wait(cuda_device *device, cuda_scope *out)
-{
-    if (eum_callback_depth > 0) /* CUDA must not be asked from inside a callback: it is not known */
-        return eum_fail(EUM_ERROR_TIMEOUT,
-                        "Whether the work is done cannot be asked from inside a callback; ask from another thread.");
-    return cuda_enter(device, out);
-}
-
-static eum_status waited(cuda_device *device, cudaError_t error, int64_t timeout_ns)
-{
-    if (error == cudaErrorNotReady)
-        return eum_fail(EUM_ERROR_TIMEOUT, "The work on CUDA device %d is not done after %lld ns; it goes on, wait again.",
-                        (int)device->base.caps.index, (long long)timeout_ns);
-    return error == cudaSuccess ? EUM_OK : cuda_failed(device, error, "The work on a stream");
-}
-
-eum_status cuda_wait(eum_dstream *base, uint64_t sequence, int64_t timeout_ns)
-{
-    cuda_stream *stream = stream_of(base);
-    cuda_device *device = device_of(stream);
-    if (has_passed(stream, sequence))
-        return EUM_OK;
-    cuda_scope scope;
-    eum_status status = enter_to_wait(device, &scope);
-    if (status != EUM_OK)
-        return status;
-    cuda_event *event = hold(stream, sequence);
-    if (event != NULL) {
-        cudaError_t error = look_until_over(stream, sequence, &event, timeout_ns);
-        status = waited(device, error, timeout_ns);
-        let_go(stream, event, error == cudaSuccess, sequence);
-    }
-    cuda_leave(&scope);
-    return status;
-}
-
-eum_status cuda_drain(eum_dstream *base, uint64_t sequence, int64_t timeout_ns)
-{
-    cuda_stream *stream = stream_of(base);
-    cuda_device *device = device_of(stream);
-    cuda_scope scope;
-    eum_status status = enter_to_wait(device, &scope);
-    if (status != EUM_OK)
-        return status;
-    cuda_event *event = NULL;
-    cudaError_t error = look_until_over(stream, sequence, &event, timeout_ns);
-    status = waited(device, error, timeout_ns);
-    if (event != NULL)
-        let_go(stream, event, error == cudaSuccess, sequence);
-    cuda_leave(&scope);
-    return status;
+    return made ? cuda_hold_event(stream, sequence) : NULL;
 }
 
 void cuda_mark_passed(eum_dstream *base, uint64_t *out_sequence)
@@ -516,26 +381,28 @@ void cuda_mark_passed(eum_dstream *base, uint64_t *out_sequence)
 eum_status cuda_order(eum_dstream *base, eum_dstream *other, uint64_t sequence)
 {
     cuda_stream *stream = stream_of(base), *first = stream_of(other);
-    if (has_passed(first, sequence))
+    if (cuda_has_passed(first, sequence))
         return EUM_OK;
     cuda_scope scope;
     eum_status status = cuda_stream_enter(stream, &scope);
     if (status != EUM_OK)
         return status;
-    cuda_event *event = hold(first, sequence);
+    cuda_event *event = cuda_hold_event(first, sequence);
     if (event != NULL) {
         cudaError_t error = cudaStreamWaitEvent(stream->native, event->event, 0);
         if (error != cudaSuccess)
             status = cuda_failed(device_of(stream), error, "Ordering one stream after another");
-        let_go(first, event, false, sequence);
+        cuda_let_go_event(first, event, false, sequence);
     }
     cuda_leave(&scope);
     return status;
 }
 
-void *cuda_native(eum_dstream *stream)
+void *cuda_native(eum_dstream *base)
 {
-    return stream_of(stream)->native;
+    cuda_stream *stream = stream_of(base);
+    atomic_store_explicit(&stream->signal.usable, false, memory_order_relaxed);
+    return stream->native;
 }
 
 /* Inside enter and leave. Our own event will be used again for other marks, so the exported one is recorded behind it on a stream of its own;
@@ -565,10 +432,10 @@ eum_status cuda_export_event(eum_dstream *base, uint64_t sequence, void **out)
     cudaEvent_t exported = NULL;
     cudaError_t error = cudaEventCreateWithFlags(&exported, cudaEventDisableTiming);
     if (error == cudaSuccess) {
-        cuda_event *event = hold(stream, sequence);
+        cuda_event *event = cuda_hold_event(stream, sequence);
         error = record_behind(event, exported);
         if (event != NULL)
-            let_go(stream, event, false, sequence);
+            cuda_let_go_event(stream, event, false, sequence);
         if (error != cudaSuccess)
             (void)cudaEventDestroy(exported);
     }
@@ -576,20 +443,6 @@ eum_status cuda_export_event(eum_dstream *base, uint64_t sequence, void **out)
         status = cuda_failed(device, error, "Exporting an event");
     else
         *out = exported;
-    cuda_leave(&scope);
-    return status;
-}
-
-eum_status cuda_synchronize(eum_device *base)
-{
-    cuda_device *device = cuda_of(base);
-    cuda_scope scope;
-    eum_status status = cuda_enter(device, &scope);
-    if (status != EUM_OK)
-        return status;
-    cudaError_t error = cudaDeviceSynchronize();
-    if (error != cudaSuccess)
-        status = cuda_failed(device, error, "Waiting for all work");
     cuda_leave(&scope);
     return status;
 }
