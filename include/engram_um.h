@@ -491,6 +491,10 @@ typedef int32_t eum_executor;
  *              kernels read it in place. The scores are the bits that a buffer with the same rows at its start gives. Nothing stays on the
  *              device: rows that are scored again belong into a buffer. (eum_launch has no such thing: how the input of your kernel may be
  *              cut, only you know.)
+ *   Norms      Rows of a buffer that the CPU scores by cosine against two or more queries, again, with nothing written to the buffer in between, have
+ *              their norms kept with it: 4 bytes a row of host memory, from the second time on. A write to the buffer, another shape of the rows,
+ *              or its end ends them. Not in wrapped memory, for rows of fewer than 16 elements, or for listed rows. The scores are the same
+ *              bits.
  *   Appending  Targets may be a view of a larger buffer that is filled as rows come: reserve capacity, write new rows behind the old ones,
  *              and pass a view and `rows` that cover them. What is on the device stays there; only the new rows (managed memory: their
  *              pages) move. docs/residency.md has an example. */

@@ -46,6 +46,7 @@ typedef struct block {
     const eum_scoring_args *args;
     const eum_scoring_ops *ops;
     bool packed, smaller, backwards;
+    bool normed;         /* args->norms are known: from before, or from the first block */
     uint64_t first;      /* query of the block */
     unsigned count;      /* queries */
     unsigned panel;      /* queries of a whole panel */
@@ -92,9 +93,13 @@ static const eum_scoring_ops *ops_of(eum_cpu_isa isa)
 
 /* ----------------------------------------------------------------------------------------------------- prepare ----- */
 
-/* With the largest magnitude inside 2^-20..2^20 nothing needs scaling: see cosine_cpu.h. */
-static float scale_of(const float *query, uint64_t dim)
+/* With the largest magnitude inside 2^-20..2^20 nothing needs scaling: see cosine_cpu.h. Where the sum of squares alone says so, nobody looks for it (768
+ * elements: 1 us). */
+static float scale_of(const float *query, uint64_t dim, double squares)
 {
+    const double most = ldexp(1.0, 2 * EUM_QUERY_UNSCALED_EXPONENT - 1);
+    if (squares < most && squares * most > (double)dim)
+        return 1.0f;
     float largest = 0.0f;
     for (uint64_t k = 0; k < dim; k++)
         largest = fabsf(query[k]) > largest ? fabsf(query[k]) : largest;
@@ -118,7 +123,7 @@ static __attribute__((noinline)) void prepare_queries(block *b, uint64_t begin, 
         *prepared = (eum_prepared){.given = given, .scale = 1.0f, .nonfinite = !isfinite(squares)};
         if (args->metric == EUM_METRIC_COSINE && !prepared->nonfinite && squares > 0.0) {
             prepared->norm = sqrt(squares);
-            prepared->scale = scale_of(given, args->dim);
+            prepared->scale = scale_of(given, args->dim, squares);
             prepared->inverse = (float)(1.0 / (prepared->norm * (double)prepared->scale));
         }
         /* Where its values go: a place of its own, or a lane of its panel. One that is not finite stays 0 and gets its NaN at the end. */
@@ -167,6 +172,21 @@ static void set_panel(eum_tile *tile, const block *b, unsigned panel)
     tile->query_count = left < b->panel ? left : b->panel;
     tile->values = b->values + panel * b->value_stride;
     tile->width = tile->query_count == 1 && !tile->packed ? 1 : round_up(tile->query_count, b->ops->lanes);
+}
+
+/* The rows' inverse norms, if somebody has them. */
+static void take_norms(eum_tile *tile, const block *b, uint64_t row)
+{
+    tile->normed = b->normed;
+    if (tile->normed)
+        memcpy(tile->inverses, b->args->norms + row, tile->count * sizeof *tile->inverses);
+}
+
+/* For the next time. Of threads that have the same rows, one does it. */
+static void give_norms(const eum_tile *tile, const block *b, uint64_t row, unsigned panel)
+{
+    if (b->args->norms != NULL && !b->normed && panel == 0)
+        memcpy(b->args->norms + row, tile->inverses, tile->count * sizeof *tile->inverses);
 }
 
 /* Recomputes what float32 could not carry. */
@@ -276,11 +296,14 @@ static __attribute__((noinline)) void score_rows(block *b, eum_tile *tile, lists
     for (uint64_t i = 0; i < tiles; i++) {
         const uint64_t row = begin + (b->backwards ? tiles - 1 - i : i) * EUM_TILE_ROWS;
         set_rows(tile, b->args, row, end - row < EUM_TILE_ROWS ? (unsigned)(end - row) : EUM_TILE_ROWS);
-        b->ops->norms(tile);
+        take_norms(tile, b, row);
+        if (!tile->normed)
+            b->ops->norms(tile);
         for (unsigned panel = first; panel < last; panel += b->panel) {
             set_panel(tile, b, panel);
             if (b->ops->score(tile))
                 mend(tile);
+            give_norms(tile, b, row, panel);
             if (nonfinite)
                 mark_nonfinite(tile);
             if (mine == NULL)
@@ -521,6 +544,7 @@ int32_t eum_scoring_cpu(const eum_scoring_args *args, eum_cpu_isa isa, eum_scori
             loop(pool, b.count, prepare_grain(&b), false, prepare_piece, &b);
             reset_lists(&b);
             b.groups = groups_of(&b);
+            b.normed = args->norms_known || (args->norms != NULL && b.first > 0);
             if (args->rows > 0)
                 loop(pool, b.groups > 1 ? units_of(&b) : args->rows, b.groups > 1 ? 1 : grain_of(&b), b.backwards, score_piece, &b);
             if (args->indices != NULL)

@@ -42,6 +42,7 @@ typedef struct eum_tile {
     const eum_prepared *queries; /* of the panel */
     unsigned query_count;
     bool packed;
+    bool normed;         /* the inverses are there already */
     bool settled, bad;   /* the scores are final already, and whether some are not finite */
     const float *values; /* of the panel: query after query, `value_stride` floats each, or packed, `width` floats an element */
     size_t value_stride;

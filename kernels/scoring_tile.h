@@ -348,17 +348,17 @@ FEW_OF(distances_4, 4, FEW_DISTANCE)
 
 static void score_few(eum_tile *tile)
 {
-    bool distance = tile->metric == EUM_METRIC_L2_SQUARED, cosine = tile->metric == EUM_METRIC_COSINE;
+    bool distance = tile->metric == EUM_METRIC_L2_SQUARED, squares = tile->metric == EUM_METRIC_COSINE && !tile->normed;
     for (unsigned first = 0; first < tile->query_count;) {
         unsigned left = tile->query_count - first;
         if (left == 1) {
-            (distance ? distances_1 : cosine && first == 0 ? dots_and_squares_1 : dots_1)(tile, first);
+            (distance ? distances_1 : squares && first == 0 ? dots_and_squares_1 : dots_1)(tile, first);
             first += 1;
-        } else if (left == 2 && !(cosine && first == 0)) {
+        } else if (left == 2 && !(squares && first == 0)) {
             (distance ? distances_2 : dots_2)(tile, first);
             first += 2;
         } else { /* queries that are not there are zeros */
-            (distance ? distances_4 : cosine && first == 0 ? dots_and_squares_4 : dots_4)(tile, first);
+            (distance ? distances_4 : squares && first == 0 ? dots_and_squares_4 : dots_4)(tile, first);
             first += 4;
         }
     }
@@ -510,7 +510,7 @@ static __attribute__((noinline)) bool score(eum_tile *tile)
         score_few(tile);
         if (tile->settled)
             return tile->bad;
-        if (tile->metric == EUM_METRIC_COSINE)
+        if (tile->metric == EUM_METRIC_COSINE && !tile->normed)
             invert(tile);
         return finish(tile);
     }

@@ -183,6 +183,8 @@ void eum_again_made(eum_strm *stream, eum_again_launch *launch, uint64_t *out_se
     stream->promised = stream->sequence + 1;
     if (eum_again_shares(stream))
         return;
+    for (size_t i = 0; i < launch->request.count; i++) /* what comes next may ask, and its record comes later */
+        launch->ranges[i].buf->version += launch->accesses[i] != EUM_ACCESS_READ;
     eum_error before;
     eum_error_save(&before);
     eum_point point;

@@ -2,6 +2,7 @@
  * transfer.c.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include "buffer.h"
+#include "norms.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -284,6 +285,7 @@ static void free_buffer(eum_buf *buf)
         eum_budget_return(buf->ctx->budget, buf->budgeted);
     eum_extents_free(&buf->extents);
     eum_hazards_free(&buf->hazards);
+    eum_norms_drop(buf);
     free(buf->leases);
     free(buf);
 }

@@ -44,6 +44,7 @@ struct eum_buf {
     uint64_t budgeted;
     eum_extents extents; /* managed: covers whole pages where they are all ours */
     eum_hazards hazards;
+    struct eum_norms *norms; /* norms.h; NULL: none */
     eum_lease *leases;
     uint32_t lease_count, lease_capacity;
     uint64_t version; /* writes that there were */

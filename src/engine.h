@@ -106,6 +106,7 @@ typedef struct eum_launch_request {
     void *user;
     uint64_t once;             /* bit i: the kernel reads or writes each byte of argument i once, without atomics */
     bool anywhere;             /* the kernels are the library's own: a thread that waits for the CPU's may run it */
+    size_t versioned;          /* 1 + which argument's version the library's own CPU kernel is told, by call->user; 0: none */
     bool chosen;               /* its place was chosen by cost, and is chosen anew when bytes have moved */
     const eum_call_key *key;   /* NULL: the launch is not remembered. Else copied */
     const struct eum_run *run; /* of an operation; copied with the key */

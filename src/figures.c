@@ -132,7 +132,8 @@ eum_costs eum_figures_from(const eum_costs *now, const eum_probes *p)
     costs.to_host_mbps = rate_between(p, p->back_small, p->back_large);
     costs.launch_ns = p->launch;
     costs.memory_mbps = rate(p->near_bytes, less(p->near, p->launch));
-    costs.in_place_mbps = p->far == 0 ? costs.link_mbps : rate(p->far_bytes, less(p->far, p->launch + eum_cost_reach(p->far_bytes)));
+    costs.in_place_mbps =
+        p->far == 0 ? costs.link_mbps : rate(p->far_bytes, less(p->far, p->launch + eum_cost_reach(p->far_bytes)));
     clamp(&costs, false); /* what follows divides by the link's */
     costs.copy_ns = less(p->to_small, eum_cost_at(p->small_bytes, costs.link_mbps));
     fit_prefetches(&costs, p);

@@ -20,7 +20,7 @@ bool eum_hazards_reserve(eum_hazards *set, size_t more)
     if (items == NULL)
         return false;
     set->items = items;
-    set->capacity = capacity;
+    set->capacity = (uint32_t)capacity;
     return true;
 }
 
@@ -90,7 +90,7 @@ void eum_hazards_add(eum_hazards *set, uint64_t begin, uint64_t end, eum_hazard_
     if (begin >= end)
         return;
     eum_hazard added = {begin, end, point, kind};
-    size_t kept = 0;
+    uint32_t kept = 0;
     for (size_t i = 0; i < set->count; i++)
         if (!supersedes(&added, &set->items[i]))
             set->items[kept++] = set->items[i];
@@ -102,7 +102,7 @@ void eum_hazards_add(eum_hazards *set, uint64_t begin, uint64_t end, eum_hazard_
 
 void eum_hazards_prune(eum_hazards *set, bool (*passed)(void *arg, eum_point point), void *arg)
 {
-    size_t kept = 0;
+    uint32_t kept = 0;
     for (size_t i = 0; i < set->count; i++)
         if (!passed(arg, set->items[i].point))
             set->items[kept++] = set->items[i];

@@ -27,7 +27,7 @@ typedef struct eum_hazard {
 
 typedef struct eum_hazards {
     eum_hazard *items;
-    size_t count, capacity;
+    uint32_t count, capacity;
 } eum_hazards;
 
 void eum_hazards_free(eum_hazards *set);

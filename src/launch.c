@@ -48,6 +48,7 @@ static eum_launch_record *record_create(eum_strm *stream, const eum_launch_reque
     record->count = n;
     record->user_cpu = request->cpu;
     record->user = request->user;
+    record->versioned = request->versioned;
     for (size_t i = 0; i < n; i++) {
         record->ranges[i] = request->ranges[i];
         record->accesses[i] = request->accesses[i];
@@ -150,7 +151,7 @@ static int32_t run_cpu(const eum_kernel_call *call)
     if (record->dependency_failed)
         return -1;
     eum_kernel_call user_call = *call;
-    user_call.user = record->user;
+    user_call.user = record->versioned > 0 ? &record->version : record->user;
     return record->user_cpu(&user_call);
 }
 
@@ -316,6 +317,8 @@ static eum_status give_to_device(eum_launch_record *record, const eum_launch_req
     eum_strm *stream = record->stream;
     eum_ctx *ctx = stream->ctx;
     hold(record);
+    if (record->versioned > 0)
+        record->version = record->ranges[record->versioned - 1].buf->version;
     /* Nothing may take the sequence before it is known: finish takes the lock, which we hold. On CUDA it runs inside submit. */
     record->sequence = stream->sequence + 1;
     ctx->submitting = ctx->device->caps.kind == EUM_DEVICE_CUDA;

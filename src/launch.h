@@ -19,7 +19,9 @@ typedef struct eum_launch_record {
     eum_access *accesses;
     void **addresses;
     size_t *bytes;
-    bool borrowed; /* it lies in memory of the launch's own call, which is not over before finish is */
+    size_t versioned; /* of the request; */
+    uint64_t version; /* that argument's, when the launch took its turn */
+    bool borrowed;    /* it lies in memory of the launch's own call, which is not over before finish is */
 } eum_launch_record;
 
 /* Where the kernels of the context use their bytes. */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "norms.h"
 #include "scoring.h"
 
 #define MOST_OPERANDS (EUM_SCORING_OPERANDS + 2) /* then, as there are: numbers, scratch */
@@ -114,7 +115,12 @@ static int32_t scoring_cpu(const eum_kernel_call *call)
 {
     const scoring_params *params = call->params;
     eum_scoring_args args = args_of(call);
-    return eum_scoring_compute(params->request.operation, &args, params->isa, params->workers);
+    const uint64_t *version = call->user; /* of the targets; NULL: they have no norms to keep */
+    eum_buf *targets = params->request.targets.buf;
+    eum_norms *norms = version != NULL ? eum_norms_begin(targets, params->request.targets.offset, *version, &args) : NULL;
+    int32_t code = eum_scoring_compute(params->request.operation, &args, params->isa, params->workers);
+    eum_norms_done(norms, &args, code == 0);
+    return code;
 }
 
 #if EUM_HAVE_CUDA
@@ -192,6 +198,10 @@ static eum_status add_gpu_operands(eum_ctx *ctx, const eum_scoring_request *requ
 static eum_status launch(eum_strm *stream, const eum_scoring_request *request, const operands *all, const scoring_params *params,
                          const eum_run *run, eum_job *out)
 {
+    static void *const nowhere[EUM_SCORING_OPERANDS];
+    const eum_scoring_args shape = eum_scoring_args_of(request, nowhere);
+    bool keeps_norms =
+        stream->ctx->device->caps.kind != EUM_DEVICE_CUDA && eum_norms_serve(request->targets.buf, &shape, stream->ctx->isa);
     bool kept = all->owned[0] == NULL && all->owned[1] == NULL; /* its operands live on after the call */
     eum_launch_request launch = {.gpu = scoring_gpu,
                                  .cpu = scoring_cpu,
@@ -203,6 +213,7 @@ static eum_status launch(eum_strm *stream, const eum_scoring_request *request, c
                                  .params_bytes = sizeof *params,
                                  .once = eum_scoring_streams(request) ? ONCE : 0,
                                  .anywhere = true,
+                                 .versioned = keeps_norms ? EUM_TARGETS + 1 : 0,
                                  .chosen =
                                      request->executor == EUM_EXECUTOR_AUTO && stream->ctx->device->caps.kind != EUM_DEVICE_HOST,
                                  .key = kept ? request->key : NULL,

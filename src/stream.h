@@ -14,8 +14,8 @@ struct eum_strm {
     bool ended;          /* the handle is gone */
     bool wrapped;        /* a CUDA stream of the user's own */
     bool exposed;        /* the user has its CUDA stream */
-    uint64_t promised;   /* the newest sequence that a job has; more than the newest mark's if that is still to come, or never came */
-    bool internal;       /* the default and the transfer stream: hold no reference to the context */
+    uint64_t promised; /* the newest sequence that a job has; more than the newest mark's if that is still to come, or never came */
+    bool internal;     /* the default and the transfer stream: hold no reference to the context */
 };
 
 /* Lock held for all of these. */

@@ -328,6 +328,16 @@ static void one_query(void)
     compare("100,000 listed rows / as many contiguous ones", &listed, &contiguous, rounds, "<= 1.250");
 }
 
+/* What norms that are kept could save at most. */
+static void without_norms(const char *what, contender cosine, int n)
+{
+    contender dot = cosine;
+    char name[80];
+    dot.args.metric = EUM_METRIC_DOT;
+    snprintf(name, sizeof name, "%s: dot product / cosine", what);
+    compare(name, &dot, &cosine, n, "");
+}
+
 static void many_queries(void)
 {
     const contender one = scoring(targets, EUM_ELEMENT_FLOAT32, rows, 1, 10),
@@ -337,6 +347,8 @@ static void many_queries(void)
     const contender all_of_eight = scoring(targets, EUM_ELEMENT_FLOAT32, rows, 8, 0);
     compare("8 queries, top-10 / 1 query, top-10", &eight, &one, rounds, "<= 1.200");
     compare("8 queries, all scores / 1 query, top-10", &all_of_eight, &one, rounds, "");
+    without_norms("8 queries, all scores", all_of_eight, rounds);
+    without_norms("8 queries, top-10", eight, rounds);
     static const uint64_t counts[] = {16, 32, 64, 128, 1024};
     for (int i = 0; i < 5; i++) {
         contender tensor = scoring(targets, EUM_ELEMENT_FLOAT32, rows, counts[i], 10), plain = tensor, half = tensor;
@@ -349,6 +361,8 @@ static void many_queries(void)
             compare("128 queries: top-10 by the filter / all scores", &tensor, &all, 11, "");
         }
         if (counts[i] >= 128) {
+            snprintf(name, sizeof name, "%" PRIu64 " queries, top-10", counts[i]);
+            without_norms(name, tensor, counts[i] > 128 ? 5 : 11);
             half = scoring(halves, EUM_ELEMENT_BFLOAT16, rows, counts[i], 10);
             snprintf(name, sizeof name, "%" PRIu64 " queries, top-10: bfloat16 / float32 targets", counts[i]);
             compare(name, &half, &tensor, counts[i] > 128 ? 5 : 11, "");

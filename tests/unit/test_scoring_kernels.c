@@ -267,6 +267,57 @@ START_TEST(threads_go_back_where_the_same_rows_are_scored_again)
 }
 END_TEST
 
+/* One query's share of a block is one panel; 1,100 queries are two blocks, the second of which reads what the first one left. */
+START_TEST(kept_norms_give_the_same_bits)
+{
+    static const size_t queries[] = {2, 3, 5, 8, 9, 50, 1100};
+    for (size_t i = 0; i < 3 * sizeof queries / sizeof *queries; i++) {
+        data d = make(queries[i / 3], 150, 129, 3, (eum_element)(EUM_ELEMENT_FLOAT32 + i % 3));
+        fill_all(&d, MIXED);
+        for (size_t r = 0; r < 100; r++) {
+            float values[129];
+            fill(values, d.dim, r == 17 ? ZERO : r == 40 ? WITH_NAN : r == 70 ? DENORMAL : UNIFORM);
+            set_row(&d, r, values);
+        }
+        size_t count = d.queries * d.rows;
+        float *plain = malloc(count * sizeof *plain), *scores = malloc(count * sizeof *scores);
+        float *norms = malloc(d.rows * sizeof *norms);
+        FOR_EACH_ISA(isa)
+        {
+            if (isa == EUM_CPU_SCALAR)
+                continue;
+            eum_scoring_args args = args_of(&d, EUM_METRIC_COSINE, plain);
+            ck_assert_int_eq(eum_scoring_cpu(&args, isa, loop_at_once, NULL, 1), 0);
+            args.scores = scores;
+            args.norms = norms;
+            memset(norms, 0x7f, d.rows * sizeof *norms);
+            for (int known = 0; known < 2; known++) {
+                args.norms_known = known != 0;
+                memset(scores, 0xa5, count * sizeof *scores);
+                ck_assert_int_eq(eum_scoring_cpu(&args, isa, known != 0 ? loop_at_once : loop_in_pieces, NULL, 2), 0);
+                for (size_t n = 0; n < count; n++)
+                    if (memcmp(&scores[n], &plain[n], sizeof *scores) != 0 && !(isnan(scores[n]) && isnan(plain[n])))
+                        ck_abort_msg("%s, element %d, %zu queries, known %d: query %zu, row %zu: %a instead of %a",
+                                     eum_cpu_isa_name(isa), d.element, d.queries, known, n / d.rows, n % d.rows, (double)scores[n],
+                                     (double)plain[n]);
+            }
+            for (size_t r = 0; r < d.rows; r++) { /* every one was written, and is right where float32 can carry it */
+                double squares = 0;
+                for (size_t k = 0; k < d.dim; k++)
+                    squares += element_of(&d, r, k) * element_of(&d, r, k);
+                ck_assert(!(norms[r] > 3e38f));
+                if (squares > 1e-12 && squares < 1e30)
+                    ck_assert_double_eq_tol((double)norms[r] * sqrt(squares), 1.0, 1e-5);
+            }
+        }
+        free(norms);
+        free(scores);
+        free(plain);
+        end(&d);
+    }
+}
+END_TEST
+
 Suite *scoring_kernels_suite(void)
 {
     Suite *suite = suite_create("scoring_kernels");
@@ -281,6 +332,7 @@ Suite *scoring_kernels_suite(void)
     tcase_add_test(scores, many_rows_have_the_scores_that_they_have_in_small_parts);
     tcase_add_test(scores, rows_have_the_same_scores_from_either_end_and_by_their_numbers);
     tcase_add_test(scores, threads_go_back_where_the_same_rows_are_scored_again);
+    tcase_add_test(scores, kept_norms_give_the_same_bits);
     suite_add_tcase(suite, scores);
     return suite;
 }
