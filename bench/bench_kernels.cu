@@ -56,7 +56,7 @@ int32_t bench_cosine_gpu(const eum_kernel_call *call)
                             params->rows,
                             params->dim,
                             params->dim * 4};
-    eum_cosine_launch launch;
+    eum_cosine_launch launch = {};
     const int32_t error = eum_cosine_cuda_choose(&args, &launch);
     void *parameters[] = {&args};
     return error != 0 ? error

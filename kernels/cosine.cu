@@ -378,22 +378,26 @@ extern "C" int32_t eum_cosine_cuda_choose(const eum_cosine_args *args, eum_cosin
     resident = resident < 1 ? 1 : resident > plan.blocks_per_processor ? plan.blocks_per_processor : resident;
     uint64_t blocks = (args->rows - 1) / plan.rows_per_block + 1, most = resident * static_cast<uint64_t>(device.processors);
     out->kernel = plan.kernel;
+    out->handle = nullptr;
     out->blocks = static_cast<unsigned>(blocks < most ? blocks : most);
     out->threads = plan.threads;
     out->shared_bytes = plan.shared_bytes;
     return 0;
 }
 
+extern "C" int32_t eum_cosine_cuda_launch(const eum_cosine_args *args, eum_cosine_launch *chosen, void *cuda_stream)
+{
+    eum_cosine_args arguments = *args;
+    void *parameters[] = {&arguments};
+    return eum_cuda::reported(eum_cuda::launch(chosen->kernel, &chosen->handle, dim3(chosen->blocks), chosen->threads, parameters,
+                                               chosen->shared_bytes, static_cast<cudaStream_t>(cuda_stream)));
+}
+
 extern "C" int32_t eum_cosine_cuda(const eum_cosine_args *args, void *cuda_stream)
 {
     if (args->rows == 0)
         return 0;
-    eum_cosine_launch launch;
+    eum_cosine_launch launch = {};
     const int32_t error = eum_cosine_cuda_choose(args, &launch);
-    if (error != 0)
-        return error;
-    eum_cosine_args arguments = *args;
-    void *parameters[] = {&arguments};
-    return eum_cuda::reported(eum_cuda::launch(launch.kernel, dim3(launch.blocks), launch.threads, parameters, launch.shared_bytes,
-                                               static_cast<cudaStream_t>(cuda_stream)));
+    return error != 0 ? error : eum_cosine_cuda_launch(args, &launch, cuda_stream);
 }

@@ -129,14 +129,16 @@ cudaError_t current_device(Device *out)
     return error;
 }
 
-cudaError_t launch(const void *kernel, dim3 blocks, unsigned threads, void **parameters, size_t shared, cudaStream_t stream)
+cudaError_t launch(const void *kernel, void **handle, dim3 blocks, unsigned threads, void **parameters, size_t shared,
+                   cudaStream_t stream)
 {
     static DriverCall<launch_fn> launch_kernel;
     const launch_fn call = launch_kernel.find("cuLaunchKernel");
-    const cuda_handle handle = call != nullptr ? handle_of(kernel) : nullptr;
-    if (handle != nullptr) {
-        const int error =
-            call(handle, blocks.x, blocks.y, blocks.z, threads, 1, 1, static_cast<unsigned>(shared), stream, parameters, nullptr);
+    if (*handle == nullptr && call != nullptr)
+        *handle = handle_of(kernel);
+    if (*handle != nullptr) {
+        const int error = call(static_cast<cuda_handle>(*handle), blocks.x, blocks.y, blocks.z, threads, 1, 1,
+                               static_cast<unsigned>(shared), stream, parameters, nullptr);
         if (error != cudaErrorDeviceUninitialized) /* its results have the numbers of the runtime's; this one, the runtime mends */
             return static_cast<cudaError_t>(error);
     }

@@ -40,12 +40,15 @@ void eum_cosine_cpu(const eum_cosine_args *args, const eum_cosine_query *query, 
 /* Enqueues the whole operation on cuda_stream. Returns a cudaError_t, 0 for success. Only in builds with CUDA. */
 int32_t eum_cosine_cuda(const eum_cosine_args *args, void *cuda_stream);
 
-/* What that launches, for whoever wants to do it by hand: the kernel's one parameter is an eum_cosine_args. rows >= 1. */
+/* The same in two steps: the first one depends on the device, the shape and the addresses' alignment, not on what is there. The kernel's one parameter
+ * is an eum_cosine_args. rows >= 1. */
 typedef struct eum_cosine_launch {
     const void *kernel; /* for cudaLaunchKernel */
+    void *handle;       /* for the second step, NULL at first */
     unsigned blocks, threads;
     size_t shared_bytes;
 } eum_cosine_launch;
 int32_t eum_cosine_cuda_choose(const eum_cosine_args *args, eum_cosine_launch *out);
+int32_t eum_cosine_cuda_launch(const eum_cosine_args *args, eum_cosine_launch *chosen, void *cuda_stream);
 
 #endif

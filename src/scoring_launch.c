@@ -20,6 +20,8 @@ typedef struct scoring_params {
     eum_cpu_isa isa;
     int numbers, scratch; /* which argument, -1: none */
     bool inline_numbers;  /* they follow these params */
+    bool chosen;          /* what to launch is known, from the same call before; cosine only */
+    eum_cosine_launch launch;
 } scoring_params;
 
 eum_scoring_operands eum_scoring_operands_of(const eum_scoring_request *request)
@@ -126,12 +128,22 @@ static int32_t scoring_cpu(const eum_kernel_call *call)
 #if EUM_HAVE_CUDA
 static int32_t scoring_gpu(const eum_kernel_call *call)
 {
-    const scoring_params *params = call->params;
-    eum_scoring_args args = args_of(call);
-    if (params->request.operation != EUM_OPERATION_COSINE)
+    scoring_params *params = (scoring_params *)(uintptr_t)call->params; /* a copy for this call and those that repeat it */
+    if (params->request.operation != EUM_OPERATION_COSINE) {
+        eum_scoring_args args = args_of(call);
         return eum_scoring_cuda(&args, params->scratch < 0 ? NULL : call->addresses[params->scratch], call->stream);
-    eum_cosine_args cosine = cosine_args(&args);
-    return eum_cosine_cuda(&cosine, call->stream);
+    }
+    eum_cosine_args cosine = {.query = call->addresses[EUM_QUERIES],
+                              .targets = call->addresses[EUM_TARGETS],
+                              .scores = call->addresses[EUM_SCORES],
+                              .rows = params->request.rows,
+                              .dim = params->request.dim,
+                              .row_stride = params->request.row_stride};
+    if (cosine.rows == 0)
+        return 0;
+    int32_t error = params->chosen ? 0 : eum_cosine_cuda_choose(&cosine, &params->launch);
+    params->chosen = error == 0;
+    return error != 0 ? error : eum_cosine_cuda_launch(&cosine, &params->launch, call->stream);
 }
 
 size_t eum_scoring_scratch(const eum_ctx *ctx, const eum_scoring_request *request)

@@ -332,7 +332,7 @@ static void one_query(void)
 static void without_norms(const char *what, contender cosine, int n)
 {
     contender dot = cosine;
-    char name[80];
+    char name[112];
     dot.args.metric = EUM_METRIC_DOT;
     snprintf(name, sizeof name, "%s: dot product / cosine", what);
     compare(name, &dot, &cosine, n, "");
