@@ -42,8 +42,7 @@ struct bench_contender {
     const char *name;
     const char *text;
     bool library;
-    int kind;         /* the implementation's own */
-    unsigned warm_up; /* cycles before it counts */
+    int kind; /* the implementation's own */
     /* Whether it exists for this case; *out_managed: its memory is managed. */
     bool (*can)(const bench_contender *self, const bench_case *c, bool *out_managed);
     void *(*open)(const bench_contender *self, bench_case *c);

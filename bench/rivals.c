@@ -355,8 +355,8 @@ static void hand_check(void *set)
 
 #define HAND(kind_, name_, text_)                                                                                                  \
     {                                                                                                                              \
-        .name = name_, .text = text_, .kind = kind_, .warm_up = 1, .can = hand_can, .open = hand_open, .close = hand_close,        \
-        .step = hand_step, .touch = hand_touch, .check = hand_check                                                                \
+        .name = name_, .text = text_, .kind = kind_, .can = hand_can, .open = hand_open, .close = hand_close, .step = hand_step,   \
+        .touch = hand_touch, .check = hand_check                                                                                   \
     }
 
 const bench_contender bench_rivals[] = {
