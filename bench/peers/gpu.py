@@ -64,12 +64,15 @@ class Arguments(c.Structure):
     """eum_scoring_args of kernels/scoring.h."""
     _fields_ = [("metric", c.c_int32), ("element", c.c_int32), ("queries", c.c_void_p), ("targets", c.c_void_p), ("numbers", c.c_void_p),
                 ("scores", c.c_void_p), ("indices", c.c_void_p), ("query_count", c.c_uint64), ("rows", c.c_uint64), ("dim", c.c_uint64),
-                ("query_stride", c.c_uint64), ("row_stride", c.c_uint64), ("k", c.c_uint64), ("flags", c.c_uint64)]
+                ("query_stride", c.c_uint64), ("row_stride", c.c_uint64), ("k", c.c_uint64), ("flags", c.c_uint32),
+                ("processors", c.c_uint32), ("norms", c.c_void_p), ("norms_known", c.c_bool)]
 
 
 kernels = c.CDLL(options.kernels)
 kernels.bench_scoring_scratch.restype = c.c_size_t
 kernels.bench_scoring_run.argtypes = [c.c_void_p, c.c_void_p]
+kernels.bench_scoring_args_bytes.restype = c.c_size_t
+assert kernels.bench_scoring_args_bytes() == c.sizeof(Arguments), "Arguments is not what kernels/scoring.h has"
 
 
 def kernel(queries, targets, scores, indices=None, flags=0):

@@ -6,7 +6,13 @@
 
 #define EXPORTED __attribute__((visibility("default")))
 
-EXPORTED size_t bench_scoring_scratch(const eum_scoring_args *args);
+EXPORTED size_t bench_scoring_args_bytes(void); /* for who has the struct in another language */
+EXPORTED size_t bench_scoring_args_bytes(void)
+{
+    return sizeof(eum_scoring_args);
+}
+
+size_t bench_scoring_scratch(const eum_scoring_args *args);
 EXPORTED int32_t bench_scoring_run(const eum_scoring_args *args, void *scratch);
 
 size_t bench_scoring_scratch(const eum_scoring_args *args)
