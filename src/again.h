@@ -39,6 +39,7 @@ typedef struct eum_again_launch {
     size_t bytes[EUM_AGAIN_ARGUMENTS];
     eum_move moves[EUM_AGAIN_ARGUMENTS]; /* as they are to be committed; without plans */
     _Alignas(16) char params[EUM_AGAIN_PARAMS_BYTES];
+    eum_task task;   /* of an operation, on CUDA: ready to be submitted */
     eum_run run;     /* of an operation */
     uint32_t times;  /* it was made and is not recorded yet */
     uint32_t runs;   /* of these the repeats of an operation; who made the first has counted it */

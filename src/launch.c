@@ -332,6 +332,25 @@ static eum_status give_to_device(eum_launch_record *record, const eum_launch_req
     return status;
 }
 
+static void finish_nothing(eum_task *task, eum_status status, int32_t code)
+{
+    (void)task, (void)status, (void)code;
+}
+
+/* What the device is given, on CUDA, where it needs that no more when submit returns: there is no record to keep. */
+static eum_task task_of(const eum_launch_request *request, eum_again_launch *launch)
+{
+    eum_task task = {.gpu = request->gpu, .accesses = launch->accesses, .own = request->anywhere, .finish = finish_nothing};
+    task.call = (eum_kernel_call){.struct_size = sizeof(eum_kernel_call),
+                                  .count = request->count,
+                                  .addresses = launch->addresses,
+                                  .bytes = launch->bytes,
+                                  .params = request->params_bytes > 0 ? request->params : NULL,
+                                  .params_bytes = request->params_bytes,
+                                  .user = request->user};
+    return task;
+}
+
 static eum_status submit(eum_launch_record *record, const eum_launch_request *request, eum_move *moves, eum_job *out)
 {
     eum_strm *stream = record->stream;
@@ -344,6 +363,7 @@ static eum_status submit(eum_launch_record *record, const eum_launch_request *re
     if (status != EUM_OK)
         return status;
     if (known != NULL) {
+        known->task = task_of(&known->request, known); /* for an operation's repeats */
         eum_again_made(stream, known, ctx->device->caps.kind == EUM_DEVICE_CUDA ? NULL : &record->sequence);
         *out = (eum_job){NULL, stream->serial, stream->promised};
         return EUM_OK;
@@ -377,32 +397,15 @@ static eum_status submit(eum_launch_record *record, const eum_launch_request *re
 
 /* ------------------------------------------------------------------------------------------------- launch again --- */
 
-static void finish_nothing(eum_task *task, eum_status status, int32_t code)
-{
-    (void)task, (void)status, (void)code;
-}
-
-/* On CUDA the device needs the task no more when submit returns, so there is nothing to keep. */
-static eum_status submit_known(eum_strm *stream, const eum_launch_request *request, eum_again_launch *launch)
+static eum_status submit_known(eum_strm *stream, eum_task *task, const eum_again_launch *launch)
 {
     eum_ctx *ctx = stream->ctx;
-    eum_task task = {.gpu = request->gpu,
-                     .accesses = launch->accesses,
-                     .own = request->anywhere,
-                     .unmarked = eum_again_shares(stream),
-                     .finish = finish_nothing};
-    task.call = (eum_kernel_call){.struct_size = sizeof(eum_kernel_call),
-                                  .count = request->count,
-                                  .addresses = launch->addresses,
-                                  .bytes = launch->bytes,
-                                  .params = request->params_bytes > 0 ? request->params : NULL,
-                                  .params_bytes = request->params_bytes,
-                                  .user = request->user};
+    task->unmarked = eum_again_shares(stream);
     ctx->submitting = true;
-    eum_status status = ctx->device->ops->submit(stream->device_stream, &task);
+    eum_status status = ctx->device->ops->submit(stream->device_stream, task);
     ctx->submitting = false;
     if (status != EUM_OK)
-        not_submitted(ctx, request, launch->moves, status);
+        not_submitted(ctx, &launch->request, launch->moves, status);
     return status;
 }
 
@@ -433,6 +436,27 @@ static bool is_settled_still(const eum_strm *stream, eum_again_launch *launch)
     return same && eum_again_renew(stream->ctx, launch, moves);
 }
 
+/* config: the callbacks and params of this call; NULL: an operation, whose are known. */
+static eum_status submit_again(eum_strm *stream, const eum_launch_config *config, eum_again_launch *launch,
+                               eum_launch_record **out_record)
+{
+    bool cuda = stream->ctx->device->caps.kind == EUM_DEVICE_CUDA;
+    if (config == NULL && cuda)
+        return submit_known(stream, &launch->task, launch);
+    if (config == NULL)
+        return submit_record(stream, &launch->request, launch, out_record);
+    eum_launch_request request = launch->request;
+    request.gpu = config->gpu;
+    request.cpu = config->cpu;
+    request.user = config->user;
+    request.params = config->params;
+    request.params_bytes = config->params_bytes;
+    if (!cuda)
+        return submit_record(stream, &request, launch, out_record);
+    eum_task task = task_of(&request, launch);
+    return submit_known(stream, &task, launch);
+}
+
 bool eum_engine_again(eum_strm *stream, const eum_call_key *key, const eum_launch_config *config, eum_job *out,
                       eum_status *out_status)
 {
@@ -448,21 +472,11 @@ bool eum_engine_again(eum_strm *stream, const eum_call_key *key, const eum_launc
         pthread_mutex_unlock(&ctx->lock);
         return false;
     }
-    eum_launch_request request, *made = &launch->request;
-    if (config != NULL) {
-        request = *made;
-        made = &request;
-        request.gpu = config->gpu;
-        request.cpu = config->cpu;
-        request.user = config->user;
-        request.params = config->params;
-        request.params_bytes = config->params_bytes;
-    } else if (launch->times == 0 || ctx->again->over) { /* it is timed if it is the only one */
+    if (config == NULL && (launch->times == 0 || ctx->again->over)) /* it is timed if it is the only one */
         launch->run.start_ns = eum_now_ns();
-    }
     EUM_TRACE_PUSH("engram_um: launch again", 0);
     eum_launch_record *record = NULL;
-    *out_status = cuda ? submit_known(stream, made, launch) : submit_record(stream, made, launch, &record);
+    *out_status = submit_again(stream, config, launch, &record);
     EUM_TRACE_POP();
     if (*out_status == EUM_OK) {
         eum_again_record_over(ctx);

@@ -23,6 +23,7 @@ static void count(eum_operations *operations, const eum_run *run, uint32_t runs)
 
 static void watch(eum_operations *operations, const eum_run *run, eum_point point)
 {
+    eum_operations_forget(operations, point); /* the one before is not alone at its point */
     operations->watched[operations->next].point = point;
     operations->watched[operations->next].run = *run;
     operations->next = (operations->next + 1) % EUM_OPERATIONS_WATCHED;
@@ -57,9 +58,9 @@ int eum_operations_watched(const eum_operations *operations, eum_point point)
 
 void eum_operations_forget(eum_operations *operations, eum_point point)
 {
-    int place = eum_operations_watched(operations, point);
-    if (place >= 0)
-        operations->watched[place].point.sequence = 0;
+    int newest = (operations->next + EUM_OPERATIONS_WATCHED - 1) % EUM_OPERATIONS_WATCHED; /* no other is at the newest point */
+    if (operations->watched[newest].point.stream == point.stream && operations->watched[newest].point.sequence == point.sequence)
+        operations->watched[newest].point.sequence = 0;
 }
 
 void eum_operations_ended(eum_operations *operations, int place, eum_point point, int64_t now_ns)
