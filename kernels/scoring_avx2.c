@@ -24,6 +24,7 @@ typedef __m256 vec;
 #define v_mul(a, b) _mm256_mul_ps(a, b)
 #define v_fma(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define v_prefetch(p) _mm_prefetch(p, _MM_HINT_T0)
+#define v_prefetch_far(p) _mm_prefetch(p, _MM_HINT_T1)
 #define v_keep(v) __asm__("" : "+x"(v))
 #define v_inverse_root(v) _mm256_div_ps(_mm256_set1_ps(1.0f), _mm256_sqrt_ps(v))
 #define v_clamp(v) _mm256_max_ps(_mm256_set1_ps(-1.0f), _mm256_min_ps(_mm256_set1_ps(1.0f), v)) /* NaN: the second operand */

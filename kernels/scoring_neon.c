@@ -24,6 +24,7 @@ typedef float32x4_t vec;
 #define v_mul(a, b) vmulq_f32(a, b)
 #define v_fma(a, b, c) vfmaq_f32(c, a, b)
 #define v_prefetch(p) __builtin_prefetch(p)
+#define v_prefetch_far(p) __builtin_prefetch(p, 0, 2)
 #define v_keep(v) __asm__("" : "+w"(v))
 #define v_inverse_root(v) vdivq_f32(vdupq_n_f32(1.0f), vsqrtq_f32(v))
 #define v_clamp(v) vmaxq_f32(vdupq_n_f32(-1.0f), vminq_f32(vdupq_n_f32(1.0f), v)) /* NaN stays NaN */

@@ -10,7 +10,7 @@
  *   v_clamp(v)                      to [-1, 1]; NaN stays
  *   v_not_less(a, b), v_not_finite(a)   W bits; true where one is NaN
  *   v_reduce(sums, out)             REDUCED registers to REDUCED sums, each the sum of a register's lanes
- *   v_prefetch(p), v_prefetch_far(p)    into the first cache, into the second (ROW_BY_ROW only)
+ *   v_prefetch(p), v_prefetch_far(p)    into the first cache, into the second
  *   v_keep(v)                       keeps the compiler from loading v a second time
  *   FEW_ROWS(queries, squares)      rows that are scored side by side for 0, 1, 2, 4 queries, with the rows' squares or without; at most 16
  *   ROW_BY_ROW                      whether one query is scored row by row rather than FEW_ROWS side by side
@@ -69,8 +69,12 @@ ALWAYS_INLINE void few_chunk(const eum_tile *tile, unsigned row, const float *va
     size_t k = start;
     for (; k + W <= end; k += W) {
         if (ahead != 0)
-            for (size_t line = 0; line < (size_t)rows * W * size; line += 64)
-                v_prefetch((const char *)((uintptr_t)tile->rows[row] + ahead + k * (size_t)rows * size + line));
+            for (size_t line = 0; line < (size_t)rows * W * size; line += 64) {
+                if (queries > 1)
+                    v_prefetch_far((const char *)((uintptr_t)tile->rows[row] + ahead + k * (size_t)rows * size + line));
+                else
+                    v_prefetch((const char *)((uintptr_t)tile->rows[row] + ahead + k * (size_t)rows * size + line));
+            }
         for (int i = 0; i < queries; i++)
             q[i] = v_load(values + (size_t)i * tile->value_stride + k);
         for (int r = 0; r < rows; r++) {
@@ -318,7 +322,7 @@ ALWAYS_INLINE void few_rows_of(eum_tile *tile, unsigned first_query, int queries
     if (single_rows_of(tile, queries, kind, element))
         return;
     eum_tile_fill_rows(tile);
-    if (tile->ahead != 0 && queries <= 1)
+    if (tile->ahead != 0 && (queries <= 1 || first_query == 0))
         for (unsigned row = 0; row < tile->count; row += (unsigned)rows)
             few_rows(tile, row, first_query, rows, queries, kind, element, tile->ahead);
     else
