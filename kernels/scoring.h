@@ -25,8 +25,8 @@ typedef struct eum_scoring_args {
     uint64_t dim;                      /* >= 1 */
     uint64_t query_stride, row_stride; /* bytes from one to the next, whole elements, at least dim of them */
     uint64_t k;                        /* 1 to EUM_TOPK_MOST where there are indices */
-    uint32_t flags;      /* EUM_SCORING_*, 0: as fast as possible */
-    uint32_t processors; /* CUDA: as if the device had so many multiprocessors; 0: as it is */
+    uint32_t flags;                    /* EUM_SCORING_*, 0: as fast as possible */
+    uint32_t processors;               /* CUDA: as if the device had so many multiprocessors; 0: as it is */
     /* CPU, vector instructions, cosine, without numbers, at least two queries: NULL, or a place for each row's inverse norm, which this instruction set's
      * kernels have put there before (norms_known), or put there now. The scores are the same bits either way. */
     float *norms;

@@ -239,8 +239,7 @@ __device__ __forceinline__ void merge_lists(const Arguments &a, uint64_t query, 
         const uint64_t entry = entries[n];
         const uint32_t at = static_cast<uint32_t>(entry);
         const bool there = entry != kNothing;
-        const uint64_t row = there ? static_cast<uint32_t>(load_past_l1(lists + at / a.k * a.list_stride + at % a.k))
-                                   : 0;
+        const uint64_t row = there ? static_cast<uint32_t>(load_past_l1(lists + at / a.k * a.list_stride + at % a.k)) : 0;
         a.indices[query * a.k + static_cast<uint64_t>(n)] =
             there ? static_cast<int64_t>(at / a.k * a.slice_rows + row) : static_cast<int64_t>(-1);
         a.scores[query * a.k + static_cast<uint64_t>(n)] =

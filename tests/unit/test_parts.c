@@ -116,8 +116,8 @@ END_TEST
 static uint64_t produce(eum_context *context, eum_buffer *buffer, size_t parts, uint64_t fill_ns)
 {
     eum_device *device = device_of(context);
-    uint64_t start = eum_sim_time(device), copies = eum_sim_calls(device, EUM_SIM_COPY), marks = eum_sim_calls(device, EUM_SIM_MARK),
-             orders = eum_sim_calls(device, EUM_SIM_ORDER);
+    uint64_t start = eum_sim_time(device), copies = eum_sim_calls(device, EUM_SIM_COPY),
+             marks = eum_sim_calls(device, EUM_SIM_MARK), orders = eum_sim_calls(device, EUM_SIM_ORDER);
     for (size_t i = 0; i < parts; i++) {
         uint64_t before = eum_sim_time(device);
         eum_view view = part_of(buffer, parts, i);
@@ -157,7 +157,8 @@ START_TEST(copies_of_parts_take_no_time_but_the_last)
         ck_assert_msg(slowly <= slow + copy + kernel + 10, "cycle %d: %llu ns", cycle, (unsigned long long)slowly);
         ck_assert_uint_ge(as_one, slow + kernel + eum_cost_in_place(costs, BYTES));
         uint64_t quickly = produce(context, buffer, parts, fast); /* now the link is the slower one */
-        ck_assert_msg(quickly <= parts * copy + fast / parts + kernel + 10, "cycle %d: %llu ns", cycle, (unsigned long long)quickly);
+        ck_assert_msg(quickly <= parts * copy + fast / parts + kernel + 10, "cycle %d: %llu ns", cycle,
+                      (unsigned long long)quickly);
     }
     ck_assert_int_eq(explain(buffer).last_movement, EUM_MOVEMENT_NONE); /* the kernels found everything there */
     OK(eum_buffer_destroy(buffer));
@@ -305,13 +306,15 @@ Suite *parts_suite(void)
     TCase *tests = tcase_create("parts");
     tcase_set_timeout(tests, 20);
     tcase_add_loop_test(tests, the_next_part_does_not_wait_for_the_copy_of_the_one_before, 0, PLACES * COUNTS);
-    tcase_add_loop_test(tests, a_part_that_is_written_again_waits_for_the_kernel_that_read_it_and_for_nothing_behind_that, 0, PLACES);
+    tcase_add_loop_test(tests, a_part_that_is_written_again_waits_for_the_kernel_that_read_it_and_for_nothing_behind_that, 0,
+                        PLACES);
     tcase_add_loop_test(tests, copies_of_parts_take_no_time_but_the_last, 0, MIRRORED_PLACES);
     tcase_add_loop_test(tests, parts_of_managed_memory_move, MIRRORED_PLACES, PLACES);
     tcase_add_loop_test(tests, parts_that_make_most_of_it_are_a_rewrite, 0, PLACES);
     tcase_add_loop_test(tests, the_same_part_again_and_again_is_none, 0, PLACES);
     tcase_add_loop_test(tests, parts_that_are_used_one_by_one_make_a_rewrite_when_all_have_had_their_turn, 0, PLACES);
-    tcase_add_loop_test(tests, targets_that_are_rewritten_in_parts_contradict_their_role_as_those_that_are_rewritten_at_once, 0, PLACES);
+    tcase_add_loop_test(tests, targets_that_are_rewritten_in_parts_contradict_their_role_as_those_that_are_rewritten_at_once, 0,
+                        PLACES);
     suite_add_tcase(suite, tests);
     return suite;
 }
