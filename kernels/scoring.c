@@ -287,7 +287,7 @@ static void set_ahead(eum_tile *tile, const block *b)
     const bool followed = row >= 1024 && row <= 8192; /* by the hardware's prefetcher */
     tile->from_memory = dense && all > 32 * cached;
     if (b->count > 1)
-        tile->ahead = tile->from_memory ? SEVERAL_AHEAD : 0;
+        tile->ahead = tile->from_memory && !b->packed ? SEVERAL_AHEAD : 0;
     else
         tile->ahead = dense && !followed && all > cached ? (size_t)((page + rows - 1) / rows * rows) : 0;
 }

@@ -8,7 +8,8 @@
 typedef __m512 vec;
 #define W 16
 #define REDUCED 16
-#define FEW_ROWS(queries, squares) ((queries) + (squares) == 1 ? 16 : (queries) == 1 ? 8 : 4)
+#define MOST_FEW 8
+#define FEW_ROWS(queries, squares) ((queries) + (squares) == 1 ? 16 : (queries) == 1 ? 8 : (queries) == 8 ? 2 : 4)
 #define ROW_BY_ROW 1
 #define PACKED_ROWS 8
 #define MOST_PACKED 3

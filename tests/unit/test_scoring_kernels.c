@@ -159,18 +159,20 @@ START_TEST(a_query_alone_has_the_scores_that_it_has_among_few)
 }
 END_TEST
 
-/* Rows that no cache holds are fetched further ahead, and their cosines settled as they come. */
+/* Rows that no cache holds are fetched further ahead, their cosines settled as they come, and 7 or 8 queries scored in one pass over them. */
 START_TEST(many_rows_have_the_scores_that_they_have_in_small_parts)
 {
     enum { DIM = 40, PART = 5000 };
-    FOR_EACH_ELEMENT(element)
-    {
-        const size_t bytes = DIM * eum_element_bytes(element), rows = ((size_t)36 << 20) / bytes + 13;
-        data d = make(1, rows, DIM, 0, element);
+    static const size_t queries[] = {1, 2, 5, 8};
+    for (size_t which = 0; which < 3 * sizeof queries / sizeof *queries; which++) {
+        const eum_element element = (eum_element)(EUM_ELEMENT_FLOAT32 + which % 3);
+        const size_t bytes = DIM * eum_element_bytes(element), rows = ((size_t)36 << 20) / bytes + 13, count = queries[which / 3];
+        data d = make(count, rows, DIM, 0, element);
         static const kind kinds[] = {ZERO, WITH_NAN, WITH_INFINITY, DENORMAL, LARGE, SMALL};
-        float *all = malloc(rows * sizeof *all), *parts = malloc(rows * sizeof *parts), values[DIM];
+        float *all = malloc(count * rows * sizeof *all), *parts = malloc(count * PART * sizeof *parts), values[DIM];
         ck_assert(all != NULL && parts != NULL);
-        fill(d.query, DIM, UNIFORM);
+        for (size_t q = 0; q < count; q++)
+            fill(d.query + q * d.query_stride, DIM, UNIFORM);
         for (size_t r = 0; r < rows; r++) {
             if (r < 2 * PART || r % 997 == 0) /* the others are copies of these */
                 fill(values, DIM, r % 31 == 0 ? kinds[r / 31 % (sizeof kinds / sizeof *kinds)] : UNIFORM);
@@ -179,19 +181,24 @@ START_TEST(many_rows_have_the_scores_that_they_have_in_small_parts)
         FOR_EACH_METRIC(metric)
         FOR_EACH_ISA(isa)
         {
+            if (isa == EUM_CPU_SCALAR && count > 2)
+                continue; /* it has one way */
             eum_scoring_args args = args_of(&d, metric, all);
-            memset(all, 0x55, rows * sizeof *all);
+            memset(all, 0x55, count * rows * sizeof *all);
             ck_assert_int_eq(eum_scoring_cpu(&args, isa, loop_at_once, NULL, 1), 0);
             for (size_t r = 0; r < rows; r += PART) {
                 args.rows = rows - r < PART ? rows - r : PART;
                 args.targets = (const char *)d.target + r * bytes;
-                args.scores = parts + r;
+                args.scores = parts;
                 ck_assert_int_eq(eum_scoring_cpu(&args, isa, loop_at_once, NULL, 1), 0);
+                for (size_t i = 0; i < count * args.rows; i++) {
+                    const float *there = &all[i / args.rows * rows + r + i % args.rows];
+                    if (memcmp(there, &parts[i], sizeof *there) != 0 && !(isnan(*there) && isnan(parts[i])))
+                        ck_abort_msg("%s, metric %d, element %d, query %zu of %zu, row %zu: %g and %g", eum_cpu_isa_name(isa),
+                                     metric, element, (size_t)(i / args.rows), count, (size_t)(r + i % args.rows), (double)*there,
+                                     (double)parts[i]);
+                }
             }
-            for (size_t r = 0; r < rows; r++)
-                if (memcmp(&all[r], &parts[r], sizeof *all) != 0 && !(isnan(all[r]) && isnan(parts[r])))
-                    ck_abort_msg("%s, metric %d, element %d, row %zu: %g and %g", eum_cpu_isa_name(isa), metric, element, r,
-                                 (double)all[r], (double)parts[r]);
         }
         free(all);
         free(parts);
