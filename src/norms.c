@@ -54,11 +54,12 @@ static eum_norms *find(eum_buf *targets, const eum_norms_shape *of, bool *out_kn
     return now == EUM_NORMS_FILLING ? NULL : norms;
 }
 
-eum_norms *eum_norms_begin(eum_buf *targets, uint64_t offset, uint64_t version, eum_scoring_args *args)
+eum_norms *eum_norms_begin(eum_buf *targets, uint64_t offset, const uint64_t *version, eum_scoring_args *args)
 {
-    const eum_norms_shape of = {version, offset, args->rows, args->dim, args->row_stride, args->element};
+    eum_norms_shape of = {0, offset, args->rows, args->dim, args->row_stride, args->element};
     bool known = false;
     pthread_mutex_lock(&targets->ctx->lock);
+    of.version = version != NULL ? *version : targets->version;
     eum_norms *norms = find(targets, &of, &known);
     if (norms != NULL)
         atomic_fetch_add(&norms->references, 1);

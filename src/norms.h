@@ -33,9 +33,9 @@ typedef struct eum_norms {
 
 /* Could the operation read them, or leave some? */
 bool eum_norms_serve(const eum_buf *targets, const eum_scoring_args *args, eum_cpu_isa isa);
-/* Sets args->norms and norms_known for the rows at `offset` of `targets`, whose bytes are of that version. NULL: there are none, and none are
- * to be kept. Else eum_norms_done follows. Takes the context's lock. */
-eum_norms *eum_norms_begin(eum_buf *targets, uint64_t offset, uint64_t version, eum_scoring_args *args);
+/* Sets args->norms and norms_known for the rows at `offset` of `targets`, whose bytes are of that version; version NULL: of the newest one. Gives NULL where
+ * there are none, and none are to be kept. Else eum_norms_done follows. Takes the context's lock. */
+eum_norms *eum_norms_begin(eum_buf *targets, uint64_t offset, const uint64_t *version, eum_scoring_args *args);
 /* args: as begin left them. complete: the kernels have run to their end. norms may be NULL. */
 void eum_norms_done(eum_norms *norms, const eum_scoring_args *args, bool complete);
 

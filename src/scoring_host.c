@@ -43,18 +43,6 @@ static void let_go(const eum_scoring_operands *all, const uint64_t *leases, size
     }
 }
 
-/* The operands are held: no write takes its turn now. */
-static eum_norms *begin_norms(eum_ctx *ctx, const eum_scoring_request *request, eum_scoring_args *args)
-{
-    eum_buf *targets = request->targets.buf;
-    if (!eum_norms_serve(targets, args, ctx->isa))
-        return NULL;
-    pthread_mutex_lock(&ctx->lock);
-    uint64_t version = targets->version;
-    pthread_mutex_unlock(&ctx->lock);
-    return eum_norms_begin(targets, request->targets.offset, version, args);
-}
-
 eum_status eum_scoring_on_host(eum_ctx *ctx, const eum_scoring_request *request, bool *out_begun)
 {
     eum_scoring_operands all = eum_scoring_operands_of(request);
@@ -68,7 +56,9 @@ eum_status eum_scoring_on_host(eum_ctx *ctx, const eum_scoring_request *request,
     *out_begun = held > EUM_SCORES;
     if (status == EUM_OK) {
         eum_scoring_args args = eum_scoring_args_of(request, addresses);
-        eum_norms *norms = begin_norms(ctx, request, &args);
+        eum_buf *targets = request->targets.buf; /* held, as all operands: no write takes its turn now */
+        eum_norms *norms =
+            eum_norms_serve(targets, &args, ctx->isa) ? eum_norms_begin(targets, request->targets.offset, NULL, &args) : NULL;
         int32_t code = eum_scoring_compute(request->operation, &args, ctx->isa, ctx->workers);
         eum_norms_done(norms, &args, code == 0);
         if (code != 0)

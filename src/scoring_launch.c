@@ -119,7 +119,7 @@ static int32_t scoring_cpu(const eum_kernel_call *call)
     eum_scoring_args args = args_of(call);
     const uint64_t *version = call->user; /* of the targets; NULL: they have no norms to keep */
     eum_buf *targets = params->request.targets.buf;
-    eum_norms *norms = version != NULL ? eum_norms_begin(targets, params->request.targets.offset, *version, &args) : NULL;
+    eum_norms *norms = version != NULL ? eum_norms_begin(targets, params->request.targets.offset, version, &args) : NULL;
     int32_t code = eum_scoring_compute(params->request.operation, &args, params->isa, params->workers);
     eum_norms_done(norms, &args, code == 0);
     return code;

@@ -28,6 +28,7 @@ typedef struct cuda_driver {
     /* In every launch: without the runtime's part, which takes about 25 ns a call. */
     int (*exchange_capture_mode)(enum cudaStreamCaptureMode *mode);
     int (*event_record)(cudaEvent_t event, cudaStream_t stream);
+    /* NULL: waits do without. */
     int (*write_value)(cudaStream_t stream, unsigned long long address, uint32_t value, unsigned flags);
     /* NULL before CUDA 13. */
     int (*discard_batch)(unsigned long long *addresses, size_t *sizes, size_t count, unsigned long long flags, cudaStream_t stream);
@@ -146,9 +147,8 @@ struct cuda_stream {
         _Atomic uint32_t *word; /* NULL: none */
         unsigned long long address;
         int place;
-        uint32_t sent; /* the newest number; under the mutex */
-        atomic_bool
-            usable; /* not if the stream is known outside the library, where "not done" might still be heard after the signal */
+        uint32_t sent;      /* the newest number; under the mutex */
+        atomic_bool usable; /* not once others know the stream: after the signal CUDA may still say "not done" to them */
     } signal;
 };
 

@@ -79,9 +79,9 @@ static cudaError_t load_driver_once(void)
         !find_call(get_proc, "cuStreamGetCtx", 12000, &calls.stream_context) ||
         !find_call(get_proc, "cuPointerGetAttributes", 12000, &calls.pointer_attributes) ||
         !find_call(get_proc, "cuThreadExchangeStreamCaptureMode", 12000, &calls.exchange_capture_mode) ||
-        !find_call(get_proc, "cuEventRecord", 12000, &calls.event_record) ||
-        !find_call(get_proc, "cuStreamWriteValue32", 12000, &calls.write_value))
+        !find_call(get_proc, "cuEventRecord", 12000, &calls.event_record))
         return cudaErrorInsufficientDriver;
+    (void)find_call(get_proc, "cuStreamWriteValue32", 12000, &calls.write_value);
     (void)find_call(get_proc, "cuMemDiscardBatchAsync", 13000, &calls.discard_batch);
     /* Registered after CUDA's own handlers, so it runs before them. */
     if (atexit(note_exit) != 0)

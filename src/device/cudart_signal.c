@@ -34,7 +34,7 @@ void cuda_signal_open(cuda_stream *stream)
 {
     cuda_device *device = cuda_of(stream->base.device);
     /* Elsewhere the CPU may not touch managed memory before CUDA itself has seen the end of the work. */
-    if (!device->base.caps.concurrent_managed || stream->wrapped || eum_spin_ns() == 0)
+    if (cuda_calls.write_value == NULL || !device->base.caps.concurrent_managed || stream->wrapped || eum_spin_ns() == 0)
         return;
     (void)pthread_mutex_lock(&device->mutex);
     if (~device->signals.taken != 0 && have_page(device)) {

@@ -247,6 +247,11 @@ START_TEST(wrapped_memory_single_queries_short_rows_and_other_metrics_have_none)
 }
 END_TEST
 
+static eum_norms *begin(eum_buf *buf, uint64_t offset, uint64_t version, eum_scoring_args *args)
+{
+    return eum_norms_begin(buf, offset, &version, args);
+}
+
 START_TEST(another_shape_or_version_has_others)
 {
     eum_context *context = open_context();
@@ -255,23 +260,23 @@ START_TEST(another_shape_or_version_has_others)
     eum_scoring_args args = {
         .metric = EUM_METRIC_COSINE, .element = EUM_ELEMENT_FLOAT32, .query_count = 2, .rows = 8, .dim = 32, .row_stride = 128};
     ck_assert(eum_norms_serve(buf, &args, EUM_CPU_AVX2));
-    ck_assert_ptr_null(eum_norms_begin(buf, 0, 5, &args));
+    ck_assert_ptr_null(begin(buf, 0, 5, &args));
     ck_assert_ptr_null(args.norms);
-    eum_norms *norms = eum_norms_begin(buf, 0, 5, &args);
+    eum_norms *norms = begin(buf, 0, 5, &args);
     ck_assert_ptr_nonnull(norms);
     ck_assert_ptr_nonnull(args.norms);
     ck_assert(!args.norms_known);
     eum_scoring_args others = args;
-    ck_assert_ptr_null(eum_norms_begin(buf, 0, 5, &others)); /* not yet */
+    ck_assert_ptr_null(begin(buf, 0, 5, &others)); /* not yet */
     eum_norms_done(norms, &args, false);
-    norms = eum_norms_begin(buf, 0, 5, &args); /* whoever failed leaves it to the next */
+    norms = begin(buf, 0, 5, &args); /* whoever failed leaves it to the next */
     ck_assert_ptr_nonnull(norms);
     ck_assert(!args.norms_known);
     eum_norms_done(norms, &args, true);
-    ck_assert_ptr_null(eum_norms_begin(buf, 0, 4, &others)); /* a job that has waited long finds nothing, and does no harm */
-    norms = eum_norms_begin(buf, 0, 5, &args);
+    ck_assert_ptr_null(begin(buf, 0, 4, &others)); /* a job that has waited long finds nothing, and does no harm */
+    norms = begin(buf, 0, 5, &args);
     ck_assert(args.norms_known);
-    ck_assert_ptr_null(eum_norms_begin(buf, 0, 6, &others));
+    ck_assert_ptr_null(begin(buf, 0, 6, &others));
     ck_assert_int_eq(buf->norms->state, EUM_NORMS_SEEN);
     args.norms[7] = 1; /* who has them, has them to the end */
     eum_norms_done(norms, &args, true);
@@ -281,8 +286,8 @@ START_TEST(another_shape_or_version_has_others)
         others.dim -= i == 1;
         others.row_stride += i == 2 ? 4 : 0;
         others.element = i == 3 ? EUM_ELEMENT_FLOAT16 : others.element;
-        ck_assert_ptr_null(eum_norms_begin(buf, i == 4 ? 128 : 0, 7, &others));
-        ck_assert_ptr_null(eum_norms_begin(buf, 0, 7, &args));
+        ck_assert_ptr_null(begin(buf, i == 4 ? 128 : 0, 7, &others));
+        ck_assert_ptr_null(begin(buf, 0, 7, &args));
     }
     OK(eum_buffer_destroy(buffer));
     close_context(context);
