@@ -173,7 +173,7 @@ static void set_panel(eum_tile *tile, const block *b, unsigned panel)
     tile->queries = b->queries + panel;
     tile->query_count = left < b->panel ? left : b->panel;
     tile->values = b->values + panel * b->value_stride;
-    tile->width = tile->query_count == 1 && !tile->packed ? 1 : round_up(tile->query_count, b->ops->lanes);
+    tile->width = round_up(tile->query_count, b->ops->lanes);
 }
 
 /* The rows' inverse norms, if somebody has them. */
@@ -196,7 +196,7 @@ static void mend(eum_tile *tile)
 {
     for (unsigned q = 0; q < tile->query_count; q++) {
         for (unsigned r = 0; r < tile->count; r++) {
-            float *score = &tile->scores[r * tile->width + q];
+            float *score = eum_tile_score(tile, r, q);
             if (!(fabsf(*score) <= FLT_MAX))
                 *score = eum_score_exact(tile->metric, tile->element, &tile->queries[q], eum_tile_row(tile, r), tile->dim);
         }
@@ -208,19 +208,18 @@ static void mark_nonfinite(eum_tile *tile)
     for (unsigned q = 0; q < tile->query_count; q++)
         if (tile->queries[q].nonfinite)
             for (unsigned r = 0; r < tile->count; r++)
-                tile->scores[r * tile->width + q] = NAN;
+                *eum_tile_score(tile, r, q) = NAN;
 }
 
 static void store(const eum_tile *tile, const block *b, uint64_t query, uint64_t row)
 {
     float *out = b->args->scores + query * b->args->rows + row;
-    if (tile->width == 1) {
-        memcpy(out, tile->scores, tile->count * sizeof *out);
-        return;
-    }
-    for (unsigned q = 0; q < tile->query_count; q++, out += b->args->rows)
-        for (unsigned r = 0; r < tile->count; r++)
+    for (unsigned q = 0; q < tile->query_count; q++, out += b->args->rows) {
+        if (!tile->packed)
+            memcpy(out, tile->scores + q * EUM_TILE_ROWS, tile->count * sizeof *out);
+        for (unsigned r = 0; tile->packed && r < tile->count; r++)
             out[r] = tile->scores[r * tile->width + q];
+    }
 }
 
 static void keep(const eum_tile *tile, const block *b, lists *mine, unsigned panel, uint64_t row)
@@ -228,14 +227,16 @@ static void keep(const eum_tile *tile, const block *b, lists *mine, unsigned pan
     const uint64_t k = b->args->k;
     eum_best_list *list = &mine->lists[panel];
     float *thresholds = &mine->thresholds[panel];
-    if (tile->width == 1) {
-        uint64_t found = b->ops->candidates(tile->scores, thresholds, tile->count, true, b->smaller);
+    for (unsigned q = 0; q < tile->query_count && !tile->packed; q++) {
+        const float *scores = tile->scores + q * EUM_TILE_ROWS;
+        uint64_t found = b->ops->candidates(scores, &thresholds[q], tile->count, true, b->smaller);
         for (; found != 0; found &= found - 1) {
             unsigned r = (unsigned)__builtin_ctzll(found);
-            eum_best_add(list, thresholds, k, b->smaller, (eum_best){tile->scores[r], (int64_t)(row + r)});
+            eum_best_add(&list[q], &thresholds[q], k, b->smaller, (eum_best){scores[r], (int64_t)(row + r)});
         }
-        return;
     }
+    if (!tile->packed)
+        return;
     /* All rows at once first: few rows have a score for a list, and the thresholds only rise. */
     uint64_t rows = b->ops->candidate_rows(tile->scores, thresholds, tile->count, tile->width, b->smaller);
     for (; rows != 0; rows &= rows - 1) {
@@ -347,7 +348,7 @@ static void score_piece(void *arg, uint64_t begin, uint64_t end)
     tile.packed = b->packed;
     tile.value_stride = b->value_stride;
     set_ahead(&tile, b);
-    if (b->packed || b->count > 1)
+    if (b->packed)
         memset(tile.scores, 0, sizeof tile.scores); /* lanes without a query stay 0 */
     lists *mine = b->lists != NULL ? take_lists(b) : NULL;
     fp_environment callers = fp_enter();

@@ -9,7 +9,6 @@
 typedef __m256 vec;
 #define W 8
 #define REDUCED 8
-#define MOST_FEW 4
 #define FEW_ROWS(queries, squares) ((queries) + (squares) == 1 ? 8 : (queries) == 1 ? 4 : 2)
 #define ROW_BY_ROW 0
 #define PACKED_ROWS 4

@@ -2,14 +2,14 @@
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include <immintrin.h>
 #include <math.h>
+#include <string.h>
 
 #include "kernels/scoring_cpu.h"
 
 typedef __m512 vec;
 #define W 16
 #define REDUCED 16
-#define MOST_FEW 8
-#define FEW_ROWS(queries, squares) ((queries) + (squares) == 1 ? 16 : (queries) == 1 ? 8 : (queries) == 8 ? 2 : 4)
+#define FEW_ROWS(queries, squares) ((queries) + (squares) == 1 ? 16 : (queries) == 1 ? 8 : 4)
 #define ROW_BY_ROW 1
 #define PACKED_ROWS 8
 #define MOST_PACKED 3

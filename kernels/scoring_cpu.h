@@ -46,10 +46,16 @@ typedef struct eum_tile {
     bool settled, bad;   /* the scores are final already, and whether some are not finite */
     const float *values; /* of the panel: query after query, `value_stride` floats each, or packed, `width` floats an element */
     size_t value_stride;
-    unsigned width;                /* of a row of `scores`: query_count rounded up to whole registers, or 1 */
+    unsigned width;                /* packed: of a row of `scores`, query_count rounded up to whole registers */
     float inverses[EUM_TILE_ROWS]; /* cosine: 1 / the rows' norms, NaN where float32 cannot carry them; filled by ops->norms */
+    /* Packed: row after row, `width` floats each, as the panel has the queries. Else query after query, EUM_TILE_ROWS floats each. */
     float scores[EUM_TILE_ROWS * EUM_TILE_QUERIES] __attribute__((aligned(64)));
 } eum_tile;
+
+static inline float *eum_tile_score(eum_tile *tile, unsigned r, unsigned q)
+{
+    return &tile->scores[tile->packed ? r * tile->width + q : q * EUM_TILE_ROWS + r];
+}
 
 static inline const void *eum_tile_row(const eum_tile *tile, unsigned r)
 {

@@ -135,7 +135,7 @@ static __attribute__((noinline)) bool score(eum_tile *tile)
 {
     for (unsigned r = 0; r < tile->count; r++)
         for (unsigned q = 0; q < tile->query_count; q++)
-            tile->scores[r * tile->width + q] =
+            *eum_tile_score(tile, r, q) =
                 eum_score_exact(tile->metric, tile->element, &tile->queries[q], eum_tile_row(tile, r), tile->dim);
     return false;
 }

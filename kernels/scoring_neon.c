@@ -9,7 +9,6 @@
 typedef float32x4_t vec;
 #define W 4
 #define REDUCED 4
-#define MOST_FEW 4
 #define FEW_ROWS(queries, squares) ((void)(squares), (queries) <= 1 ? 8 : 4)
 #define ROW_BY_ROW 0
 #define PACKED_ROWS 8
