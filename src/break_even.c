@@ -24,11 +24,13 @@ eum_executor_answer eum_break_even_ask(const eum_break_even_question *q, uint64_
     uint64_t bytes = rows * q->dim * q->element_bytes;
     eum_backing backing = backing_of(q, rows);
     bool by_copies = backing == EUM_BACKING_MIRRORED;
+    uint32_t class = eum_learned_class(q->queries, false, bytes);
     eum_executor_question question = {.asked = EUM_EXECUTOR_AUTO,
                                       .in_place = q->streams,
                                       .mapped = backing == EUM_BACKING_MAPPED || (by_copies && bytes > q->limit),
                                       .by_copies = by_copies,
                                       .threads = q->threads,
+                                      .cpu_times = q->learned == NULL ? 0 : eum_learned_cpu(q->learned, class),
                                       .costs = q->backing.costs,
                                       .cpu = q->cpu,
                                       .queries = q->queries,

@@ -4,12 +4,14 @@
 #define EUM_SRC_BREAK_EVEN_H
 
 #include "dispatch.h"
+#include "learned.h"
 #include "placement.h"
 
 typedef struct eum_break_even_question {
     eum_backing_question backing; /* of the buffers; its bytes are not used */
     eum_cpu_costs cpu;
     uint32_t threads;
+    const eum_learned *learned;           /* NULL: nothing */
     uint64_t limit;                       /* more bytes than these find no room for a device copy */
     bool streams;                         /* kernels read each byte of the targets once */
     uint64_t dim, element_bytes, queries; /* their products fit */

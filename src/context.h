@@ -15,6 +15,7 @@
 #include "faults.h"
 #include "hazard.h"
 #include "kernels/kernels.h"
+#include "learned.h"
 #include "operations.h"
 #include "placement.h"
 #include "pool.h"
@@ -60,7 +61,8 @@ struct eum_ctx {
     size_t failure_count, failure_next;
     eum_stats stats;
     eum_windows windows;
-    eum_costs costs; /* what is decided by; under the lock, except while the context is made */
+    eum_costs costs;     /* what is decided by; under the lock, except while the context is made */
+    eum_learned learned; /* how they came to be so; under the lock */
     eum_costs_source costs_source;
     uint64_t calibration_ns;
     eum_operations operations;

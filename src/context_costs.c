@@ -79,6 +79,7 @@ static eum_status load_file(eum_ctx *ctx, const char *path)
     }
     ctx->costs = costs;
     ctx->costs_source = EUM_COSTS_FILE;
+    eum_learned_init(&ctx->learned, &costs, true, ctx->device->caps.kind == EUM_DEVICE_CUDA);
     return EUM_OK;
 }
 
@@ -86,6 +87,7 @@ eum_status eum_ctx_load_costs(eum_ctx *ctx)
 {
     ctx->costs = eum_figures_settled(&ctx->device->caps.costs);
     ctx->costs_source = EUM_COSTS_DEFAULT;
+    eum_learned_init(&ctx->learned, &ctx->costs, false, ctx->device->caps.kind == EUM_DEVICE_CUDA);
     const char *path = getenv("EUM_COSTS");
     return path == NULL || path[0] == '\0' ? EUM_OK : load_file(ctx, path);
 }
@@ -189,9 +191,11 @@ eum_status eum_ctx_break_even(eum_ctx *ctx, const eum_break_even_config *config,
     if (status != EUM_OK)
         return status;
     eum_costs costs = ctx->costs;
+    eum_learned learned = ctx->learned;
     question.backing = eum_ctx_backing_question(ctx, EUM_BACKING_AUTO, 0);
     eum_ctx_unlock(ctx);
     question.backing.costs = &costs;
+    question.learned = &learned;
     *out = (eum_break_even){.struct_size = sizeof *out,
                             .rows_cold = eum_break_even_rows(&question, false),
                             .rows_resident = eum_break_even_rows(&question, true)};

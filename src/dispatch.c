@@ -118,7 +118,8 @@ uint64_t eum_predict_cpu(const eum_executor_question *q)
     uint64_t made_the_hosts = q->missing_results == 0 ? 0 : eum_cost_prefetch(q->costs, q->missing_results);
     uint64_t beside = plus(q->cpu.call_ns, plus(each, times(threads - 1, q->cpu.threads_ns)));
     reading = reading > together ? reading : together;
-    return plus(plus(beside, made_the_hosts), reading > computing ? reading : computing);
+    uint64_t all = plus(plus(beside, made_the_hosts), reading > computing ? reading : computing);
+    return q->cpu_times == 0 ? all : times(all, q->cpu_times) / 1024;
 }
 
 static uint64_t move_ns(const eum_executor_question *q, uint64_t bytes)

@@ -32,6 +32,7 @@ typedef struct eum_executor_question {
     bool by_copies; /* bytes move by copies, or by prefetches */
     bool reused;    /* the user said that the targets are scored again and again */
     uint32_t threads;
+    uint32_t cpu_times;     /* what the CPU takes, in 1024ths of what is predicted without: learned; 0: 1024 */
     const eum_costs *costs; /* of the device */
     eum_cpu_costs cpu;
     uint64_t queries, rows, dim;

@@ -54,11 +54,17 @@ static void ask_targets(const eum_ctx *ctx, const eum_scoring_request *request, 
     question->expected_ns = buf->stay.last_ns > buf->stay.used_ns ? buf->stay.last_ns - buf->stay.used_ns : 0;
 }
 
-/* What the request alone says. */
+static uint32_t class_of(const eum_scoring_request *request)
+{
+    return eum_learned_class(request->query_count, request->indices.buf != NULL, request->targets.bytes);
+}
+
+/* What the request says, and what was learned of the CPU. */
 static eum_executor_question question_of(const eum_ctx *ctx, const eum_scoring_request *request)
 {
     return (eum_executor_question){.asked = request->executor,
                                    .threads = eum_workers_free(ctx->workers),
+                                   .cpu_times = eum_learned_cpu(&ctx->learned, class_of(request)),
                                    .costs = &ctx->costs,
                                    .cpu = eum_cpu_costs_of(ctx->isa),
                                    .queries = request->query_count,
@@ -273,6 +279,18 @@ static void pay_rent(eum_ctx *ctx, const eum_scoring_request *request, uint64_t 
     eum_stay_used(&buf->stay, &rent, &whole, 1);
 }
 
+/* From what the CPU did itself. Lock held. */
+static void learn(eum_ctx *ctx, const eum_scoring_request *request, const eum_run *run, int64_t now_ns)
+{
+    if (!ctx->learned.from_cpu || request->tried != EUM_OK)
+        return;
+    if (run->executor == EUM_EXECUTOR_DEVICE)
+        eum_learned_cpu_idle(&ctx->learned, class_of(request));
+    else if (!run->fallback && now_ns > run->start_ns)
+        eum_learned_cpu_took(&ctx->learned, class_of(request), run->predicted_ns[EUM_EXECUTOR_CPU],
+                             (uint64_t)(now_ns - run->start_ns));
+}
+
 /* Runs it, and counts. */
 static eum_status run_it(eum_strm *stream, const eum_scoring_request *request, eum_job *job)
 {
@@ -300,6 +318,7 @@ static eum_status run_it(eum_strm *stream, const eum_scoring_request *request, e
     eum_operations_started(&ctx->operations, &run, (eum_point){job->stream, job->sequence}, now);
     if (automatic)
         (void)eum_operations_device(&ctx->operations, false);
+    learn(ctx, request, &run, now);
     if (!launches && request->source == NULL) {
         eum_again_forget(ctx);
         pay_rent(ctx, request, rent_ns);

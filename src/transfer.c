@@ -11,6 +11,7 @@
 #include "copy.h"
 #include "move.h"
 #include "settled.h"
+#include "threads.h"
 #include "trace.h"
 
 /* Threads that have to be woken cost some 30 us a chunk (H100's host, a virtual machine), as much as 1.5 MB on the link: so there are few chunks, and
@@ -341,6 +342,13 @@ static eum_status run_simple(device_transfer *t, eum_move *whole)
     return submit(t, 0, t->bytes, host_side(t), whole);
 }
 
+/* The clock by which copies are timed: a simulated device's own. */
+static uint64_t clock_of(const eum_ctx *ctx)
+{
+    const struct eum_device_ops *ops = ctx->device->ops;
+    return ops->clock_ns == NULL ? (uint64_t)eum_now_ns() : ops->clock_ns(ctx->device);
+}
+
 /* Lock held on entry and exit. If it had to be released before the first copy, nothing was copied and *out_again says so. */
 static eum_status move_device(device_transfer *t, path how, bool *out_again)
 {
@@ -349,6 +357,8 @@ static eum_status move_device(device_transfer *t, path how, bool *out_again)
     eum_move whole;
     init_move(t, 0, t->bytes, &whole);
     bool simple = is_simple(t, how, &whole);
+    bool teaches = simple && t->bytes >= EUM_LEARNED_COPY_BYTES;
+    uint64_t begun = teaches ? clock_of(ctx) : 0;
     eum_status status = simple ? EUM_OK : prepare_copies(t, how, &whole, out_again);
     if (status == EUM_OK && !*out_again) {
         t->point = (eum_point){0, 0};
@@ -365,7 +375,10 @@ static eum_status move_device(device_transfer *t, path how, bool *out_again)
         (void)look_again(ctx, host_side(t), t->bytes);
     eum_ctx_unlock(ctx);
     status = eum_point_wait(ctx, t->point, -1);
+    uint64_t took = teaches ? clock_of(ctx) - begun : 0;
     eum_ctx_relock_to_use(ctx);
+    if (status == EUM_OK && teaches)
+        eum_learned_copy(&ctx->learned, &ctx->costs, t->src == NULL, t->bytes, took);
     if (status == EUM_OK && t->src != NULL)
         status = define(buf, t->offset, t->bytes);
     return status;
