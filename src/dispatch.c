@@ -45,7 +45,7 @@
 #define REUSES 16
 
 /* Measured on two cores of an Intel Xeon with AVX-512, one thread, 100 and 768 elements: 13 GB/s from memory and 28 to 87 GB/s from the
- * caches, where rows that were just written or scored are; 30 to 45 and 36 to 70 G multiply-adds a second. AVX2 on the same: 11 to 21
+ * caches, where rows that were just written or scored are; 40 to 58 (8 queries) and 36 to 70 G multiply-adds a second. AVX2 on the same: 16 to 30
  * and 18 to 39; the scalar kernels, which work in float64: 1.2 to 1.9 and 3 to 9 GB/s. NEON was not measured, nor how much more than two
  * threads read together: 160 GB/s is what a server's memory gives. */
 eum_cpu_costs eum_cpu_costs_of(eum_cpu_isa isa)
@@ -54,10 +54,10 @@ eum_cpu_costs eum_cpu_costs_of(eum_cpu_isa isa)
     costs.cached_mbps[0] = 40000;
     costs.cached_mbps[1] = 25000;
     costs.thread_mbps = 13000;
-    costs.few_mhz = 35000;
+    costs.few_mhz = 45000;
     costs.many_mhz = 45000;
     if (isa == EUM_CPU_AVX2) {
-        costs.few_mhz = 14000;
+        costs.few_mhz = 22000;
         costs.many_mhz = 30000;
     } else if (isa == EUM_CPU_NEON) {
         costs.few_mhz = 7000;

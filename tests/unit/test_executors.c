@@ -259,14 +259,14 @@ END_TEST
 
 /* ------------------------------------------------------------------------------------------------------- failures --- */
 
-/* So many rows that AUTO wants the device for them. */
-static const problem many_rows = {
-    .operation = EUM_OPERATION_SIMILARITY, .metric = 1, .element = 1, .queries = 8, .rows = 30000, .dim = 64};
+/* So much work that AUTO wants the device for it. */
+static const problem much_work = {
+    .operation = EUM_OPERATION_SIMILARITY, .metric = 1, .element = 1, .queries = 64, .rows = 2000, .dim = 384};
 
 START_TEST(what_the_device_cannot_do_the_cpu_does_and_says_so)
 {
     scene s;
-    open_scene(&s, _i, "", many_rows);
+    open_scene(&s, _i, "", much_work);
     eum_job job;
     OK(score(&s, EUM_EXECUTOR_DEVICE, &job));
     read_answer(&s.o, &s.a);
@@ -303,7 +303,7 @@ END_TEST
 START_TEST(after_three_failures_in_a_row_the_device_rests_for_64_operations)
 {
     scene s;
-    problem p = many_rows;
+    problem p = much_work;
     p.operation = EUM_OPERATION_TOPK;
     p.rows = 3000;
     p.queries = 200;
@@ -351,7 +351,7 @@ START_TEST(every_device_call_that_fails_alone_is_survived_by_auto)
     for (size_t i = 0; i < sizeof operations / sizeof *operations; i++) {
         for (uint64_t nth = 1; nth <= 3; nth++) {
             scene s;
-            open_scene(&s, _i, "", many_rows);
+            open_scene(&s, _i, "", much_work);
             eum_sim_fail(device_of(s.context), operations[i], nth);
             eum_job job;
             OK(score(&s, EUM_EXECUTOR_AUTO, &job));
