@@ -685,6 +685,7 @@ typedef struct eum_stats {
     uint64_t raw_given_up[EUM_MEMORY_KINDS];    /* left through eum_buffer_into_raw, freed by the caller */
     uint64_t pool_bytes;                        /* held for new buffers now */
     uint64_t pool_hits, pool_misses;            /* allocations that were served from there, and those that were not */
+    uint64_t prefetch_batches;                  /* calls that prefetched several ranges at once; each range is one of the movements above */
 } eum_stats;
 EUM_API void eum_stats_init(eum_stats *stats);
 EUM_API eum_status eum_context_stats(const eum_context *context, eum_stats *out);
