@@ -198,19 +198,6 @@ eum_status eum_move_steps(eum_move *move, eum_strm *stream)
     return status;
 }
 
-static eum_status run_discards(eum_move *move, eum_strm *stream)
-{
-    eum_status status = EUM_OK;
-    for (size_t i = 0; i < move->plan.count && status == EUM_OK; i++) {
-        eum_step *step = &move->plan.steps[i];
-        if (step->kind != EUM_STEP_DISCARD && !step->after_discard)
-            continue;
-        status = eum_move_step(move, step, stream);
-    }
-    move->buf->ctx->stats.bytes_discarded += move->plan.discarded;
-    return status;
-}
-
 /* Where many uses are remembered, those of one stream are merged to the range that they are in: not with what has passed, or whoever needs bytes that
  * somebody used long ago would wait for somebody who uses others now. */
 static void add_in_flight(eum_buf *buf, uint64_t begin, uint64_t end, eum_hazard_kind kind, eum_point point)
@@ -288,7 +275,6 @@ static eum_status record(eum_move *moves, size_t count, eum_strm *stream)
     return status;
 }
 
-/* One use after the other; all that discards comes last. */
 static eum_status run_each(eum_move *moves, size_t count, eum_strm *stream)
 {
     eum_status status = EUM_OK;
@@ -297,22 +283,16 @@ static eum_status run_each(eum_move *moves, size_t count, eum_strm *stream)
         if (status == EUM_OK)
             status = eum_move_steps(&moves[i], stream);
     }
-    for (size_t i = 0; i < count && status == EUM_OK; i++)
-        status = run_discards(&moves[i], stream);
     return status;
 }
 
 eum_status eum_moves_run(eum_move *moves, size_t count, eum_strm *stream)
 {
     size_t least = eum_moves_least_batch(moves, count, stream->ctx);
-    eum_status status;
-    if (least == EUM_BATCH_NONE) {
-        status = run_each(moves, count, stream);
-    } else {
-        status = eum_moves_run_together(moves, count, least, stream);
-        if (status == EUM_OK)
-            status = eum_moves_discard_together(moves, count, least, stream);
-    }
+    eum_status status =
+        least == EUM_BATCH_NONE ? run_each(moves, count, stream) : eum_moves_run_together(moves, count, least, stream);
+    if (status == EUM_OK)
+        status = eum_moves_discard(moves, count, least, stream);
     if (status == EUM_OK)
         return record(moves, count, stream);
     eum_error saved;

@@ -1,4 +1,4 @@
-/* move_batch: the movements of several uses together, their prefetches by one call of the device; see move_parts.h.
+/* move_batch: the movements of several uses together, their prefetches by one call of the device where that pays; see move_parts.h.
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
  * Uses that have no page in common are planned first, with their advice and what they are to run after. Then their pages move: kind by kind, in
@@ -42,7 +42,7 @@ static eum_status run_kind(const group *g, eum_step_kind kind)
     return status;
 }
 
-/* Writes the ranges of the prefetches to out, unless it is NULL. Returns how many there are. */
+/* How many prefetches there are. Writes their ranges to out, unless it is NULL; then they are about to be submitted. */
 static size_t collect(const group *g, eum_piece *out)
 {
     size_t count = 0;
@@ -51,6 +51,7 @@ static size_t collect(const group *g, eum_piece *out)
             const eum_step *step = &g->moves[i].plan.steps[k];
             if (!is_wanted(g, step, EUM_STEP_PREFETCH))
                 continue;
+            g->moves[i].started |= out != NULL;
             if (out != NULL)
                 out[count] = (eum_piece){&g->moves[i].buf->memory, step->begin, step->end - step->begin, step->where};
             count++;
@@ -62,10 +63,8 @@ static void record(const group *g)
 {
     for (size_t i = 0; i < g->count; i++)
         for (size_t k = 0; k < g->moves[i].plan.count; k++)
-            if (is_wanted(g, &g->moves[i].plan.steps[k], EUM_STEP_PREFETCH)) {
-                g->moves[i].started = true;
+            if (is_wanted(g, &g->moves[i].plan.steps[k], EUM_STEP_PREFETCH))
                 eum_move_did(&g->moves[i], &g->moves[i].plan.steps[k]);
-            }
 }
 
 /* All of it by one call. What fails has changed nothing. */
@@ -82,7 +81,6 @@ static eum_status submit(const group *g, size_t count)
     EUM_TRACE_PUSH("engram_um: prefetch many", bytes);
     eum_status status = ctx->device->ops->prefetch_many(g->stream->device_stream, pieces, count);
     EUM_TRACE_POP();
-    (void)bytes;
     free(pieces);
     if (status != EUM_OK)
         return status;
@@ -92,7 +90,7 @@ static eum_status submit(const group *g, size_t count)
     return EUM_OK;
 }
 
-/* One call for all if they are enough. If that fails each gets its own: the streams of some cannot have it, and no failure of it need be one of theirs. */
+/* One call for all if they are enough. If that fails each gets its own: CUDA's legacy stream cannot have it, and its failure need not be theirs. */
 static eum_status prefetch(const group *g)
 {
     size_t count = collect(g, NULL);
@@ -168,7 +166,7 @@ eum_status eum_moves_run_together(eum_move *moves, size_t count, size_t least, e
     return status == EUM_OK ? move_group(&g) : status;
 }
 
-eum_status eum_moves_discard_together(eum_move *moves, size_t count, size_t least, eum_strm *stream)
+eum_status eum_moves_discard(eum_move *moves, size_t count, size_t least, eum_strm *stream)
 {
     const group g = {.moves = moves, .count = count, .least = least, .after_discard = true, .stream = stream};
     eum_status status = run_kind(&g, EUM_STEP_DISCARD);

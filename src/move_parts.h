@@ -21,11 +21,13 @@ void eum_move_did(eum_move *move, const eum_step *step);
 
 /* ---- move_batch.c ---- */
 
-/* From how many ranges on these uses are prefetched by one call; EUM_BATCH_NONE: never, and what follows is not called. */
+/* From how many ranges on these uses are prefetched by one call; EUM_BATCH_NONE: never. */
 size_t eum_moves_least_batch(const eum_move *moves, size_t count, const eum_ctx *ctx);
-/* All of prepare and steps, for all uses; and all that discards. Errors as eum_moves_run. */
+/* Prepare and steps, for all uses; not with EUM_BATCH_NONE, where one use after the other is better: a copy need not wait for what the next use
+ * waits for. Errors as eum_moves_run. */
 eum_status eum_moves_run_together(eum_move *moves, size_t count, size_t least, eum_strm *stream);
-eum_status eum_moves_discard_together(eum_move *moves, size_t count, size_t least, eum_strm *stream);
+/* What all of them discard, and populate after that. Errors: device errors. */
+eum_status eum_moves_discard(eum_move *moves, size_t count, size_t least, eum_strm *stream);
 
 /* ---- move_conflicts.c ---- */
 
