@@ -67,6 +67,23 @@ static void record(const group *g)
                 eum_move_did(&g->moves[i], &g->moves[i].plan.steps[k]);
 }
 
+/* A call that waits is only made by force. It would wait for all that is in front of it, with the lock held, which callbacks there take. So nothing may be
+ * there, as far as is known. */
+static bool may_call(const group *g)
+{
+    const eum_strm *stream = g->stream;
+    eum_ctx *ctx = stream->ctx;
+    if (ctx->costs.batch_waits == 0)
+        return true;
+    bool known = !stream->wrapped && !stream->exposed && !ctx->unmarked;
+    if (!known || !eum_point_passed(ctx, (eum_point){stream->serial, stream->sequence}))
+        return false;
+    for (size_t i = 0; i < g->count; i++)
+        if (eum_move_conflicts(&g->moves[i]))
+            return false;
+    return true;
+}
+
 /* All of it by one call. What fails has changed nothing. */
 static eum_status submit(const group *g, size_t count)
 {
@@ -94,7 +111,7 @@ static eum_status submit(const group *g, size_t count)
 static eum_status prefetch(const group *g)
 {
     size_t count = collect(g, NULL);
-    if (count < g->least)
+    if (count < g->least || !may_call(g))
         return run_kind(g, EUM_STEP_PREFETCH);
     eum_error saved;
     eum_error_save(&saved);

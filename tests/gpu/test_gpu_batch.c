@@ -69,24 +69,15 @@ static size_t bytes_of(size_t i)
     return i % 3 == 0 ? 4 * (i + 1) : MOST_BYTES - 4096 * (i % 8);
 }
 
-/* Kernels by hand on all that was acquired, four views each; and the same on the CPU. */
-static void work_on_all(void *const *addresses, uint32_t seed)
+/* Four views each, which are there; and the same on the CPU. */
+static void work_on_all(uint32_t seed)
 {
-    void *native;
-    OK(eum_stream_native(stream, &native));
     for (size_t i = 0; i < BUFFERS; i += GPU_VIEWS) {
-        gpu_work work = {.seed = seed + (uint32_t)i, .views = GPU_VIEWS};
         uint32_t *views[GPU_VIEWS];
-        size_t bytes[GPU_VIEWS];
-        uint64_t counts[GPU_VIEWS];
-        for (size_t v = 0; v < GPU_VIEWS; v++) {
-            work.accesses[v] = arguments[i + v].access;
+        for (size_t v = 0; v < GPU_VIEWS; v++)
             views[v] = words[i + v];
-            bytes[v] = bytes_of(i + v);
-            counts[v] = bytes[v] / 4;
-        }
-        ck_assert_int_eq(gpu_work_enqueue(&work, addresses + i, bytes, native), 0);
-        (void)gpu_work_model(&work, views, counts);
+        OK(work_on(stream, arguments + i, GPU_VIEWS, seed + (uint32_t)i, NULL, 0, NULL));
+        (void)model_work(arguments + i, GPU_VIEWS, seed + (uint32_t)i, views);
     }
 }
 
@@ -104,16 +95,17 @@ START_TEST(many_small_buffers_are_brought_by_one_call_without_faults)
         void *addresses[BUFFERS];
         for (size_t i = 0; i < BUFFERS; i++)
             fill(buffers[i], words[i], bytes_of(i), 100 * round + (uint32_t)i);
+        OK(eum_stream_synchronize(stream)); /* a call that waits is not made behind anything */
         const uint64_t before = batches();
         OK(eum_faults_begin(context));
         OK(eum_stream_acquire(stream, arguments, BUFFERS, addresses));
-        work_on_all(addresses, round);
         OK(eum_stream_release(stream, arguments, BUFFERS, NULL));
+        expect_batches(setting, before, 1);
+        work_on_all(round);
         const eum_faults faults = end_window();
         if (round == 0)
             print_faults(setting, &faults);
         ck_assert_uint_eq(faults.gpu_faults, 0);
-        expect_batches(setting, before, 1);
         for (size_t i = 0; i < BUFFERS; i++)
             compare(buffers[i], words[i], bytes_of(i), setting);
     }
@@ -156,6 +148,7 @@ START_TEST(many_ranges_of_a_few_buffers_are_brought_by_one_call_without_faults)
                     model[v][at / 4 + i] = mapped[i] += 3;
                 OK(eum_buffer_unmap(views[v], mapped));
             }
+        OK(eum_stream_synchronize(stream));
         const uint64_t before = batches();
         OK(eum_faults_begin(context));
         OK(work_on(stream, uses, GPU_VIEWS, 10 * round + 5, NULL, 0, NULL));

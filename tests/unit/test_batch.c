@@ -309,6 +309,37 @@ START_TEST(what_is_on_another_stream_is_waited_for)
 }
 END_TEST
 
+/* It would wait with the lock held, for a callback that waits for the lock. */
+START_TEST(a_call_that_waits_is_not_made_behind_anything)
+{
+    bunch b = open_bunch("sim:hopper", "always", EUM_ACCESS_READ_WRITE);
+    ctx_of(b.context)->costs.batch_waits = 1;
+    eum_stream *other = new_stream(b.context);
+    eum_buffer *unrelated = new_buffer(b.context, PAGE);
+    const work nothing = {.kind = WORK_NOTHING};
+    for (int k = 0; k < 3; k++) { /* on the stream itself; on another, in conflict; nowhere */
+        gate g = GATE_INIT;
+        eum_job job;
+        if (k < 2) {
+            launch1(k == 0 ? b.stream : other, (work){.kind = WORK_NOTHING, .gate = &g},
+                    updates(whole(k == 0 ? unrelated : b.buffers[7])));
+            await_gate(&g, 1);
+        }
+        OK(try_launch(b.stream, &nothing, b.arguments, MANY, &job));
+        ck_assert_uint_eq(stats_of(b.context).prefetch_batches, k < 2 ? 0 : 1);
+        open_gate(&g);
+        wait_job(job);
+        for (uint32_t i = 0; i < MANY; i++)
+            cpu_fill(whole(b.buffers[i]), 100 + i);
+        OK(eum_stream_synchronize(b.stream));
+        OK(eum_stream_synchronize(other));
+    }
+    OK(eum_buffer_destroy(unrelated));
+    OK(eum_stream_destroy(other));
+    close_bunch(&b);
+}
+END_TEST
+
 /* --------------------------------------------------------------------------------------------------- differences --- */
 
 #define BUFFERS 5
@@ -518,6 +549,7 @@ Suite *batch_suite(void)
     tcase_add_test(tests, one_view_with_many_ranges_moves_by_one_call_to_either_side);
     tcase_add_test(tests, uses_that_share_pages_are_not_moved_by_the_same_call);
     tcase_add_test(tests, what_is_on_another_stream_is_waited_for);
+    tcase_add_test(tests, a_call_that_waits_is_not_made_behind_anything);
     tcase_add_loop_test(tests, whatever_is_done_bytes_statistics_and_decisions_are_the_same_with_and_without_it, 0, 2);
     tcase_add_loop_test(tests, a_call_for_many_that_fails_is_replaced_by_one_for_each, 0, 3);
     tcase_add_loop_test(tests, whichever_call_fails_after_it_no_byte_is_lost_and_what_is_recorded_is_true, 0, 2);
