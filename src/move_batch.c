@@ -1,9 +1,9 @@
 /* move_batch: the movements of several uses together, their prefetches by one call of the device where that pays; see move_parts.h.
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * Uses that have no page in common are planned first, with their advice and what they are to run after. Then their pages move: kind by kind, in
- * the order in which plans list them. What that changes is recorded when the device has accepted it, so a plan is never made of what may yet
- * fail. A use that has pages in common with one that is planned is planned when those have moved. */
+ * Uses that have no page in common are planned first, with their advice and what they are to run after. Then their pages move: kind by
+ * kind, in the order in which plans list them. What that changes is recorded when the device has accepted it, so a plan is never made of
+ * what may yet fail. A use that has pages in common with one that is planned is planned when those have moved. */
 #include "batch.h"
 #include "move_parts.h"
 #include "trace.h"
@@ -67,8 +67,8 @@ static void record(const group *g)
                 eum_move_did(&g->moves[i], &g->moves[i].plan.steps[k]);
 }
 
-/* A call that waits is only made by force. It would wait for all that is in front of it, with the lock held, which callbacks there take. So nothing may be
- * there, as far as is known. */
+/* A call that waits is only made by force. It would wait for all that is in front of it, with the lock held, which callbacks there
+ * take. So nothing may be there, as far as is known. */
 static bool may_call(const group *g)
 {
     const eum_strm *stream = g->stream;
@@ -107,7 +107,8 @@ static eum_status submit(const group *g, size_t count)
     return EUM_OK;
 }
 
-/* One call for all if they are enough. If that fails each gets its own: CUDA's legacy stream cannot have it, and its failure need not be theirs. */
+/* One call for all if they are enough. If that fails each gets its own: CUDA's legacy stream cannot have it, and its failure need not
+ * be theirs. */
 static eum_status prefetch(const group *g)
 {
     size_t count = collect(g, NULL);

@@ -10,7 +10,8 @@
 
 /* ---- move.c ---- */
 
-/* Plans use `i` of a launch, reserves what recording it takes, gives the advice that comes first, and orders the stream. Errors as eum_moves_run. */
+/* Plans use `i` of a launch, reserves what recording it takes, gives the advice that comes first, and orders the stream.
+ * Errors as eum_moves_run. */
 eum_status eum_move_prepare(eum_move *moves, size_t count, size_t i, eum_strm *stream);
 /* Then its steps, up to those that discard. Errors: device errors. */
 eum_status eum_move_steps(eum_move *move, eum_strm *stream);
@@ -23,8 +24,8 @@ void eum_move_did(eum_move *move, const eum_step *step);
 
 /* From how many ranges on these uses are prefetched by one call; EUM_BATCH_NONE: never. */
 size_t eum_moves_least_batch(const eum_move *moves, size_t count, const eum_ctx *ctx);
-/* Prepare and steps, for all uses; not with EUM_BATCH_NONE, where one use after the other is better: a copy need not wait for what the next use
- * waits for. Errors as eum_moves_run. */
+/* Prepare and steps, for all uses; not with EUM_BATCH_NONE, where one use after the other is better: a copy need not wait for what the
+ * next use waits for. Errors as eum_moves_run. */
 eum_status eum_moves_run_together(eum_move *moves, size_t count, size_t least, eum_strm *stream);
 /* What all of them discard, and populate after that. Errors: device errors. */
 eum_status eum_moves_discard(eum_move *moves, size_t count, size_t least, eum_strm *stream);
