@@ -198,7 +198,7 @@ EUM_API void eum_context_config_init(eum_context_config *config);
  * Parameters: config  borrowed for the call, NULL for defaults.
  * Memory: *out is owned; eum_context_destroy ends it.
  * Errors: EUM_ERROR_DEVICE_UNAVAILABLE, EUM_ERROR_DRIVER (a device was asked for by name and is not there),
- *   EUM_ERROR_INVALID_ENUM, EUM_ERROR_INVALID_ARGUMENT (also for EUM_DEVICE, EUM_BACKING, EUM_SPIN and EUM_LOG),
+ *   EUM_ERROR_INVALID_ENUM, EUM_ERROR_INVALID_ARGUMENT (also for EUM_DEVICE, EUM_BACKING, EUM_SPIN, EUM_PREFETCH_BATCH and EUM_LOG),
  *   EUM_ERROR_OUT_OF_MEMORY, EUM_ERROR_SYSTEM (also for the file that EUM_COSTS names, as EUM_ERROR_INVALID_ARGUMENT is:
  *   eum_context_costs). */
 EUM_API eum_status eum_context_create(const eum_context_config *config, eum_context **out);
@@ -685,6 +685,7 @@ typedef struct eum_stats {
     uint64_t raw_given_up[EUM_MEMORY_KINDS];    /* left through eum_buffer_into_raw, freed by the caller */
     uint64_t pool_bytes;                        /* held for new buffers now */
     uint64_t pool_hits, pool_misses;            /* allocations that were served from there, and those that were not */
+    uint64_t prefetch_batches;                  /* calls that prefetched several ranges at once; each range is one of the movements above */
 } eum_stats;
 EUM_API void eum_stats_init(eum_stats *stats);
 EUM_API eum_status eum_context_stats(const eum_context *context, eum_stats *out);
@@ -745,8 +746,11 @@ typedef struct eum_costs_info {
     uint64_t host_copy_mbps;     /* the CPU's copies between host memory, by one thread; 0: not measured */
     uint64_t host_copy_all_mbps; /* by all worker threads; 0: not measured. These two are told and decide nothing */
     uint64_t calibration_ns;     /* what the calibration took; 0: not measured on this context */
+    /* Prefetches of many ranges by one call, measured where CUDA has that (13): */
+    uint64_t prefetch_batch_range_ns; /* each range after the first, beside its units and bytes; by a call of its own it takes prefetch_ns. May be 0 */
+    uint64_t prefetch_batch_waits;    /* 1: the call returns when the pages have moved, and launches do not make it; 0: before */
 } eum_costs_info;
-#define EUM_COSTS_INFO_INIT {sizeof(eum_costs_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define EUM_COSTS_INFO_INIT {sizeof(eum_costs_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 EUM_API void eum_costs_info_init(eum_costs_info *info);
 
 /* The costs that the context decides by now: the rates of copies are refined by what bulk writes and reads of pinned memory took (from 4 MiB on), and with

@@ -13,6 +13,9 @@
 
 #define SMALL_BYTES ((size_t)4 << 10)
 #define LARGE_BYTES ((size_t)16 << 20)
+/* Prefetched by a call each and by one call, out of LARGE_BYTES; they do not touch. */
+#define RANGES 16
+#define RANGE_BYTES ((size_t)64 << 10)
 #define DIM ((size_t)768)
 #define ROW_BYTES (DIM * sizeof(float))
 /* The device's block holds a query, then scores, then targets: more than the caches of the GPUs that there are (50 MB). */
@@ -39,10 +42,21 @@ typedef struct bench {
     eum_block pinned, memory, managed;
     char *host[2];
     int64_t begun_ns;
+    uint64_t called; /* when the calls of a probe of ranges returned */
 } bench;
 
 /* What one run of a probe does. */
-typedef enum probe_kind { TO_DEVICE, TO_HOST, PREFETCH, KERNEL_FAR, KERNEL_NEAR, COPY_ONE, COPY_ALL } probe_kind;
+typedef enum probe_kind {
+    TO_DEVICE,
+    TO_HOST,
+    PREFETCH,
+    RANGES_APART,
+    RANGES_TOGETHER,
+    KERNEL_FAR,
+    KERNEL_NEAR,
+    COPY_ONE,
+    COPY_ALL
+} probe_kind;
 typedef struct probe {
     probe_kind kind;
     size_t amount; /* bytes; of kernels: rows */
@@ -239,6 +253,23 @@ static eum_status prefetch(bench *b, size_t bytes, eum_location where)
     return status == EUM_OK ? pass(b) : status;
 }
 
+static uint64_t device_clock(const bench *b)
+{
+    return b->ops->clock_ns == NULL ? (uint64_t)eum_now_ns() : b->ops->clock_ns(b->device);
+}
+
+static eum_status prefetch_ranges(bench *b, bool together)
+{
+    eum_piece pieces[RANGES];
+    for (size_t i = 0; i < RANGES; i++)
+        pieces[i] = (eum_piece){&b->managed, i * (LARGE_BYTES / RANGES), RANGE_BYTES, b->device->caps.index};
+    eum_status status = together ? b->ops->prefetch_many(b->stream, pieces, RANGES) : EUM_OK;
+    for (size_t i = 0; i < RANGES && status == EUM_OK && !together; i++)
+        status = b->ops->prefetch(b->stream, pieces[i].block, pieces[i].offset, pieces[i].bytes, pieces[i].where);
+    b->called = device_clock(b);
+    return status == EUM_OK ? pass(b) : status;
+}
+
 static eum_status run(bench *b, const probe *p)
 {
     eum_status status = EUM_OK;
@@ -251,6 +282,9 @@ static eum_status run(bench *b, const probe *p)
         return status == EUM_OK ? pass(b) : status;
     case PREFETCH:
         return prefetch(b, p->amount, b->device->caps.index);
+    case RANGES_APART:
+    case RANGES_TOGETHER:
+        return prefetch_ranges(b, p->kind == RANGES_TOGETHER);
     case KERNEL_FAR:
         return run_kernel(b, b->pinned.device, p->amount);
     case KERNEL_NEAR:
@@ -269,7 +303,7 @@ static eum_status run(bench *b, const probe *p)
 static uint64_t clock_of(const bench *b, const probe *p)
 {
     bool hosts = p->kind == COPY_ONE || p->kind == COPY_ALL;
-    return hosts || b->ops->clock_ns == NULL ? (uint64_t)eum_now_ns() : b->ops->clock_ns(b->device);
+    return hosts ? (uint64_t)eum_now_ns() : device_clock(b);
 }
 
 static uint64_t median(uint64_t *times, int count)
@@ -284,13 +318,15 @@ static uint64_t median(uint64_t *times, int count)
     return times[count / 2];
 }
 
-static eum_status measure(bench *b, probe_kind kind, size_t amount, uint64_t *out)
+/* out_call: of ranges, until the calls have returned; may be NULL. */
+static eum_status measure_both(bench *b, probe_kind kind, size_t amount, uint64_t *out, uint64_t *out_call)
 {
     const probe p = {kind, amount};
-    uint64_t times[MOST_RUNS];
+    const bool prefetches = kind == PREFETCH || kind == RANGES_APART || kind == RANGES_TOGETHER;
+    uint64_t times[MOST_RUNS], calls[MOST_RUNS] = {0};
     int count = -1; /* the first does not count */
     while (count < MOST_RUNS && (count < LEAST_RUNS || eum_now_ns() - b->begun_ns < ENOUGH_NS)) {
-        eum_status status = kind == PREFETCH ? prefetch(b, LARGE_BYTES, EUM_LOCATION_HOST) : EUM_OK;
+        eum_status status = prefetches ? prefetch(b, LARGE_BYTES, EUM_LOCATION_HOST) : EUM_OK;
         uint64_t before = clock_of(b, &p);
         if (status == EUM_OK)
             status = run(b, &p);
@@ -298,10 +334,35 @@ static eum_status measure(bench *b, probe_kind kind, size_t amount, uint64_t *ou
             return status;
         if (count >= 0)
             times[count] = clock_of(b, &p) - before;
+        if (count >= 0 && out_call != NULL)
+            calls[count] = b->called - before;
         count++;
     }
     *out = median(times, count);
+    if (out_call != NULL)
+        *out_call = median(calls, count);
     return EUM_OK;
+}
+
+static eum_status measure(bench *b, probe_kind kind, size_t amount, uint64_t *out)
+{
+    return measure_both(b, kind, amount, out, NULL);
+}
+
+/* A driver that has the call and then does not support it has none. */
+static eum_status measure_ranges(bench *b, eum_probes *out)
+{
+    eum_error before;
+    eum_error_save(&before);
+    eum_status status = measure(b, RANGES_APART, 0, &out->ranges_apart);
+    if (status != EUM_OK)
+        return status;
+    status = measure_both(b, RANGES_TOGETHER, 0, &out->ranges_together, &out->together_call);
+    if (status == EUM_OK)
+        out->ranges = RANGES;
+    else if (status == EUM_ERROR_NOT_SUPPORTED)
+        eum_error_restore(&before);
+    return status == EUM_ERROR_NOT_SUPPORTED ? EUM_OK : status;
 }
 
 static eum_status measure_device(bench *b, const eum_costs *now, eum_probes *out)
@@ -323,6 +384,8 @@ static eum_status measure_device(bench *b, const eum_costs *now, eum_probes *out
         status = measure(b, KERNEL_NEAR, NEAR_ROWS, &out->near);
     if (status == EUM_OK && b->pinned.device != NULL)
         status = measure(b, KERNEL_FAR, FAR_ROWS, &out->far);
+    if (status == EUM_OK && b->managed.bytes != 0 && b->device->caps.prefetch_many)
+        status = measure_ranges(b, out);
     if (status != EUM_OK || b->managed.bytes == 0 || now->unit_bytes == 0 || now->unit_bytes > LARGE_BYTES / 2)
         return status;
     out->units = LARGE_BYTES / now->unit_bytes;

@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 
+#include "batch.h"
 #include "budget.h"
 #include "device/device.h"
 #include "engine.h"
@@ -65,6 +66,7 @@ struct eum_ctx {
     eum_learned learned; /* how they came to be so; under the lock */
     eum_costs_source costs_source;
     uint64_t calibration_ns;
+    eum_batch_setting batch;
     eum_operations operations;
     struct eum_again *again;   /* launches that may be made again; see again.h */
     const void *pinned_source; /* pinned memory of the caller's that bytes were copied from, the last time; NULL: none is known */

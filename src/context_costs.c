@@ -164,7 +164,9 @@ void eum_ctx_tell_costs(const eum_ctx *ctx, eum_costs_info *out)
                             .macs_mhz = costs->macs_mhz,
                             .host_copy_mbps = costs->host_copy_mbps,
                             .host_copy_all_mbps = costs->host_copy_all_mbps,
-                            .calibration_ns = ctx->calibration_ns};
+                            .calibration_ns = ctx->calibration_ns,
+                            .prefetch_batch_range_ns = costs->batch_range_ns,
+                            .prefetch_batch_waits = costs->batch_waits};
 }
 
 eum_status eum_ctx_costs(eum_ctx *ctx, eum_costs_info *out)

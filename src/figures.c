@@ -30,6 +30,8 @@ static const figure figures[] = {
     {"prefetch_ns", FIGURE(prefetch_ns), SHORTEST_NS, LONGEST_NS, false},
     {"prefetch_unit_ns", FIGURE(unit_ns), 1, LONGEST_NS, false},
     {"prefetch_unit_bytes", FIGURE(unit_bytes), 4096, (uint64_t)1 << 30, false},
+    {"prefetch_batch_range_ns", FIGURE(batch_range_ns), 0, LONGEST_NS, false},
+    {"prefetch_batch_waits", FIGURE(batch_waits), 0, 1, false},
     {"launch_ns", FIGURE(launch_ns), SHORTEST_NS, LONGEST_NS, false},
     {"macs_mhz", FIGURE(macs_mhz), 1000, 1000000000, false},
     {"host_copy_mbps", FIGURE(host_copy_mbps), SLOWEST_MBPS, FASTEST_MBPS, true},
@@ -120,6 +122,17 @@ static void fit_prefetches(eum_costs *costs, const eum_probes *p)
     costs->prefetch_ns = less(p->prefetch_one, unit);
 }
 
+/* By one call or by many, the units and bytes are the same: what is left is the fixed parts. */
+static void fit_batches(eum_costs *costs, const eum_probes *p)
+{
+    if (p->ranges < 2)
+        return;
+    uint64_t more = p->ranges - 1;
+    costs->batch_range_ns = less(costs->prefetch_ns, less(p->ranges_apart, p->ranges_together) / more) +
+                            less(p->ranges_together, p->ranges_apart) / more;
+    costs->batch_waits = p->together_call > p->ranges_together / 2;
+}
+
 eum_costs eum_figures_from(const eum_costs *now, const eum_probes *p)
 {
     eum_costs costs = eum_figures_settled(now);
@@ -137,6 +150,8 @@ eum_costs eum_figures_from(const eum_costs *now, const eum_probes *p)
     clamp(&costs, false); /* what follows divides by the link's */
     costs.copy_ns = less(p->to_small, eum_cost_at(p->small_bytes, costs.link_mbps));
     fit_prefetches(&costs, p);
+    clamp(&costs, false);
+    fit_batches(&costs, p);
     clamp(&costs, false);
     return costs;
 }

@@ -35,6 +35,9 @@ typedef struct eum_probes {
     uint64_t near_bytes, near; /* a kernel that reads device memory */
     uint64_t units;            /* of the longer prefetch; 0: there are none */
     uint64_t prefetch_one, prefetch_units;
+    uint64_t ranges;                         /* prefetched by a call each and by one call; 0: there is no such call */
+    uint64_t ranges_apart, ranges_together;  /* until all is done */
+    uint64_t together_call;                  /* until the one call returned */
     uint64_t host_bytes, host_one, host_all; /* copies of the CPU */
 } eum_probes;
 /* The device's figures stay as in `now` where large_bytes is 0 (nothing moves there). Everything else is inside its bounds. */

@@ -1,5 +1,6 @@
 /* move: see move.h.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "batch.h"
 #include "move_parts.h"
 
 /* ---------------------------------------------------------------------------------------------------- prepare ------ */
@@ -147,12 +148,10 @@ static eum_status run_advice(eum_move *move, eum_strm *stream)
     return status;
 }
 
-static eum_status run_one(eum_move *moves, size_t count, size_t i, eum_strm *stream)
+eum_status eum_move_prepare(eum_move *moves, size_t count, size_t i, eum_strm *stream)
 {
     eum_move *move = &moves[i];
-    eum_buf *buf = move->buf;
-    const eum_use *use = &move->use;
-    if (use->begin == use->end)
+    if (move->use.begin == move->use.end)
         return EUM_OK;
     eum_status status = reserve(moves, count, i, stream);
     if (status == EUM_OK)
@@ -161,32 +160,41 @@ static eum_status run_one(eum_move *moves, size_t count, size_t i, eum_strm *str
         status = eum_move_order(move, stream);
     if (status != EUM_OK)
         return status;
-    eum_buf_advise_role(buf, use);
-    buf->last_bytes = 0;
-    buf->last_movement = movement_of(move);
-    for (size_t k = 0; k < move->plan.count && status == EUM_OK; k++) {
-        eum_step *step = &move->plan.steps[k];
-        if (is_advice(step) || step->kind == EUM_STEP_DISCARD || step->after_discard)
-            continue;
-        move->started = true;
-        status = eum_step_run(buf, step, stream);
-        if (use->where == EUM_LOCATION_HOST && use->access == EUM_ACCESS_READ && step->moving > 0 && !step->duplicates)
-            buf->came_back = buf->version + 1;
-    }
+    eum_buf_advise_role(move->buf, &move->use);
+    move->buf->last_bytes = 0;
+    move->buf->last_movement = movement_of(move);
+    return EUM_OK;
+}
+
+static void note_return(const eum_move *move, const eum_step *step)
+{
+    const eum_use *use = &move->use;
+    if (use->where == EUM_LOCATION_HOST && use->access == EUM_ACCESS_READ && step->moving > 0 && !step->duplicates)
+        move->buf->came_back = move->buf->version + 1;
+}
+
+void eum_move_did(eum_move *move, const eum_step *step)
+{
+    eum_step_did(move->buf, step);
+    note_return(move, step);
+}
+
+eum_status eum_move_step(eum_move *move, eum_step *step, eum_strm *stream)
+{
+    move->started = true;
+    eum_status status = eum_step_run(move->buf, step, stream);
+    note_return(move, step);
     return status;
 }
 
-static eum_status run_discards(eum_move *move, eum_strm *stream)
+eum_status eum_move_steps(eum_move *move, eum_strm *stream)
 {
     eum_status status = EUM_OK;
-    for (size_t i = 0; i < move->plan.count && status == EUM_OK; i++) {
-        eum_step *step = &move->plan.steps[i];
-        if (step->kind != EUM_STEP_DISCARD && !step->after_discard)
-            continue;
-        move->started = true;
-        status = eum_step_run(move->buf, step, stream);
+    for (size_t k = 0; k < move->plan.count && status == EUM_OK; k++) {
+        eum_step *step = &move->plan.steps[k];
+        if (!is_advice(step) && step->kind != EUM_STEP_DISCARD && !step->after_discard)
+            status = eum_move_step(move, step, stream);
     }
-    move->buf->ctx->stats.bytes_discarded += move->plan.discarded;
     return status;
 }
 
@@ -267,13 +275,24 @@ static eum_status record(eum_move *moves, size_t count, eum_strm *stream)
     return status;
 }
 
-eum_status eum_moves_run(eum_move *moves, size_t count, eum_strm *stream)
+static eum_status run_each(eum_move *moves, size_t count, eum_strm *stream)
 {
     eum_status status = EUM_OK;
-    for (size_t i = 0; i < count && status == EUM_OK; i++)
-        status = run_one(moves, count, i, stream);
-    for (size_t i = 0; i < count && status == EUM_OK; i++)
-        status = run_discards(&moves[i], stream);
+    for (size_t i = 0; i < count && status == EUM_OK; i++) {
+        status = eum_move_prepare(moves, count, i, stream);
+        if (status == EUM_OK)
+            status = eum_move_steps(&moves[i], stream);
+    }
+    return status;
+}
+
+eum_status eum_moves_run(eum_move *moves, size_t count, eum_strm *stream)
+{
+    size_t least = eum_moves_least_batch(moves, count, stream->ctx);
+    eum_status status =
+        least == EUM_BATCH_NONE ? run_each(moves, count, stream) : eum_moves_run_together(moves, count, least, stream);
+    if (status == EUM_OK)
+        status = eum_moves_discard(moves, count, least, stream);
     if (status == EUM_OK)
         return record(moves, count, stream);
     eum_error saved;

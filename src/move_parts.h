@@ -1,4 +1,5 @@
-/* move_parts: what the files of move share: move.c (plans, runs and records), move_conflicts.c (what is in the way) and move_steps.c (one step).
+/* move_parts: what the files of move share: move.c (plans, runs and records), move_batch.c (runs of several together),
+ * move_conflicts.c (what is in the way) and move_steps.c (one step).
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
  * The context's lock is held for all of these. */
@@ -6,6 +7,28 @@
 #define EUM_SRC_MOVE_PARTS_H
 
 #include "move.h"
+
+/* ---- move.c ---- */
+
+/* Plans use `i` of a launch, reserves what recording it takes, gives the advice that comes first, and orders the stream.
+ * Errors as eum_moves_run. */
+eum_status eum_move_prepare(eum_move *moves, size_t count, size_t i, eum_strm *stream);
+/* Then its steps, up to those that discard. Errors: device errors. */
+eum_status eum_move_steps(eum_move *move, eum_strm *stream);
+/* One of them. */
+eum_status eum_move_step(eum_move *move, eum_step *step, eum_strm *stream);
+/* One that the device has accepted: records what it changes. */
+void eum_move_did(eum_move *move, const eum_step *step);
+
+/* ---- move_batch.c ---- */
+
+/* From how many ranges on these uses are prefetched by one call; EUM_BATCH_NONE: never. */
+size_t eum_moves_least_batch(const eum_move *moves, size_t count, const eum_ctx *ctx);
+/* Prepare and steps, for all uses; not with EUM_BATCH_NONE, where one use after the other is better: a copy need not wait for what the
+ * next use waits for. Errors as eum_moves_run. */
+eum_status eum_moves_run_together(eum_move *moves, size_t count, size_t least, eum_strm *stream);
+/* What all of them discard, and populate after that. Errors: device errors. */
+eum_status eum_moves_discard(eum_move *moves, size_t count, size_t least, eum_strm *stream);
 
 /* ---- move_conflicts.c ---- */
 
@@ -32,6 +55,8 @@ eum_status eum_move_order(const eum_move *move, eum_strm *stream);
 
 /* Submits the step and records what it changes. A hint that fails is said, and fails nothing. Errors: device errors. */
 eum_status eum_step_run(eum_buf *buf, eum_step *step, eum_strm *stream);
+/* The second half, for one that was submitted. */
+void eum_step_did(eum_buf *buf, const eum_step *step);
 /* TARGETS live on the device: said to the driver once for the whole buffer, and taken back when the role changes. */
 void eum_buf_advise_role(eum_buf *buf, const eum_use *use);
 

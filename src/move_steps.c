@@ -98,6 +98,13 @@ static eum_status forgive(eum_buf *buf, const eum_step *step, eum_status status)
     return EUM_OK;
 }
 
+void eum_step_did(eum_buf *buf, const eum_step *step)
+{
+    eum_extent_change change = eum_step_change(step);
+    eum_extents_change(&buf->extents, step->begin, step->end, &change);
+    account(buf, step);
+}
+
 #if EUM_NVTX
 static const char *const step_names[EUM_STEP_KINDS] = {
     "engram_um: unset read-mostly", "engram_um: set read-mostly", "engram_um: discard", "engram_um: bounce",
@@ -120,9 +127,7 @@ eum_status eum_step_run(eum_buf *buf, eum_step *step, eum_strm *stream)
         if (step->kind != EUM_STEP_UNSET_READ_MOSTLY)
             return EUM_OK; /* not done: residency stays as it was; an unset that failed leaves the pages astray at worst */
     }
-    eum_extent_change change = eum_step_change(step);
-    eum_extents_change(&buf->extents, step->begin, step->end, &change);
-    account(buf, step);
+    eum_step_did(buf, step);
     return EUM_OK;
 }
 

@@ -87,11 +87,13 @@ static const char *source_name(eum_costs_source source)
 typedef struct line {
     const char *key, *words, *unit;
     size_t offset;
+    bool zero; /* 0 is a figure, and not that there is none */
 } line;
-#define LINE(field, words, unit)                                                                                                   \
+#define LINE_OR_ZERO(field, words, unit, zero)                                                                                     \
     {                                                                                                                              \
-#field, words, unit, offsetof(eum_costs_info, field)                                                                       \
+#field, words, unit, offsetof(eum_costs_info, field), zero                                                                 \
     }
+#define LINE(field, words, unit) LINE_OR_ZERO(field, words, unit, false)
 static const line lines[] = {
     LINE(to_device_mbps, "copies to the device", "MB/s"),
     LINE(to_host_mbps, "copies to the host", "MB/s"),
@@ -101,6 +103,8 @@ static const line lines[] = {
     LINE(prefetch_ns, "a prefetch, beside its bytes", "ns"),
     LINE(prefetch_unit_ns, "each transfer of a prefetch", "ns"),
     LINE(prefetch_unit_bytes, "such a transfer, at most", "bytes"),
+    LINE_OR_ZERO(prefetch_batch_range_ns, "each further range of a call", "ns", true),
+    LINE_OR_ZERO(prefetch_batch_waits, "that call waits: 1; not: 0", "", true),
     LINE(launch_ns, "a launch and its wait", "ns"),
     LINE(macs_mhz, "multiply-adds", "M/s"),
     LINE(host_copy_mbps, "copies by one thread", "MB/s"),
@@ -115,16 +119,20 @@ static uint64_t figure(const eum_costs_info *costs, const line *l)
     return value;
 }
 
+static bool is_known(const eum_costs_info *costs, const line *l)
+{
+    return figure(costs, l) != 0 || (l->zero && costs->to_device_mbps != 0);
+}
+
 static void json_costs(json *j, const char *key, const eum_costs_info *costs)
 {
     json_begin_object(j, key);
     json_string(j, "source", source_name(costs->source));
     for (size_t i = 0; i < LINES; i++) {
-        const uint64_t value = figure(costs, &lines[i]);
-        if (value == 0)
-            json_null(j, lines[i].key);
+        if (is_known(costs, &lines[i]))
+            json_unsigned(j, lines[i].key, figure(costs, &lines[i]));
         else
-            json_unsigned(j, lines[i].key, value);
+            json_null(j, lines[i].key);
     }
     json_end_object(j);
 }
@@ -143,12 +151,12 @@ static void print_json(const calibration *c)
     (void)putchar('\n');
 }
 
-static void print_figure(uint64_t value)
+static void print_figure(const eum_costs_info *costs, const line *l)
 {
-    if (value == 0)
-        (void)printf("  %12s", "-");
+    if (is_known(costs, l))
+        (void)printf("  %12" PRIu64, figure(costs, l));
     else
-        (void)printf("  %12" PRIu64, value);
+        (void)printf("  %12s", "-");
 }
 
 static void print_text(const calibration *c, const char *output)
@@ -157,13 +165,12 @@ static void print_text(const calibration *c, const char *output)
     (void)printf("%s: %s\n\n%-30s  %12s  %12s\n", device_word(word, &c->info), c->info.device_name, "",
                  source_name(c->before.source), source_name(c->after.source));
     for (size_t i = 0; i < LINES; i++) {
-        const uint64_t before = figure(&c->before, &lines[i]), after = figure(&c->after, &lines[i]);
-        if (before == 0 && after == 0)
+        if (!is_known(&c->before, &lines[i]) && !is_known(&c->after, &lines[i]))
             continue; /* nothing moves on the host */
         (void)printf("%-30s", lines[i].words);
-        print_figure(before);
-        print_figure(after);
-        (void)printf("  %s\n", lines[i].unit);
+        print_figure(&c->before, &lines[i]);
+        print_figure(&c->after, &lines[i]);
+        (void)printf(lines[i].unit[0] == '\0' ? "\n" : "  %s\n", lines[i].unit);
     }
     (void)printf("\nMeasured in %.1f ms.\n", (double)c->after.calibration_ns / 1e6);
     if (output != NULL)

@@ -15,8 +15,11 @@ typedef struct eum_costs {
     uint64_t prefetch_ns; /* a prefetch, beside its units and its bytes */
     uint64_t unit_ns;     /* one transfer of a prefetch */
     uint64_t unit_bytes;
-    uint64_t launch_ns; /* a kernel without work: its start and the wait for it */
-    uint64_t macs_mhz;  /* multiply-adds of the similarity kernels, millions a second; 0: no limit */
+    uint64_t
+        batch_range_ns; /* each range after the first of a call for many, beside its units and its bytes; alone it takes prefetch_ns */
+    uint64_t batch_waits; /* 1: that call returns when the pages have moved; 0: before */
+    uint64_t launch_ns;   /* a kernel without work: its start and the wait for it */
+    uint64_t macs_mhz;    /* multiply-adds of the similarity kernels, millions a second; 0: no limit */
     /* Beside these, 0 where nothing else is known: */
     uint64_t to_host_mbps;                       /* host link, to the host; 0: as link_mbps */
     uint64_t in_place_mbps;                      /* host link, under a kernel that reads in place; 0: as link_mbps */

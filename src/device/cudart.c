@@ -55,6 +55,7 @@ static const struct eum_device_ops cuda_ops = {
     .order = cuda_order,
     .copy = cuda_copy,
     .prefetch = cuda_prefetch,
+    .prefetch_many = cuda_prefetch_many,
     .discard = cuda_discard,
     .advise = cuda_advise,
     .submit = cuda_submit,
@@ -99,6 +100,7 @@ static void fill_caps(eum_device_caps *caps, int index)
      * is a few percent (docs/verification.md). */
     caps->discard = false;
     caps->overwrite_moves = caps->concurrent_managed;
+    caps->prefetch_many = caps->concurrent_managed && cuda_calls.prefetch_batch != NULL;
     caps->costs = eum_costs_default(caps->compute_major);
     long page = sysconf(_SC_PAGESIZE); /* the driver's prefetch works on system pages */
     caps->page = page > 0 ? (size_t)page : 4096;

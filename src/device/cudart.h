@@ -14,6 +14,14 @@
 
 #define CUDA_BLOCK ((size_t)2 << 20) /* the driver's VA block */
 
+/* CUmemLocation, whose types for managed memory are newer than CUDA 12.0. */
+typedef struct cuda_location {
+    int type;
+    int id;
+} cuda_location;
+#define CUDA_LOCATION_DEVICE 1
+#define CUDA_LOCATION_HOST 2
+
 /* Calls of the driver, looked up at run time: they push and pop contexts, which the runtime cannot, or are newer than CUDA 12.0. Their
  * results (CUresult) have the numbers of cudaError_t. */
 typedef struct cuda_driver {
@@ -31,6 +39,8 @@ typedef struct cuda_driver {
     /* NULL: waits do without. */
     int (*write_value)(cudaStream_t stream, unsigned long long address, uint32_t value, unsigned flags);
     /* NULL before CUDA 13. */
+    int (*prefetch_batch)(unsigned long long *addresses, size_t *sizes, size_t count, cuda_location *locations,
+                          size_t *first_of_location, size_t location_count, unsigned long long flags, cudaStream_t stream);
     int (*discard_batch)(unsigned long long *addresses, size_t *sizes, size_t count, unsigned long long flags, cudaStream_t stream);
 } cuda_driver;
 extern cuda_driver cuda_calls; /* filled once cuda_load_driver has succeeded */
@@ -201,6 +211,7 @@ eum_status cuda_stream_enter(cuda_stream *stream, cuda_scope *out);
 
 eum_status cuda_copy(eum_dstream *stream, void *dst, const void *src, size_t bytes, eum_direction direction);
 eum_status cuda_prefetch(eum_dstream *stream, const eum_block *block, size_t offset, size_t bytes, eum_location where);
+eum_status cuda_prefetch_many(eum_dstream *stream, const eum_piece *pieces, size_t count);
 eum_status cuda_discard(eum_dstream *stream, const eum_block *block, size_t offset, size_t bytes);
 eum_status cuda_submit(eum_dstream *stream, eum_task *task);
 eum_status cuda_host_call(eum_dstream *stream, void (*fn)(void *user), void *user);

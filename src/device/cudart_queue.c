@@ -4,6 +4,7 @@
 
 #if EUM_HAVE_CUDA
 
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "device/cudart.h"
@@ -75,6 +76,63 @@ eum_status cuda_prefetch(eum_dstream *stream, const eum_block *block, size_t off
     if (error != cudaSuccess)
         status = cuda_failed(device_of(stream), error, "Prefetching %zu bytes to location %d", length, (int)where);
     cuda_leave(&scope);
+    return status;
+}
+
+#if CUDART_VERSION >= 13000
+_Static_assert(CUDA_LOCATION_DEVICE == cudaMemLocationTypeDevice && CUDA_LOCATION_HOST == cudaMemLocationTypeHost &&
+                   sizeof(cuda_location) == sizeof(struct cudaMemLocation) &&
+                   offsetof(cuda_location, id) == offsetof(struct cudaMemLocation, id),
+               "the driver's location");
+#endif
+
+/* The arrays of the driver's call: a range each, and a location for each run of ranges that go to the same. */
+typedef struct batch {
+    unsigned long long *addresses;
+    size_t *sizes, *firsts;
+    cuda_location *locations;
+    size_t runs;
+} batch;
+
+static void fill_batch(const eum_device *device, const eum_piece *pieces, size_t count, batch *b)
+{
+    b->runs = 0;
+    for (size_t i = 0; i < count; i++) {
+        const eum_piece *piece = &pieces[i];
+        char *begin;
+        cuda_pages(device, piece->block, piece->offset, piece->bytes, &begin, &b->sizes[i]);
+        b->addresses[i] = (uintptr_t)begin;
+        if (i > 0 && pieces[i - 1].where == piece->where)
+            continue;
+        bool host = piece->where == EUM_LOCATION_HOST;
+        b->firsts[b->runs] = i;
+        b->locations[b->runs++] = (cuda_location){host ? CUDA_LOCATION_HOST : CUDA_LOCATION_DEVICE, host ? 0 : (int)piece->where};
+    }
+}
+
+eum_status cuda_prefetch_many(eum_dstream *stream, const eum_piece *pieces, size_t count)
+{
+    cudaStream_t native = native_of(stream);
+    if (!stream->device->caps.prefetch_many || native == NULL || native == cudaStreamLegacy)
+        return not_concurrent(stream, "prefetch many ranges by one call");
+    batch b;
+    char *room = malloc(count * (sizeof *b.addresses + sizeof *b.sizes + sizeof *b.firsts + sizeof *b.locations));
+    if (room == NULL)
+        return eum_fail(EUM_ERROR_OUT_OF_MEMORY, "No memory to prefetch %zu ranges by one call; free some host memory.", count);
+    b.addresses = (unsigned long long *)(void *)room; /* all of them are aligned to 8 or less */
+    b.sizes = (size_t *)(b.addresses + count);
+    b.firsts = b.sizes + count;
+    b.locations = (cuda_location *)(b.firsts + count);
+    fill_batch(stream->device, pieces, count, &b);
+    cuda_scope scope;
+    eum_status status = cuda_stream_enter((cuda_stream *)stream, &scope);
+    if (status == EUM_OK) {
+        int error = cuda_calls.prefetch_batch(b.addresses, b.sizes, count, b.locations, b.firsts, b.runs, 0, native);
+        if (error != 0)
+            status = cuda_failed(device_of(stream), (cudaError_t)error, "Prefetching %zu ranges by one call", count);
+        cuda_leave(&scope);
+    }
+    free(room);
     return status;
 }
 

@@ -41,12 +41,20 @@ typedef struct eum_device_caps {
     bool concurrent_managed; /* CPU and kernels may touch managed memory at once; prefetch and advise work */
     bool pageable;           /* kernels reach plain host memory at its host address */
     bool discard;            /* the discard operation exists, and keeps its place among what a stream was given */
+    bool prefetch_many;      /* that operation exists, and is one call */
     bool
         overwrite_moves; /* there is none to rely on, and bytes that a kernel overwrites are best moved to it, worthless as they are */
     size_t page;         /* granule of managed migration by prefetch, a power of two */
     eum_costs costs;     /* defaults for the architecture; zeros on the host */
     size_t block;        /* the driver's largest unit of migration (2 MiB), a power of two, >= page */
 } eum_device_caps;
+
+/* A range of a managed block, and where its pages are to be. */
+typedef struct eum_piece {
+    const eum_block *block;
+    size_t offset, bytes;
+    eum_location where;
+} eum_piece;
 
 typedef enum eum_direction { EUM_HOST_TO_DEVICE, EUM_DEVICE_TO_HOST, EUM_DEVICE_TO_DEVICE, EUM_HOST_TO_HOST } eum_direction;
 
@@ -122,7 +130,11 @@ struct eum_device_ops {
     /* A managed block, [offset, offset + bytes) inside it, bytes > 0; rounded outwards to pages by the device. Makes the pages resident at
      * `where` (read-mostly pages: also there), populated if they never were. Only with caps.concurrent_managed. */
     eum_status (*prefetch)(eum_dstream *stream, const eum_block *block, size_t offset, size_t bytes, eum_location where);
-    /* The same preconditions, offset and bytes multiples of caps.page, caps.discard. Nothing is in flight on these pages. The bytes become
+    /* The same for many ranges (count > 0), no two of which have a page in common: what one prefetch of each does, as one operation of the
+     * stream. Only with caps.prefetch_many. May WAIT until the pages have moved: costs.batch_waits says whether it does. Errors:
+     * EUM_ERROR_NOT_SUPPORTED where this stream cannot, EUM_ERROR_OUT_OF_MEMORY, device errors. */
+    eum_status (*prefetch_many)(eum_dstream *stream, const eum_piece *pieces, size_t count);
+    /* As for one prefetch, offset and bytes multiples of caps.page, caps.discard. Nothing is in flight on these pages. The bytes become
      * worthless: a later prefetch populates the pages at its destination without moving them. */
     eum_status (*discard)(eum_dstream *stream, const eum_block *block, size_t offset, size_t bytes);
     /* Advice on whole pages of a managed block; takes effect at once, not in stream order. Errors: EUM_ERROR_NOT_SUPPORTED and any CUDA

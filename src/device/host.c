@@ -74,6 +74,12 @@ static eum_status host_prefetch(eum_dstream *stream, const eum_block *block, siz
     return not_managed("prefetch");
 }
 
+static eum_status host_prefetch_many(eum_dstream *stream, const eum_piece *pieces, size_t count)
+{
+    (void)stream, (void)pieces, (void)count;
+    return not_managed("prefetch");
+}
+
 static eum_status host_discard(eum_dstream *stream, const eum_block *block, size_t offset, size_t bytes)
 {
     (void)stream, (void)block, (void)offset, (void)bytes;
@@ -174,6 +180,7 @@ static const struct eum_device_ops host_ops = {
     .order = host_stream_order,
     .copy = host_copy,
     .prefetch = host_prefetch,
+    .prefetch_many = host_prefetch_many,
     .discard = host_discard,
     .advise = host_advise,
     .submit = host_submit,

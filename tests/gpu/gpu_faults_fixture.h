@@ -67,6 +67,12 @@ UNUSED static eum_status no_prefetch(eum_dstream *on, const eum_block *block, si
     return EUM_OK;
 }
 
+UNUSED static eum_status no_prefetches(eum_dstream *on, const eum_piece *pieces, size_t count)
+{
+    (void)on, (void)pieces, (void)count;
+    return EUM_OK;
+}
+
 UNUSED static eum_status no_discard(eum_dstream *on, const eum_block *block, size_t offset, size_t bytes)
 {
     (void)on, (void)block, (void)offset, (void)bytes;
@@ -86,6 +92,7 @@ UNUSED static void switch_movement_off(void)
     OK(eum_pin_context(context, &object));
     still = *object->ctx->device->ops;
     still.prefetch = no_prefetch;
+    still.prefetch_many = no_prefetches;
     still.discard = no_discard;
     still.advise = no_advice;
     object->ctx->device->ops = &still;

@@ -50,6 +50,35 @@ static void launch(eum_context *context, eum_buffer *buffer, eum_access access)
     OK(eum_job_wait(job, -1));
 }
 
+/* A kernel changes two buffers that the CPU has written. */
+static void use_two(void)
+{
+    eum_context_config config = EUM_CONTEXT_CONFIG_INIT;
+    eum_context *context = NULL;
+    eum_stream *stream = NULL;
+    config.device = "sim:hopper";
+    config.backing = EUM_BACKING_MANAGED;
+    OK(eum_context_create(&config, &context));
+    OK(eum_context_default_stream(context, &stream));
+    eum_argument arguments[2];
+    void *mapped = NULL;
+    for (int i = 0; i < 2; i++) {
+        arguments[i] = (eum_argument){{buffer_of(context, EUM_ROLE_AUTO), 0, EUM_WHOLE_SIZE}, EUM_ACCESS_READ_WRITE, 0};
+        OK(eum_buffer_map(arguments[i].view, EUM_ACCESS_OVERWRITE, &mapped));
+        OK(eum_buffer_unmap(arguments[i].view.buffer, mapped));
+    }
+    eum_launch_config launch = EUM_LAUNCH_CONFIG_INIT;
+    eum_job job;
+    launch.cpu = kernel;
+    launch.arguments = arguments;
+    launch.argument_count = 2;
+    OK(eum_launch(stream, &launch, &job));
+    OK(eum_job_wait(job, -1));
+    for (int i = 0; i < 2; i++)
+        OK(eum_buffer_destroy(arguments[i].view.buffer));
+    OK(eum_context_destroy(context));
+}
+
 /* The CPU writes, a kernel reads, the CPU changes it, a kernel overwrites it, the CPU reads. */
 static void use(const char *device, eum_backing backing, uint64_t budget)
 {
@@ -84,6 +113,7 @@ int main(int argc, char **argv)
         return 2;
     use("sim:hopper", EUM_BACKING_MANAGED, 0);
     use("sim:hopper", EUM_BACKING_MIRRORED, BYTES + BYTES / 2); /* room for one device copy */
+    use_two();
     void *library = dlopen(argv[1], RTLD_NOW | RTLD_NOLOAD);
     if (library == NULL) {
         fprintf(stderr, "NVTX has not loaded %s\n", argv[1]);
@@ -107,8 +137,12 @@ int main(int argc, char **argv)
             wrong++;
         }
     }
-    if (named("engram_um: launch", 0) != 12 || open() != 0) {
-        fprintf(stderr, "%d ranges of launches instead of 12, %d ranges were left open\n", named("engram_um: launch", 0), open());
+    if (named("engram_um: prefetch many", 2 * BYTES) != 1) {
+        fprintf(stderr, "no range of two prefetches by one call\n");
+        wrong++;
+    }
+    if (named("engram_um: launch", 0) != 13 || open() != 0) {
+        fprintf(stderr, "%d ranges of launches instead of 13, %d ranges were left open\n", named("engram_um: launch", 0), open());
         wrong++;
     }
     return wrong != 0;

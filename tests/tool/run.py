@@ -480,7 +480,7 @@ class Devices(ToolTest):
 
 class Calibrate(ToolTest):
     FIGURES = ["to_device_mbps", "to_host_mbps", "in_place_mbps", "memory_mbps", "copy_ns", "prefetch_ns", "prefetch_unit_ns",
-               "prefetch_unit_bytes", "launch_ns", "macs_mhz", "host_copy_mbps", "host_copy_all_mbps"]
+               "prefetch_unit_bytes", "prefetch_batch_range_ns", "prefetch_batch_waits", "launch_ns", "macs_mhz", "host_copy_mbps", "host_copy_all_mbps"]
 
     def calibrate(self, *arguments, environment=None):
         done = tool("calibrate", "--json", *arguments, environment=environment)
@@ -498,7 +498,11 @@ class Calibrate(ToolTest):
         self.assertIsNone(found["before"]["host_copy_mbps"])
         self.assertGreater(found["after"]["host_copy_all_mbps"], 0)
         for figure in self.FIGURES[:-2]:  # the simulator's clock gives what its preset says
-            self.assertAlmostEqual(found["after"][figure] / found["before"][figure], 1, delta=0.02, msg=figure)
+            if not figure.startswith("prefetch_batch"):
+                self.assertAlmostEqual(found["after"][figure] / found["before"][figure], 1, delta=0.02, msg=figure)
+        self.assertEqual((found["before"]["prefetch_batch_range_ns"], found["before"]["prefetch_batch_waits"]), (0, 0))
+        self.assertLess(found["after"]["prefetch_batch_range_ns"], found["after"]["prefetch_ns"] / 50)
+        self.assertEqual(found["after"]["prefetch_batch_waits"], 0)
         again = self.calibrate("--device", "sim:hopper", environment={"EUM_COSTS": path})
         self.assertEqual(again["before"], {**found["after"], "source": "file"})
 
@@ -520,6 +524,8 @@ class Calibrate(ToolTest):
         text = done.stdout.decode()
         self.assertRegex(text, r"(?m)^ +default +measured$")
         self.assertRegex(text, r"(?m)^copies to the device +12000 +1[12]\d{3}  MB/s$")
+        self.assertRegex(text, r"(?m)^each further range of a call +16000 +16000  ns$")  # it has no such call
+        self.assertRegex(text, r"(?m)^that call waits: 1; not: 0 +1 +1$")
         self.assertRegex(text, r"(?m)^copies by one thread +- +\d+  MB/s$")
         self.assertRegex(text, r"(?m)^Measured in [0-9.]+ ms\.$")
         self.assertIn(f"EUM_COSTS={path}", text)

@@ -70,9 +70,9 @@ START_TEST(the_first_version_of_every_struct_has_the_size_it_was_released_with)
     ck_assert_uint_eq(sizeof(eum_topk_config), 176);
     ck_assert_uint_eq(sizeof(eum_similarity_rows_config), 160);
     ck_assert_uint_eq(sizeof(eum_info), 776);
-    ck_assert_uint_eq(sizeof(eum_stats), 264);
+    ck_assert_uint_eq(sizeof(eum_stats), 272);
     ck_assert_uint_eq(sizeof(eum_operation_stats), 160);
-    ck_assert_uint_eq(sizeof(eum_costs_info), 120);
+    ck_assert_uint_eq(sizeof(eum_costs_info), 136);
     ck_assert_uint_eq(sizeof(eum_break_even_config), 40);
     ck_assert_uint_eq(sizeof(eum_break_even), 56);
     ck_assert_uint_eq(sizeof(eum_decision), 112);
@@ -129,10 +129,10 @@ static const struct {
     {"eum_topk_config", sizeof(eum_topk_config), size_topk_config, 168},
     {"eum_similarity_rows_config", sizeof(eum_similarity_rows_config), size_similarity_rows_config, 152},
     {"eum_info", sizeof(eum_info), size_info, 0},
-    {"eum_stats", sizeof(eum_stats), size_stats, 0},
+    {"eum_stats", sizeof(eum_stats), size_stats, 264},
     {"eum_operation_stats", sizeof(eum_operation_stats), size_operation_stats, 0},
-    {"eum_costs_info", sizeof(eum_costs_info), size_costs, 0},
-    {"eum_costs_info", sizeof(eum_costs_info), size_calibrate, 0},
+    {"eum_costs_info", sizeof(eum_costs_info), size_costs, 120},
+    {"eum_costs_info", sizeof(eum_costs_info), size_calibrate, 120},
     {"eum_break_even", sizeof(eum_break_even), size_break_even, 0},
     {"eum_break_even_config", sizeof(eum_break_even_config), size_break_even_config, 0},
     {"eum_decision", sizeof(eum_decision), size_explain, 0},

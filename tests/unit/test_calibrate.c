@@ -61,6 +61,11 @@ static void expect_figures(const eum_costs *got, const eum_costs *wanted, bool p
         NEAR(prefetch_ns);
         NEAR(unit_ns);
     }
+    /* Of what a range takes by a call of its own: it may be 0. */
+    uint64_t a = got->batch_range_ns, b = wanted->batch_range_ns;
+    ck_assert_msg((a > b ? a - b : b - a) * 50 <= wanted->prefetch_ns, "batch_range_ns is %llu instead of %llu",
+                  (unsigned long long)a, (unsigned long long)b);
+    ck_assert_uint_eq(got->batch_waits, wanted->batch_waits);
     ck_assert_uint_eq(got->unit_bytes, wanted->unit_bytes);
     ck_assert_uint_eq(got->macs_mhz, wanted->macs_mhz);
 }
@@ -82,6 +87,10 @@ static eum_probes probes_of(const eum_costs *c)
     p.units = 16 * MIB / c->unit_bytes;
     p.prefetch_one = eum_cost_prefetch(c, c->unit_bytes);
     p.prefetch_units = eum_cost_prefetch(c, p.units * c->unit_bytes);
+    p.ranges = 16;
+    p.ranges_apart = 16 * eum_cost_prefetch(c, 64 * KIB);
+    p.ranges_together = p.ranges_apart - 15 * c->prefetch_ns + 15 * c->batch_range_ns;
+    p.together_call = c->batch_waits ? p.ranges_together * 99 / 100 : p.ranges_together / 10;
     p.host_bytes = 16 * MIB;
     p.host_one = eum_cost_at(p.host_bytes, 9000);
     p.host_all = eum_cost_at(p.host_bytes, 31000);
@@ -98,6 +107,8 @@ static eum_costs some_costs(uint32_t seed)
     costs.prefetch_ns = 2000 + word_at(seed, 5) % 60000;
     costs.unit_ns = 500 + word_at(seed, 6) % 20000;
     costs.launch_ns = 2000 + word_at(seed, 7) % 30000;
+    costs.batch_range_ns = word_at(seed, 8) % (2 * costs.prefetch_ns);
+    costs.batch_waits = word_at(seed, 9) % 2;
     return costs;
 }
 
@@ -127,7 +138,8 @@ START_TEST(figures_that_cannot_be_true_are_cut_and_none_is_0)
         else if (i == 1) /* more takes less */
             p.to_large = p.back_large = p.far = p.near = p.prefetch_units = 1;
         else /* hours */
-            p.to_large = p.back_large = p.launch = p.far = p.prefetch_one = p.host_one = p.host_all = (uint64_t)1 << 45;
+            p.to_large = p.back_large = p.launch = p.far = p.prefetch_one = p.host_one = p.host_all = p.ranges_together =
+                (uint64_t)1 << 45;
         eum_costs found = eum_figures_from(&before, &p), again;
         eum_costs_device device = eum_costs_device_of("d", 1, 0), same;
         char text[EUM_FIGURES_TEXT];
@@ -145,8 +157,11 @@ START_TEST(what_was_not_measured_stays)
     eum_probes p = probes_of(&before);
     p.units = 0;
     p.prefetch_one = p.prefetch_units = 0;
+    p.ranges = 0;
     p.far = 0;
     eum_costs found = eum_figures_from(&before, &p);
+    ck_assert_uint_eq(found.batch_range_ns, before.batch_range_ns);
+    ck_assert_uint_eq(found.batch_waits, before.batch_waits);
     ck_assert_uint_eq(found.prefetch_ns, before.prefetch_ns);
     ck_assert_uint_eq(found.unit_ns, before.unit_ns);
     ck_assert_uint_eq(found.in_place_mbps, found.link_mbps);
@@ -217,6 +232,10 @@ static const struct {
     {"copy_ns 8000", "copy_ns -8000", "has no whole number"},
     {"copy_ns 8000", "copy_ns 99999999999999999999", "has no whole number"},
     {"copy_ns 8000", "copy_ns 0", "copy_ns is 0, outside"},
+    {"prefetch_batch_waits 1", "prefetch_batch_waits 2", "prefetch_batch_waits is 2, outside 0 to 1"},
+    {"prefetch_batch_range_ns 12400", "prefetch_batch_range_ns 20000001",
+     "prefetch_batch_range_ns is 20000001, outside 0 to 20000000"},
+    {"\nprefetch_batch_waits 1", "", "not complete"},
     {"copy_ns 8000", "copy_ns 8000000000", "copy_ns is 8000000000, outside"},
     {"to_device_mbps 50000", "to_device_mbps 0", "to_device_mbps is 0, outside"},
     {"copy_ns 8000", "copy_ns 8000\ncopy_ns 8000", "says again"},
@@ -347,6 +366,8 @@ static eum_costs write_wrong_costs(const char *device)
     wrong.prefetch_ns /= 4;
     wrong.unit_ns *= 9;
     wrong.launch_ns *= 5;
+    wrong.batch_range_ns = wrong.prefetch_ns;
+    wrong.batch_waits = 1;
     eum_costs_device named = eum_costs_device_of(caps->name, caps->compute_major, caps->compute_minor);
     char text[EUM_FIGURES_TEXT];
     write_text(text, eum_figures_text(&named, &wrong, text));
@@ -375,6 +396,8 @@ START_TEST(calibration_finds_the_figures_of_a_simulated_device_and_they_are_deci
     OK(eum_context_calibrate(context, &after));
     const eum_device_caps *caps = &device_of(context)->caps;
     eum_costs right = eum_figures_settled(&caps->costs), now = ctx->costs;
+    if (!caps->prefetch_many)
+        right.batch_range_ns = wrong.batch_range_ns;
     if (!caps->concurrent_managed) {
         ck_assert_uint_eq(now.prefetch_ns, wrong.prefetch_ns);
         ck_assert_uint_eq(now.unit_ns, wrong.unit_ns);
@@ -384,6 +407,9 @@ START_TEST(calibration_finds_the_figures_of_a_simulated_device_and_they_are_deci
     ck_assert_uint_gt(after.calibration_ns, 0);
     ck_assert_uint_gt(after.host_copy_mbps, 0);
     ck_assert_uint_gt(after.host_copy_all_mbps, 0);
+    ck_assert_uint_eq(after.prefetch_batch_range_ns, now.batch_range_ns);
+    ck_assert_uint_eq(after.prefetch_batch_waits, !caps->prefetch_many);
+    ck_assert_uint_eq(before.prefetch_batch_range_ns, wrong.batch_range_ns);
     told = costs_of(context);
     ck_assert_mem_eq(&told, &after, sizeof told);
     OK(eum_context_break_even(context, &shape, &fast));
@@ -441,8 +467,8 @@ END_TEST
 
 START_TEST(every_device_call_that_fails_leaves_the_costs_as_they_were)
 {
-    static const char *const operations[] = {"alloc", "copy", "submit", "mark", "stream_create", "prefetch"};
-    static const int most[] = {3, 33, 25, 90, 3, 33};
+    static const char *const operations[] = {"alloc", "copy", "submit", "mark", "stream_create", "prefetch", "prefetch_many"};
+    static const int most[] = {3, 33, 25, 90, 3, 150, 8};
     for (size_t k = 0; k < sizeof operations / sizeof *operations; k++) {
         int failures = 0;
         for (int nth = 1; nth <= most[k]; nth += nth < 4 ? 1 : 13) {

@@ -284,6 +284,38 @@ START_TEST(managed_pages_are_prefetched_and_advised_and_keep_their_bytes)
 }
 END_TEST
 
+START_TEST(many_ranges_are_prefetched_by_one_call_and_keep_their_bytes)
+{
+    NEEDS_DEVICE();
+    const int32_t here = device->caps.index;
+    if (!device->caps.managed)
+        return;
+    eum_block a = alloc(EUM_MEMORY_MANAGED, 8 * MIB), b = alloc(EUM_MEMORY_MANAGED, 12345);
+    memset(a.host, 3, a.bytes);
+    memset(b.host, 4, b.bytes);
+    eum_piece pieces[34];
+    for (size_t i = 0; i < 32; i++) /* every other 128 KiB, here and back in turns */
+        pieces[i] = (eum_piece){&a, i * (MIB / 4), MIB / 8 + i, i % 4 == 3 ? EUM_LOCATION_HOST : here};
+    pieces[32] = (eum_piece){&b, 12344, 1, here};
+    pieces[33] = (eum_piece){&b, 5, 10, here};
+    if (!device->caps.prefetch_many) {
+        ck_assert_int_eq(ops->prefetch_many(stream, pieces, 34), EUM_ERROR_NOT_SUPPORTED);
+    } else {
+        ck_assert_int_eq(ops->prefetch_many(stream, pieces, 34), EUM_OK);
+        submit_fill(stream, (char *)a.device + MIB / 4, MIB / 8, 5);
+        drain(stream);
+        pieces[1].where = 61; /* no such device */
+        ck_assert_int_ne(ops->prefetch_many(stream, pieces, 34), EUM_OK);
+        ck_assert_int_eq(cudaPeekAtLastError(), cudaSuccess);
+        ck_assert(all_are((char *)a.host + MIB / 4, MIB / 8, 5));
+        ck_assert(all_are(a.host, MIB / 4, 3) && all_are((char *)a.host + MIB / 4 + MIB / 8, 8 * MIB - MIB / 4 - MIB / 8, 3));
+        ck_assert(all_are(b.host, b.bytes, 4));
+    }
+    ops->release(device, &a);
+    ops->release(device, &b);
+}
+END_TEST
+
 START_TEST(discarded_pages_are_usable_again)
 {
     NEEDS_DEVICE();
@@ -469,6 +501,7 @@ Suite *cudart_suite(void)
     tcase_add_test(tests, copies_go_both_ways_in_stream_order);
     tcase_add_test(tests, a_copy_that_cuda_refuses_leaves_no_error_behind);
     tcase_add_test(tests, managed_pages_are_prefetched_and_advised_and_keep_their_bytes);
+    tcase_add_test(tests, many_ranges_are_prefetched_by_one_call_and_keep_their_bytes);
     tcase_add_test(tests, discarded_pages_are_usable_again);
     tcase_add_test(tests, memory_of_others_is_taken_as_what_it_is_and_nothing_else);
     tcase_add_test(tests, registered_host_memory_is_reached_in_place_and_can_be_registered_again);

@@ -213,6 +213,7 @@ START_TEST(the_legacy_stream_can_be_wrapped_and_the_per_thread_one_cannot)
     ck_assert_int_eq(ops->stream_wrap(device, NULL, &legacy), EUM_OK);
     submit_fill(legacy, block.device, 2 * MIB, 5);
     ck_assert_int_eq(ops->discard(legacy, &block, 0, 2 * MIB), EUM_ERROR_NOT_SUPPORTED);
+    ck_assert_int_eq(ops->prefetch_many(legacy, &(eum_piece){&block, 0, 4096, device->caps.index}, 1), EUM_ERROR_NOT_SUPPORTED);
     drain(legacy);
     ck_assert(all_are(block.host, 2 * MIB, 5));
     ops->stream_destroy(legacy);

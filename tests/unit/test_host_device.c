@@ -113,6 +113,7 @@ START_TEST(movement_advice_and_cuda_streams_are_not_supported)
     eum_block block;
     ck_assert_int_eq(ops->alloc(device, EUM_MEMORY_HOST, 4096, &block), EUM_OK);
     ck_assert_int_eq(ops->prefetch(stream, &block, 0, 4096, 0), EUM_ERROR_NOT_SUPPORTED);
+    ck_assert_int_eq(ops->prefetch_many(stream, &(eum_piece){&block, 0, 4096, 0}, 1), EUM_ERROR_NOT_SUPPORTED);
     ck_assert_int_eq(ops->discard(stream, &block, 0, 4096), EUM_ERROR_NOT_SUPPORTED);
     ck_assert_int_eq(ops->advise(device, &block, 0, 4096, EUM_ADVICE_READ_MOSTLY, 0), EUM_ERROR_NOT_SUPPORTED);
     ck_assert_int_eq(ops->stream_wrap(device, &block, &wrapped), EUM_ERROR_NOT_SUPPORTED);

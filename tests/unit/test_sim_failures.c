@@ -22,6 +22,8 @@ static eum_status call_operation(eum_device *device, eum_dstream *stream, eum_ds
         return device->ops->copy(stream, block->device, plain, sizeof plain, EUM_HOST_TO_DEVICE);
     case EUM_SIM_PREFETCH:
         return device->ops->prefetch(stream, block, 0, PAGE, 0);
+    case EUM_SIM_PREFETCH_MANY:
+        return device->ops->prefetch_many(stream, &(eum_piece){block, 0, PAGE, 0}, 1);
     case EUM_SIM_ADVISE:
         return device->ops->advise(device, block, 0, PAGE, EUM_ADVICE_PREFERRED_LOCATION, 0);
     case EUM_SIM_DISCARD:
@@ -51,8 +53,8 @@ static eum_status call_operation(eum_device *device, eum_dstream *stream, eum_ds
 
 START_TEST(the_nth_call_of_each_operation_fails_on_demand)
 {
-    static const char *const names[] = {"alloc", "copy",  "prefetch",      "advise", "discard",  "submit",
-                                        "mark",  "order", "stream_create", "adopt",  "host_call"};
+    static const char *const names[] = {"alloc",  "copy", "prefetch", "prefetch_many", "advise", "discard",
+                                        "submit", "mark", "order",    "stream_create", "adopt",  "host_call"};
     eum_device *device = open_with("ampere", NULL);
     eum_dstream *stream = new_stream(device), *other = new_stream(device);
     eum_block block = alloc(device, EUM_MEMORY_MANAGED, PAGE);
@@ -160,7 +162,7 @@ Suite *sim_failures_suite(void)
     Suite *suite = suite_create("sim_failures");
     TCase *failures = tcase_create("failures and time");
     tcase_set_timeout(failures, 60);
-    tcase_add_loop_test(failures, the_nth_call_of_each_operation_fails_on_demand, 0, 11);
+    tcase_add_loop_test(failures, the_nth_call_of_each_operation_fails_on_demand, 0, EUM_SIM_LOST);
     tcase_add_test(failures, unknown_architectures_and_options_are_named);
     tcase_add_test(failures, the_virtual_clock_has_the_ratios_that_were_measured);
     tcase_add_test(failures, functions_for_simulated_devices_refuse_others);

@@ -391,6 +391,110 @@ START_TEST(a_kernel_over_discarded_pages_faults_unless_they_are_prefetched_again
 }
 END_TEST
 
+/* ------------------------------------------------------------------------------------------------- many ranges ------ */
+
+START_TEST(many_ranges_by_one_call_are_where_one_call_each_brings_them_for_one_fixed_cost)
+{
+    uint64_t took[2];
+    eum_sim_counters counted[2];
+    for (int together = 0; together < 2; together++) {
+        eum_device *device = open_with("hopper", "schedule=step");
+        eum_dstream *stream = new_stream(device);
+        eum_block a = alloc(device, EUM_MEMORY_MANAGED, 4 * PAGE), b = alloc(device, EUM_MEMORY_MANAGED, 40 * PAGE);
+        memset(a.host, 1, a.bytes);
+        memset(b.host, 2, b.bytes);
+        device->ops->host_access(device, &a, 0, a.bytes, true);
+        device->ops->host_access(device, &b, 0, b.bytes, true);
+        ck_assert_int_eq(device->ops->prefetch(stream, &b, 39 * PAGE, PAGE, 0), EUM_OK);
+        const eum_piece pieces[] = {
+            {&a, PAGE + 10, 10, 0}, {&b, 0, 32 * PAGE, 0}, {&a, 3 * PAGE, PAGE, 0}, {&b, 39 * PAGE, 1, EUM_LOCATION_HOST}};
+        const size_t count = sizeof pieces / sizeof *pieces;
+        finish_stream(stream);
+        const uint64_t begun = eum_sim_time(device);
+        if (together)
+            ck_assert_int_eq(device->ops->prefetch_many(stream, pieces, count), EUM_OK);
+        for (size_t i = 0; i < count && !together; i++)
+            ck_assert_int_eq(device->ops->prefetch(stream, pieces[i].block, pieces[i].offset, pieces[i].bytes, pieces[i].where),
+                             EUM_OK);
+        finish_stream(stream);
+        took[together] = eum_sim_time(device) - begun;
+        counted[together] = counters(device);
+        ck_assert(page_info(device, &a, 0).on_host && page_info(device, &a, PAGE).on_device &&
+                  page_info(device, &a, 3 * PAGE).on_device);
+        ck_assert(page_info(device, &b, 31 * PAGE).on_device && page_info(device, &b, 32 * PAGE).on_host &&
+                  page_info(device, &b, 39 * PAGE).on_host);
+        ck_assert_uint_eq(eum_sim_calls(device, EUM_SIM_PREFETCH_MANY), (uint64_t)together);
+        assert_no_violation(device);
+        device->ops->release(device, &b);
+        done(device, stream, &a);
+    }
+    ck_assert_uint_eq(took[0] - took[1], 3 * 16000);
+    ck_assert_mem_eq(&counted[0], &counted[1], sizeof counted[0]);
+}
+END_TEST
+
+START_TEST(ranges_of_one_call_that_share_a_page_are_a_violation)
+{
+    eum_device *device = open_with("hopper", NULL);
+    eum_dstream *stream = new_stream(device);
+    eum_block block = alloc(device, EUM_MEMORY_MANAGED, 4 * PAGE);
+    const eum_piece apart[] = {{&block, 0, PAGE, 0}, {&block, PAGE, PAGE, 0}},
+                    shared[] = {{&block, 0, PAGE + 1, 0}, {&block, PAGE + 5, 10, 0}};
+    ck_assert_int_eq(device->ops->prefetch_many(stream, apart, 2), EUM_OK);
+    assert_no_violation(device);
+    ck_assert_int_eq(device->ops->prefetch_many(stream, shared, 2), EUM_OK);
+    assert_violation(device, "ranges 0 and 1 of a prefetch of 2 have pages in common");
+    eum_sim_violations_clear(device);
+    done(device, stream, &block);
+}
+END_TEST
+
+START_TEST(what_uses_the_pages_elsewhere_must_be_ordered_before_a_call_for_many)
+{
+    eum_device *device = open_with("hopper", NULL);
+    eum_dstream *stream = new_stream(device), *other = new_stream(device);
+    eum_block a = alloc(device, EUM_MEMORY_MANAGED, PAGE), b = alloc(device, EUM_MEMORY_MANAGED, PAGE);
+    const eum_piece here[] = {{&a, 0, PAGE, 0}, {&b, 0, PAGE, 0}},
+                    back[] = {{&a, 0, PAGE, EUM_LOCATION_HOST}, {&b, 0, PAGE, EUM_LOCATION_HOST}};
+    ck_assert_int_eq(device->ops->prefetch_many(stream, here, 2), EUM_OK);
+    run(stream, store_ones, &b, EUM_ACCESS_OVERWRITE);
+    job later;
+    submit(&later, stream, store_ones, &b, EUM_ACCESS_OVERWRITE);
+    ck_assert_int_eq(device->ops->prefetch_many(other, back, 2), EUM_OK);
+    assert_violation(device, "a prefetch");
+    eum_sim_violations_clear(device);
+    finish_stream(stream);
+    finish_stream(other);
+    device->ops->stream_destroy(other);
+    device->ops->release(device, &b);
+    done(device, stream, &a);
+}
+END_TEST
+
+START_TEST(a_call_for_many_that_fails_has_changed_nothing)
+{
+    eum_device *device = open_with("hopper", "fail=prefetch_many:1"), *pascal = open_with("pascal", NULL);
+    eum_dstream *stream = new_stream(device), *old = new_stream(pascal);
+    eum_block block = alloc(device, EUM_MEMORY_MANAGED, 2 * PAGE), older = alloc(pascal, EUM_MEMORY_MANAGED, 2 * PAGE);
+    memset(block.host, 1, block.bytes);
+    const eum_piece good[] = {{&block, 0, PAGE, 0}, {&block, PAGE, PAGE, 0}},
+                    bad[] = {{&block, 0, PAGE, 0}, {&block, PAGE, PAGE, 1}};
+    const eum_piece beyond[] = {{&block, 0, PAGE, 0}, {&block, 2 * PAGE, 1, 0}}, olds[] = {{&older, 0, PAGE, 0}};
+    ck_assert_int_eq(device->ops->prefetch_many(stream, good, 2), EUM_ERROR_CUDA);
+    ck_assert_int_eq(device->ops->prefetch_many(stream, bad, 2), EUM_ERROR_INVALID_ARGUMENT);
+    ck_assert_int_eq(device->ops->prefetch_many(stream, beyond, 2), EUM_ERROR_INVALID_ARGUMENT);
+    ck_assert(device->caps.prefetch_many && !pascal->caps.prefetch_many);
+    ck_assert_int_eq(pascal->ops->prefetch_many(old, olds, 1), EUM_ERROR_NOT_SUPPORTED);
+    finish_stream(stream);
+    ck_assert(page_info(device, &block, 0).on_host && page_info(device, &block, PAGE).on_host);
+    ck_assert_int_eq(device->ops->prefetch_many(stream, good, 2), EUM_OK);
+    finish_stream(stream);
+    ck_assert(page_info(device, &block, 0).on_device && page_info(device, &block, PAGE).on_device);
+    done(device, stream, &block);
+    done(pascal, old, &older);
+}
+END_TEST
+
 START_TEST(what_an_architecture_cannot_do_is_not_supported)
 {
     eum_device *pascal = open_with("pascal", NULL), *maxwell = open_with("maxwell", NULL);
@@ -437,6 +541,10 @@ Suite *sim_pages_suite(void)
     tcase_add_loop_test(advice, a_discard_before_a_prefetch_moves_nothing_and_the_bytes_are_gone, 0, 3);
     tcase_add_test(advice, a_kernel_over_discarded_pages_faults_unless_they_are_prefetched_again);
     tcase_add_test(advice, what_an_architecture_cannot_do_is_not_supported);
+    tcase_add_test(advice, many_ranges_by_one_call_are_where_one_call_each_brings_them_for_one_fixed_cost);
+    tcase_add_test(advice, ranges_of_one_call_that_share_a_page_are_a_violation);
+    tcase_add_test(advice, what_uses_the_pages_elsewhere_must_be_ordered_before_a_call_for_many);
+    tcase_add_test(advice, a_call_for_many_that_fails_has_changed_nothing);
     suite_add_tcase(suite, advice);
     return suite;
 }

@@ -26,6 +26,8 @@ pub struct eum_costs_info {
     pub host_copy_mbps: u64,
     pub host_copy_all_mbps: u64,
     pub calibration_ns: u64,
+    pub prefetch_batch_range_ns: u64,
+    pub prefetch_batch_waits: u64,
 }
 
 impl eum_costs_info {
@@ -46,6 +48,8 @@ impl eum_costs_info {
         host_copy_mbps: 0,
         host_copy_all_mbps: 0,
         calibration_ns: 0,
+        prefetch_batch_range_ns: 0,
+        prefetch_batch_waits: 0,
     };
 }
 

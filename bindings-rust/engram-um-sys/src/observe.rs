@@ -101,6 +101,7 @@ pub struct eum_stats {
     pub pool_bytes: u64,
     pub pool_hits: u64,
     pub pool_misses: u64,
+    pub prefetch_batches: u64,
 }
 
 impl eum_stats {
@@ -126,6 +127,7 @@ impl eum_stats {
         pool_bytes: 0,
         pool_hits: 0,
         pool_misses: 0,
+        prefetch_batches: 0,
     };
 }
 

@@ -138,7 +138,7 @@ fn structs() -> Vec<Struct> {
             struct_size, buffers_live, buffers_peak, bytes_live, bytes_peak, maps_live, launches, jobs_failed,
             bytes_to_device, bytes_to_host, moves_to_device, moves_to_host, bytes_discarded, hints_applied,
             hints_not_applied, raw_allocations, raw_frees, raw_given_up, pool_bytes,
-            pool_hits, pool_misses
+            pool_hits, pool_misses, prefetch_batches
         }
         eum_operation_stats by eum_operation_stats_init {
             struct_size, runs, timed, predicted_ns, actual_ns, chunked, fallbacks, last_executor, rest,
@@ -146,7 +146,8 @@ fn structs() -> Vec<Struct> {
         }
         eum_costs_info by eum_costs_info_init {
             struct_size, source, reserved, to_device_mbps, to_host_mbps, in_place_mbps, memory_mbps, copy_ns, prefetch_ns,
-            prefetch_unit_ns, prefetch_unit_bytes, launch_ns, macs_mhz, host_copy_mbps, host_copy_all_mbps, calibration_ns
+            prefetch_unit_ns, prefetch_unit_bytes, launch_ns, macs_mhz, host_copy_mbps, host_copy_all_mbps, calibration_ns,
+            prefetch_batch_range_ns, prefetch_batch_waits
         }
         eum_break_even_config by eum_break_even_config_init { struct_size, element, reserved, dim, query_count, rows }
         eum_break_even by eum_break_even_init {

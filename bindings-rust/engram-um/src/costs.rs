@@ -52,6 +52,10 @@ pub struct Costs {
     pub host_copy_mbps: Option<u64>,
     /// By all worker threads; `None`: not measured.
     pub host_copy_all_mbps: Option<u64>,
+    /// Each range after the first of a call that prefetches many, beside its units and bytes.
+    pub prefetch_batch_range_ns: u64,
+    /// Whether that call returns only when the pages have moved; launches then do not make it.
+    pub prefetch_batch_waits: bool,
     /// What the calibration took; `None`: not measured on this context.
     pub calibration: Option<Duration>,
 }
@@ -73,6 +77,8 @@ impl Costs {
             macs_mhz: raw.macs_mhz,
             host_copy_mbps: known(raw.host_copy_mbps),
             host_copy_all_mbps: known(raw.host_copy_all_mbps),
+            prefetch_batch_range_ns: raw.prefetch_batch_range_ns,
+            prefetch_batch_waits: raw.prefetch_batch_waits != 0,
             calibration: known(raw.calibration_ns).map(Duration::from_nanos),
         }
     }

@@ -126,6 +126,8 @@ pub struct Stats {
     pub pool_hits: u64,
     /// Allocations that were not.
     pub pool_misses: u64,
+    /// Calls that prefetched several ranges at once; each range is one of the movements above.
+    pub prefetch_batches: u64,
 }
 
 impl Stats {
@@ -151,6 +153,7 @@ impl Stats {
             pool_bytes: raw.pool_bytes,
             pool_hits: raw.pool_hits,
             pool_misses: raw.pool_misses,
+            prefetch_batches: raw.prefetch_batches,
         }
     }
 }

@@ -7,11 +7,13 @@
 #define CUDA_LAUNCH_FAILURE 719
 
 static const char *const names[EUM_SIM_OPERATIONS] = {
-    [EUM_SIM_ALLOC] = "alloc",   [EUM_SIM_COPY] = "copy",           [EUM_SIM_PREFETCH] = "prefetch",
-    [EUM_SIM_ADVISE] = "advise", [EUM_SIM_DISCARD] = "discard",     [EUM_SIM_SUBMIT] = "submit",
-    [EUM_SIM_MARK] = "mark",     [EUM_SIM_ORDER] = "order",         [EUM_SIM_STREAM_CREATE] = "stream_create",
-    [EUM_SIM_ADOPT] = "adopt",   [EUM_SIM_HOST_CALL] = "host_call", [EUM_SIM_LOST] = "lost",
-    [EUM_SIM_ANY] = "any",
+    [EUM_SIM_ALLOC] = "alloc",       [EUM_SIM_COPY] = "copy",
+    [EUM_SIM_PREFETCH] = "prefetch", [EUM_SIM_PREFETCH_MANY] = "prefetch_many",
+    [EUM_SIM_ADVISE] = "advise",     [EUM_SIM_DISCARD] = "discard",
+    [EUM_SIM_SUBMIT] = "submit",     [EUM_SIM_MARK] = "mark",
+    [EUM_SIM_ORDER] = "order",       [EUM_SIM_STREAM_CREATE] = "stream_create",
+    [EUM_SIM_ADOPT] = "adopt",       [EUM_SIM_HOST_CALL] = "host_call",
+    [EUM_SIM_LOST] = "lost",         [EUM_SIM_ANY] = "any",
 };
 
 static bool count_call(eum_sim *sim, eum_sim_operation operation)

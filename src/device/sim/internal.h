@@ -30,6 +30,7 @@ typedef struct eum_sim_preset {
     bool concurrent;   /* concurrentManagedAccess */
     bool whole_chunks; /* a whole 2 MiB block moves as one transfer */
     bool discard;
+    bool prefetch_many;
     uint64_t memory;      /* bytes */
     uint64_t link_mbps;   /* host link, MB/s of payload, each way */
     uint64_t memory_mbps; /* device memory, MB/s */
@@ -218,12 +219,19 @@ bool eum_sim_inject_parse(eum_sim *sim, const char *text, const char *end);
 typedef enum eum_sim_op_kind {
     EUM_SIM_OP_COPY,
     EUM_SIM_OP_PREFETCH,
+    EUM_SIM_OP_PREFETCH_MANY,
     EUM_SIM_OP_DISCARD,
     EUM_SIM_OP_KERNEL,
     EUM_SIM_OP_CALL,
     EUM_SIM_OP_MARK,
     EUM_SIM_OP_ORDER
 } eum_sim_op_kind;
+
+/* Pages of a managed block that are to be on a side. */
+typedef struct eum_sim_range {
+    size_t first, count;
+    int side;
+} eum_sim_range;
 
 typedef struct eum_sim_op {
     struct eum_sim_op *next;
@@ -240,6 +248,7 @@ typedef struct eum_sim_op {
     eum_sim_block **arguments; /* pinned; of the task */
     size_t *argument_offsets;
     size_t argument_count;
+    eum_sim_range *ranges; /* of many prefetches, one for each argument, whose offsets are not used */
     void (*fn)(void *user);
     void *user;
     eum_sim_clock clock;   /* host calls: what has happened when it runs */
@@ -330,6 +339,7 @@ eum_status eum_sim_mark_stream(eum_dstream *stream, uint64_t *out_sequence);
 eum_status eum_sim_order(eum_dstream *stream, eum_dstream *other, uint64_t sequence);
 eum_status eum_sim_copy(eum_dstream *stream, void *dst, const void *src, size_t bytes, eum_direction direction);
 eum_status eum_sim_prefetch(eum_dstream *stream, const eum_block *block, size_t offset, size_t bytes, eum_location where);
+eum_status eum_sim_prefetch_many(eum_dstream *stream, const eum_piece *pieces, size_t count);
 eum_status eum_sim_discard(eum_dstream *stream, const eum_block *block, size_t offset, size_t bytes);
 eum_status eum_sim_advise(eum_device *device, const eum_block *block, size_t offset, size_t bytes, eum_advice advice,
                           eum_location where);

@@ -4,7 +4,9 @@
  * Sources.
  *   managed, concurrent   CUDA C++ programming guide, "Unified Memory": concurrentManagedAccess needs compute capability 6.0.
  *   whole_chunks          2 MiB transfers of whole VA blocks from Ampere on; 64 KiB pages before.
- *   discard               the calls are CUDA 13's, whose oldest architecture is 7.5.
+ *   discard,
+ *   prefetch_many         the calls are CUDA 13's, whose oldest architecture is 7.5. Many ranges by one call are as CUDA describes them, in stream order,
+ *                         with the fixed cost of one prefetch; driver 580 is not there yet (docs/performance.md).
  *   memory, memory_mbps   data sheets: GTX 980 (4 GB, 224 GB/s), P100 (16 GB, 732 GB/s), T4 (16 GB, 320 GB/s), A100 (40 GB, 1555 GB/s);
  *                         H100: 80 GB and 3.13 TB/s, measured.
  *   link_mbps             PCIe 3.0 x16 (12 GB/s of payload) until Turing, 4.0 (25 GB/s), 5.0 (50 GB/s).
@@ -47,6 +49,7 @@ static const eum_sim_preset presets[] = {
      .toolkit = 13000,
      .concurrent = true,
      .discard = true,
+     .prefetch_many = true,
      .memory = (uint64_t)16 << 30,
      .link_mbps = 12000,
      .memory_mbps = 320000,
@@ -57,6 +60,7 @@ static const eum_sim_preset presets[] = {
      .toolkit = 13000,
      .concurrent = true,
      .discard = true,
+     .prefetch_many = true,
      .whole_chunks = true,
      .memory = (uint64_t)40 << 30,
      .link_mbps = 25000,
@@ -68,6 +72,7 @@ static const eum_sim_preset presets[] = {
      .toolkit = 13000,
      .concurrent = true,
      .discard = true,
+     .prefetch_many = true,
      .whole_chunks = true,
      .memory = (uint64_t)80 << 30,
      .link_mbps = 50000,

@@ -112,6 +112,17 @@ static uint64_t run_call(eum_sim *sim, const eum_sim_op *op)
     return 0;
 }
 
+/* The fixed cost of one. They are in no order: the last comes first here, so that who relies on an order is found out. */
+static uint64_t run_prefetches(const eum_sim *sim, const eum_sim_op *op)
+{
+    uint64_t fixed = sim->preset->prefetch, cost = fixed;
+    eum_sim_lock_pages();
+    for (size_t i = op->argument_count; i-- > 0;)
+        cost += eum_sim_pages_prefetch(op->arguments[i], op->ranges[i].first, op->ranges[i].count, op->ranges[i].side) - fixed;
+    eum_sim_unlock_pages();
+    return cost;
+}
+
 uint64_t eum_sim_op_run(eum_sim *sim, eum_sim_op *op)
 {
     uint64_t cost = 0;
@@ -129,6 +140,8 @@ uint64_t eum_sim_op_run(eum_sim *sim, eum_sim_op *op)
         cost = eum_sim_pages_prefetch(op->block[0], op->offset[0], op->bytes, op->side);
         eum_sim_unlock_pages();
         return cost;
+    case EUM_SIM_OP_PREFETCH_MANY:
+        return run_prefetches(sim, op);
     case EUM_SIM_OP_DISCARD:
         eum_sim_lock_pages();
         eum_sim_pages_discard(op->block[0], op->offset[0], op->bytes);

@@ -86,7 +86,7 @@ static eum_status parse_options(eum_sim *sim, const char *options)
             return eum_fail(EUM_ERROR_INVALID_ARGUMENT,
                             "\"%.*s\" is no option of a simulated GPU: there are memory=BYTES (K, M, G; at least 2M), seed=N, "
                             "schedule=threads|step, check=on|off, count=exact|absent|refused|dropped and fail=OPERATION:N|all "
-                            "(alloc, copy, prefetch, advise, discard, submit, "
+                            "(alloc, copy, prefetch, prefetch_many, advise, discard, submit, "
                             "mark, order, stream_create, adopt, host_call, any)",
                             (int)(end - at), at);
         at = *end == ',' ? end + 1 : end;
@@ -111,6 +111,7 @@ static void fill_caps(const eum_sim *sim, eum_device_caps *caps)
     caps->concurrent_managed = preset->concurrent;
     caps->pageable = false;
     caps->discard = preset->discard;
+    caps->prefetch_many = preset->prefetch_many;
     caps->page = EUM_SIM_PAGE;
     caps->block = EUM_SIM_CHUNK;
     caps->costs = (eum_costs){.link_mbps = preset->link_mbps,
@@ -119,6 +120,8 @@ static void fill_caps(const eum_sim *sim, eum_device_caps *caps)
                               .prefetch_ns = preset->prefetch,
                               .unit_ns = preset->whole_chunks ? preset->chunk_move : preset->page_move,
                               .unit_bytes = preset->whole_chunks ? EUM_SIM_CHUNK : EUM_SIM_PAGE,
+                              .batch_waits = preset->prefetch_many ? 0 : 1,
+                              .batch_range_ns = preset->prefetch_many ? 0 : preset->prefetch,
                               .launch_ns = preset->launch,
                               .macs_mhz = eum_macs_default(preset->compute_major)};
 }
@@ -207,6 +210,7 @@ const struct eum_device_ops eum_sim_ops = {
     .order = eum_sim_order,
     .copy = eum_sim_copy,
     .prefetch = eum_sim_prefetch,
+    .prefetch_many = eum_sim_prefetch_many,
     .discard = eum_sim_discard,
     .advise = eum_sim_advise,
     .submit = eum_sim_submit,

@@ -93,6 +93,7 @@ typedef enum eum_sim_operation {
     EUM_SIM_ALLOC,
     EUM_SIM_COPY,
     EUM_SIM_PREFETCH,
+    EUM_SIM_PREFETCH_MANY,
     EUM_SIM_ADVISE,
     EUM_SIM_DISCARD,
     EUM_SIM_SUBMIT,

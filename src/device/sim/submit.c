@@ -30,6 +30,7 @@ static void free_op(eum_sim_op *op)
     eum_sim_clock_free(&op->clock);
     free(op->arguments);
     free(op->argument_offsets);
+    free(op->ranges);
     free(op);
 }
 
@@ -209,6 +210,97 @@ eum_status eum_sim_prefetch(eum_dstream *base, const eum_block *block, size_t of
         return status;
     return submit_pages(stream, EUM_SIM_OP_PREFETCH, (eum_sim_block *)block->token, inner_offset(block, offset), bytes,
                         where == EUM_LOCATION_HOST ? EUM_SIM_HOST : EUM_SIM_DEVICE);
+}
+
+static eum_sim_range range_of(const eum_piece *piece)
+{
+    const eum_sim_block *block = (const eum_sim_block *)piece->block->token;
+    size_t begin = inner_offset(piece->block, piece->offset), end = (begin + piece->bytes - 1) / EUM_SIM_PAGE + 1;
+    size_t first = begin / EUM_SIM_PAGE;
+    return (eum_sim_range){.first = first,
+                           .count = (end < block->pages ? end : block->pages) - first,
+                           .side = piece->where == EUM_LOCATION_HOST ? EUM_SIM_HOST : EUM_SIM_DEVICE};
+}
+
+/* Ranges of one call are in no order. */
+static void check_disjoint(eum_sim *sim, const eum_sim_op *op, size_t count)
+{
+    eum_sim_lock_pages();
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < i; k++) {
+            const eum_sim_range *a = &op->ranges[k], *b = &op->ranges[i];
+            if (op->arguments[k] == op->arguments[i] && a->first < b->first + b->count && b->first < a->first + a->count)
+                eum_sim_violation(sim, "ranges %zu and %zu of a prefetch of %zu have pages in common, and nothing orders them", k,
+                                  i, count);
+        }
+    eum_sim_unlock_pages();
+    eum_sim_log_violations(sim);
+}
+
+static eum_status fill_ranges(eum_sim *sim, const eum_piece *pieces, size_t count, eum_sim_op *op)
+{
+    eum_status status = EUM_OK;
+    for (size_t i = 0; i < count && status == EUM_OK; i++) {
+        status = check_managed(sim, pieces[i].block, pieces[i].offset, pieces[i].bytes, "a prefetch of many ranges");
+        if (status == EUM_OK)
+            status = check_location(pieces[i].where);
+        if (status != EUM_OK)
+            return status;
+        op->arguments[i] = (eum_sim_block *)pieces[i].block->token;
+        op->ranges[i] = range_of(&pieces[i]);
+    }
+    check_disjoint(sim, op, count);
+    return status;
+}
+
+/* sim->lock held. */
+static void use_ranges(eum_sim_stream *stream, eum_sim_op *op, size_t count)
+{
+    op->argument_count = count;
+    eum_sim_check_begin(stream);
+    for (size_t i = 0; i < count; i++) {
+        const eum_sim_range *range = &op->ranges[i];
+        eum_sim_use_kind use;
+        op->arguments[i]->pending++;
+        eum_sim_lock_pages();
+        bool disturbs = movement_kind(op->arguments[i], range->first, range->count, range->side, &use);
+        eum_sim_unlock_pages();
+        if (disturbs)
+            eum_sim_check_use(stream, op->arguments[i], range->first * EUM_SIM_PAGE, range->count * EUM_SIM_PAGE, use,
+                              1 << range->side, "a prefetch");
+    }
+}
+
+eum_status eum_sim_prefetch_many(eum_dstream *base, const eum_piece *pieces, size_t count)
+{
+    eum_sim_stream *stream = (eum_sim_stream *)base;
+    eum_sim *sim = eum_sim_of(stream);
+    if (eum_sim_alive(sim) != EUM_OK)
+        return EUM_ERROR_DEVICE_LOST;
+    if (eum_sim_inject(sim, EUM_SIM_PREFETCH_MANY))
+        return eum_fail_cuda(CUDA_INVALID_VALUE, "cudaErrorInvalidValue",
+                             "the simulated GPU was told to fail this prefetch of %zu ranges", count);
+    if (!sim->preset->prefetch_many)
+        return eum_fail(EUM_ERROR_NOT_SUPPORTED, "a simulated %s cannot prefetch many ranges by one call", sim->preset->arch);
+    eum_sim_op *op = new_op(sim, EUM_SIM_OP_PREFETCH_MANY);
+    if (op == NULL)
+        return EUM_ERROR_OUT_OF_MEMORY;
+    op->arguments = calloc(count, sizeof(eum_sim_block *));
+    op->ranges = calloc(count, sizeof(eum_sim_range));
+    eum_status status = EUM_OK;
+    if (op->arguments == NULL || op->ranges == NULL)
+        status = eum_fail(EUM_ERROR_OUT_OF_MEMORY, "no memory to queue a prefetch of %zu ranges", count);
+    if (status == EUM_OK)
+        status = fill_ranges(sim, pieces, count, op);
+    pthread_mutex_lock(&sim->lock);
+    if (status == EUM_OK)
+        status = eum_sim_enqueue(stream, op);
+    if (status == EUM_OK)
+        use_ranges(stream, op, count);
+    pthread_mutex_unlock(&sim->lock);
+    if (status != EUM_OK)
+        free_op(op);
+    return status;
 }
 
 eum_status eum_sim_discard(eum_dstream *base, const eum_block *block, size_t offset, size_t bytes)
