@@ -26,7 +26,9 @@ typedef struct passage {
     eum_access *accesses;
     uint64_t *leases; /* of the caller's */
     size_t kept;
-    uint64_t rows; /* of a chunk, at most */
+    uint64_t rows, chunks; /* of a chunk, at most; and how many there are */
+    size_t stage_bytes;
+    bool roomy; /* the stages find room on the device beside the arguments */
     eum_buf *stages[STAGES];
     eum_launch_parts *parts;
     eum_job job; /* of the newest chunk */
@@ -75,6 +77,17 @@ static uint64_t room(const passage *p)
     return left;
 }
 
+/* Lock held. */
+static void choose_chunks(passage *p)
+{
+    const eum_launch_source *source = p->source;
+    uint64_t left = room(p);
+    p->rows = eum_chunk_rows_of(source->rows, source->row_bytes, left);
+    p->chunks = source->rows / p->rows + (source->rows % p->rows != 0);
+    p->stage_bytes = EUM_CHUNK_ALIGNMENT + (size_t)p->rows * source->row_bytes;
+    p->roomy = left / eum_least(p->chunks, STAGES) >= p->stage_bytes;
+}
+
 /* What can be refused is refused here, before anything is written. */
 static eum_status hold_arguments(passage *p)
 {
@@ -92,20 +105,18 @@ static eum_status hold_arguments(passage *p)
         p->kept += status == EUM_OK;
     }
     if (status == EUM_OK)
-        p->rows = eum_chunk_rows_of(p->source->rows, p->source->row_bytes, room(p));
+        choose_chunks(p);
     eum_ctx_unlock(ctx);
     return status;
 }
 
 static eum_status make_stages(passage *p)
 {
-    const uint64_t chunks = p->source->rows / p->rows + (p->source->rows % p->rows != 0);
-    const size_t bytes = EUM_CHUNK_ALIGNMENT + (size_t)p->rows * p->source->row_bytes;
     eum_buffer_config config = EUM_BUFFER_CONFIG_INIT;
     config.backing = EUM_BACKING_MIRRORED;
     eum_status status = EUM_OK;
-    for (uint64_t i = 0; i < eum_least(chunks, STAGES) && status == EUM_OK; i++)
-        status = eum_buf_create(p->stream->ctx, bytes, &config, &p->stages[i]);
+    for (uint64_t i = 0; i < eum_least(p->chunks, STAGES) && status == EUM_OK; i++)
+        status = eum_buf_create(p->stream->ctx, p->stage_bytes, &config, &p->stages[i]);
     return status;
 }
 
@@ -128,7 +139,8 @@ static void clean_up(passage *p)
 
 /* ------------------------------------------------------------------------------------------------------- chunks ---- */
 
-/* The kernel's launch would move them on its own stream, behind the kernel before it. A hint. */
+/* The kernel's launch would move them on its own stream, behind the kernel before it; and does, or uses them over the link, where there is little room:
+ * a prefetch would spill the arguments for it. A hint. */
 static void start_moving(eum_range rows)
 {
     eum_ctx *ctx = rows.buf->ctx;
@@ -164,7 +176,8 @@ static eum_status pass(passage *p, eum_buf *stage, uint64_t first, uint64_t rows
     eum_status status = eum_buf_write(*range, from);
     if (status != EUM_OK)
         return status;
-    start_moving(*range);
+    if (p->roomy)
+        start_moving(*range);
     status = launch(p, first, rows);
     if (status != EUM_OK || p->begun)
         return status;
