@@ -396,7 +396,7 @@ END_TEST
 /* Until the condition holds; a library that does things in turn never gets there. */
 #define AWAIT(condition)                                                                                                           \
     do {                                                                                                                           \
-        for (int tries = 0; !(condition) && tries < 20000; tries++)                                                                \
+        for (int tries = 0; !(condition) && tries < 5000; tries++)                                                                \
             sleep_ms(1);                                                                                                           \
         ck_assert(condition);                                                                                                      \
     } while (0)
@@ -575,7 +575,7 @@ Suite *launch_source_suite(void)
 {
     Suite *suite = suite_create("launch_source");
     TCase *tests = tcase_create("launch_source");
-    tcase_set_timeout(tests, 180);
+    tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, all_rows_are_handed_over_once_in_order_in_chunks_of_equal_size, 0, PLACES);
     tcase_add_loop_test(tests, with_room_a_chunk_is_a_quarter_of_the_rows_within_4_and_16_mib, 0, PLACES - 1);
     tcase_add_loop_test(tests, a_row_larger_than_a_chunk_is_a_chunk_by_itself, 0, PLACES);

@@ -239,9 +239,9 @@ START_TEST(between_chunks_nobody_else_uses_the_results_or_writes_the_input)
     void *address = NULL;
     start(&p.p, call_scene);
     await_gate(&g, 1); /* the call waits for the first stage, with chunks to come */
+    GIVES(EUM_ERROR_MAPPED, try_launch1(other, (work){.kind = WORK_NOTHING}, reads(whole(s.o.totals))));
     GIVES(EUM_ERROR_MAPPED, eum_buffer_map(part(s.o.hashes, 4700, 100), EUM_ACCESS_READ, &address));
     expect_sentence("another thread's call");
-    GIVES(EUM_ERROR_MAPPED, try_launch1(other, (work){.kind = WORK_NOTHING}, reads(whole(s.o.totals))));
     GIVES(EUM_ERROR_MAPPED, try_launch1(other, (work){.kind = WORK_FILL}, overwrites(part(s.o.hashes, 4700, 100))));
     GIVES(EUM_ERROR_MAPPED, try_launch1(other, (work){.kind = WORK_FILL}, overwrites(whole(s.o.weights))));
     GIVES(EUM_ERROR_MAPPED, eum_buffer_write(part(s.o.weights, 0, 4), &address));
@@ -447,7 +447,7 @@ Suite *launch_source_errors_suite(void)
 {
     Suite *suite = suite_create("launch_source_errors");
     TCase *tests = tcase_create("launch_source_errors");
-    tcase_set_timeout(tests, 180);
+    tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, sources_that_are_wrong_are_told, 0, PLACES);
     tcase_add_loop_test(tests, sixty_three_arguments_and_a_source_are_possible, 0, PLACES);
     tcase_add_loop_test(tests, inside_a_callback_which_must_not_wait_it_is_an_error, 0, PLACES);
