@@ -87,7 +87,7 @@ static inline uint32_t hash_row(const void *row, size_t bytes, uint32_t seed)
 /* What the kernel was told; by its user pointer. */
 typedef struct told {
     size_t row_bytes;
-    uint32_t calls; /* one after the other, in the order of the stream */
+    atomic_uint calls; /* one after the other, in the order of the stream */
     uint64_t first[CALLS], count[CALLS];
     const void *source[CALLS];
     void *addresses[CALLS][3];
@@ -101,7 +101,7 @@ typedef struct told {
 UNUSED static int32_t hash_kernel(const eum_kernel_call *call)
 {
     told *t = call->user;
-    const uint32_t n = t->calls++;
+    const uint32_t n = atomic_fetch_add(&t->calls, 1);
     t->confused |=
         n >= CALLS || call->count > 3 || call->struct_size != sizeof *call || (call->source == NULL) != (call->rows == 0);
     if (t->confused)
