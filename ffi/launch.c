@@ -31,6 +31,38 @@ static eum_status check_arguments(const eum_argument *arguments, size_t count)
     return EUM_OK;
 }
 
+static bool has_source(const eum_launch_config *config)
+{
+    return ((uintptr_t)config->host_source | config->source_rows | config->source_row_bytes) != 0;
+}
+
+static eum_status check_source(const eum_launch_config *config)
+{
+    size_t bytes = 0;
+    uintptr_t end = 0;
+    if (config->source_row_bytes == 0)
+        return eum_fail(
+            EUM_ERROR_INVALID_ARGUMENT,
+            "source_row_bytes is 0, with host_source %p and source_rows %llu; pass the bytes of a row, or none of the three",
+            config->host_source, (unsigned long long)config->source_rows);
+    if (config->host_source == NULL && config->source_rows > 0)
+        return eum_fail(EUM_ERROR_INVALID_ARGUMENT, "host_source is NULL and source_rows is %llu; pass the rows, or 0",
+                        (unsigned long long)config->source_rows);
+    if (config->argument_count >= MAX_ARGUMENTS)
+        return eum_fail(EUM_ERROR_INVALID_ARGUMENT,
+                        "argument_count is %zu, at most %d are possible beside host_source; pass views of fewer, larger buffers",
+                        config->argument_count, MAX_ARGUMENTS - 1);
+    if (__builtin_mul_overflow(config->source_rows, config->source_row_bytes, &bytes) || bytes > PTRDIFF_MAX)
+        return eum_fail(EUM_ERROR_SIZE_OVERFLOW,
+                        "source_rows is %llu and source_row_bytes is %zu, which is more than any array has; check both",
+                        (unsigned long long)config->source_rows, config->source_row_bytes);
+    if (__builtin_add_overflow((uintptr_t)config->host_source, bytes, &end))
+        return eum_fail(EUM_ERROR_SIZE_OVERFLOW,
+                        "host_source is %p, and %zu bytes from there end beyond all memory; check source_rows and source_row_bytes",
+                        config->host_source, bytes);
+    return EUM_OK;
+}
+
 static eum_status check_config(const eum_launch_config *config)
 {
     if (config->gpu == NULL && config->cpu == NULL)
@@ -44,7 +76,7 @@ static eum_status check_config(const eum_launch_config *config)
     if (config->params == NULL && config->params_bytes > 0)
         return eum_fail(EUM_ERROR_INVALID_ARGUMENT, "params is NULL and params_bytes is %zu; pass the parameters, or 0",
                         config->params_bytes);
-    return EUM_OK;
+    return has_source(config) ? check_source(config) : EUM_OK;
 }
 
 /* Checks one argument and pins its buffer. On failure nothing is pinned, and the sentence says `what`. */
@@ -118,7 +150,12 @@ static eum_status look_and_launch(eum_strm *stream, const eum_launch_config *con
                                         .user = config->user,
                                         .once = pinned.once,
                                         .key = key};
-    status = eum_engine_launch(stream, &request, job);
+    if (has_source(config)) {
+        const eum_launch_source source = {config->host_source, config->source_rows, config->source_row_bytes};
+        status = eum_engine_launch_source(stream, &request, &source, job);
+    } else {
+        status = eum_engine_launch(stream, &request, job);
+    }
     unpin_arguments(&pinned);
     return status;
 }
@@ -136,7 +173,7 @@ eum_status eum_launch(eum_stream *stream, const eum_launch_config *config, eum_j
         status = eum_pin_stream(stream, &on);
     if (status != EUM_OK)
         return status;
-    bool known = full.argument_count <= FEW_ARGUMENTS && full.argument_count > 0;
+    bool known = full.argument_count <= FEW_ARGUMENTS && full.argument_count > 0 && !has_source(&full);
     if (known) {
         memcpy(few, full.arguments, full.argument_count * sizeof *few);
         full.arguments = few;

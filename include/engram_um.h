@@ -399,6 +399,10 @@ typedef struct eum_kernel_call {
     void *stream;   /* GPU callback: the cudaStream_t to enqueue on. CPU callback: NULL */
     int32_t device; /* device number, EUM_LOCATION_HOST on the host */
     int32_t reserved;
+    /* With host_source, else NULL, 0, 0: */
+    const void *source; /* the rows of this call, where the kernel runs, one after the other; NULL if there are none */
+    uint64_t first_row; /* the number of the first of them, */
+    uint64_t rows;      /* and how many they are */
 } eum_kernel_call;
 /* GPU callback: enqueues work on call->stream and returns at once, during eum_launch, on the caller's thread.
  *   Returns 0, or the cudaError_t that stopped it.
@@ -415,19 +419,42 @@ typedef struct eum_launch_config {
     const void *params; /* small values for the kernel, copied during the call */
     size_t params_bytes;
     void *user; /* handed to the callbacks; must outlive the job */
+    /* Input that is still in an array of the caller's own: source_rows x source_row_bytes bytes, in plain memory. All three 0: there is none. */
+    const void *host_source; /* borrowed until the job ends: it must not be written or freed before. May be NULL only if source_rows is 0 */
+    uint64_t source_rows;    /* it may be cut between any two rows. 0 is legal */
+    size_t source_row_bytes; /* 1 or more */
 } eum_launch_config;
-#define EUM_LAUNCH_CONFIG_INIT {sizeof(eum_launch_config), NULL, NULL, NULL, 0, NULL, 0, NULL}
+#define EUM_LAUNCH_CONFIG_INIT {sizeof(eum_launch_config), NULL, NULL, NULL, 0, NULL, 0, NULL, NULL, 0, 0}
 EUM_API void eum_launch_config_init(eum_launch_config *config);
+
+/* A launch with host_source streams it through the device: the kernel works on one chunk of rows while the next one moves. No buffer, no copy in user
+ * code, and more rows than the device has memory for.
+ *   Calls     On a device the callback is called once a chunk, in the order of rows, with what eum_kernel_call says of them: it works on
+ *             rows first_row to first_row + rows - 1, and no others. Arguments and params are the same each time, except that an argument may have
+ *             moved, so take its address from the call. On the host there is one call, with all rows, and no copy: `source` is host_source itself.
+ *             Of 0 rows there is one call too, so that results are written. All calls are one launch in eum_stats, and one job.
+ *   Chunks    A quarter of the rows, in 4 to 16 MiB, or less where the device has little room; of equal size, but for the last. A row that is larger is
+ *             a chunk by itself. They pass through up to three staging buffers of the library of a chunk each. `source` is aligned as the row is
+ *             in the array, modulo 256 bytes.
+ *   Results   An argument with EUM_ACCESS_OVERWRITE is overwritten by all calls together: each finds there what those before it have written, and the
+ *             first one nothing. EUM_ARGUMENT_ONCE is about one call. Until eum_launch returns nobody else may use what the launch writes, nor
+ *             write what it reads: other threads' maps and launches are refused (EUM_ERROR_MAPPED).
+ *   Waiting   On a device eum_launch WAITS until the source has been read through, and returns with the last calls' kernels in flight. Inside a callback
+ *             it is EUM_ERROR_IN_CALLBACK, on every device.
+ *   Failures  Of a GPU callback: EUM_ERROR_LAUNCH_FAILED, and it is not called again. Of a CPU callback: it is not called again, and the job fails with
+ *             its code. What fails before the first call has changed nothing; after it, what the launch was to write is undefined. */
 
 /* Starts a kernel of the caller's own: moves what is not where the kernel runs, then the kernel, all in order on the stream and
  * without waiting. Launches that touch the same bytes are ordered across streams by the library. What does wait, because the
  * driver acts at once or in line: writing pages that are duplicated and still in use, making room by spilling, and copies of
- * wrapped pageable memory on CUDA.
+ * wrapped pageable memory on CUDA; and launches with host_source, as above.
  * Parameters: out  may be NULL.
  * Errors: EUM_ERROR_NO_KERNEL, EUM_ERROR_OVERLAP, EUM_ERROR_MAPPED, EUM_ERROR_READ_ONLY, EUM_ERROR_WRONG_CONTEXT,
  *   EUM_ERROR_UNDEFINED_DATA, EUM_ERROR_LAUNCH_FAILED (the GPU callback said so), EUM_ERROR_OUT_OF_DEVICE_MEMORY,
- *   EUM_ERROR_OVER_BUDGET, EUM_ERROR_CAPTURING, EUM_ERROR_IN_CALLBACK, view errors. After a failure every buffer is as it was,
- *   with its data, except after EUM_ERROR_LAUNCH_FAILED: the callback may have started something, so what it was to write is
+ *   EUM_ERROR_OVER_BUDGET, EUM_ERROR_CAPTURING, EUM_ERROR_IN_CALLBACK, view errors; of the source EUM_ERROR_INVALID_ARGUMENT (rows of 0
+ *   bytes; rows, and host_source is NULL; 64 arguments, of which there are 63 at most beside it), EUM_ERROR_SIZE_OVERFLOW, EUM_ERROR_OUT_OF_MEMORY
+ *   (for staging). After a failure every buffer is as it was, with its data, except after EUM_ERROR_LAUNCH_FAILED (and with host_source after any
+ *   error behind the first call): the callback may have started something, so what it was to write is
  *   undefined (EUM_ERROR_UNDEFINED_DATA until it is written again). */
 EUM_API eum_status eum_launch(eum_stream *stream, const eum_launch_config *config, eum_job *out);
 
@@ -489,8 +516,7 @@ typedef int32_t eum_executor;
  *              sooner is done: the CPU scores the array where it is; or it streams through the device in chunks, of which the CPU copies one
  *              into pinned memory while the kernel works on the one before; or, where it is pinned or registered and each row is read once,
  *              kernels read it in place. The scores are the bits that a buffer with the same rows at its start gives. Nothing stays on the
- *              device: rows that are scored again belong into a buffer. (eum_launch has no such thing: how the input of your kernel may be
- *              cut, only you know.)
+ *              device: rows that are scored again belong into a buffer. (For kernels of your own: host_source of eum_launch.)
  *   Norms      Rows of a buffer that the CPU scores by cosine against two or more queries, again, with nothing written to the buffer in between, have
  *              their norms kept with it: 4 bytes a row of host memory, from the second time on. A write to the buffer, another shape of the rows,
  *              or its end ends them. Not in wrapped memory, for rows of fewer than 16 elements, or for listed rows. The scores are the same

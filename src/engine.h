@@ -94,6 +94,16 @@ typedef struct eum_call_key {
 bool eum_engine_again(eum_strm *stream, const eum_call_key *key, const eum_launch_config *config, eum_job *out,
                       eum_status *out_status);
 
+/* Rows of memory of the caller's that a launch hands its kernel: all of them, or, in one of several launches for one call, a chunk. */
+typedef struct eum_launch_rows {
+    const void *address; /* where the kernel reads them; NULL: there are none, or they are staged: */
+    bool staged;         /* they are the last of the ranges, of which the kernel is not told as one of its arguments */
+    uint64_t first, count;
+    struct eum_launch_parts *parts; /* launch.h; NULL: this is the only launch */
+    bool continues; /* another one for the same call was before it, with the same arguments, which nobody else has had since */
+    bool last;
+} eum_launch_rows;
+
 /* Launches. arguments: checked ranges; params: copied. The job's context field is left to the caller. */
 typedef struct eum_launch_request {
     eum_kernel_fn gpu, cpu;
@@ -104,14 +114,25 @@ typedef struct eum_launch_request {
     const void *params;
     size_t params_bytes;
     void *user;
-    uint64_t once;             /* bit i: the kernel reads or writes each byte of argument i once, without atomics */
-    bool anywhere;             /* the kernels are the library's own: a thread that waits for the CPU's may run it */
-    size_t versioned;          /* 1 + which argument's version the library's own CPU kernel is told, by call->user; 0: none */
-    bool chosen;               /* its place was chosen by cost, and is chosen anew when bytes have moved */
-    const eum_call_key *key;   /* NULL: the launch is not remembered. Else copied */
-    const struct eum_run *run; /* of an operation; copied with the key */
+    uint64_t once;               /* bit i: the kernel reads or writes each byte of argument i once, without atomics */
+    bool anywhere;               /* the kernels are the library's own: a thread that waits for the CPU's may run it */
+    size_t versioned;            /* 1 + which argument's version the library's own CPU kernel is told, by call->user; 0: none */
+    bool chosen;                 /* its place was chosen by cost, and is chosen anew when bytes have moved */
+    const eum_call_key *key;     /* NULL: the launch is not remembered. Else copied */
+    const struct eum_run *run;   /* of an operation; copied with the key */
+    const eum_launch_rows *rows; /* NULL: none. Else copied, and there is no key */
 } eum_launch_request;
 eum_status eum_engine_launch(eum_strm *stream, const eum_launch_request *request, eum_job *out);
+
+/* rows x row_bytes bytes from `address` on: they fit, and are of no row only if address may be NULL. */
+typedef struct eum_launch_source {
+    const void *address;
+    uint64_t rows;
+    size_t row_bytes; /* 1 or more */
+} eum_launch_source;
+/* A launch whose kernel reads a source. May wait; see launch_source.c. request: without key and rows, and with at most 63 arguments. */
+eum_status eum_engine_launch_source(eum_strm *stream, const eum_launch_request *request, const eum_launch_source *source,
+                                    eum_job *out);
 
 /* Acquire and release by code that works outside; counts and arrays as in a launch. */
 eum_status eum_engine_acquire(eum_strm *stream, const eum_range *ranges, const eum_access *accesses, size_t count,

@@ -49,6 +49,8 @@ static eum_launch_record *record_create(eum_strm *stream, const eum_launch_reque
     record->user_cpu = request->cpu;
     record->user = request->user;
     record->versioned = request->versioned;
+    if (request->rows != NULL)
+        record->rows = *request->rows;
     for (size_t i = 0; i < n; i++) {
         record->ranges[i] = request->ranges[i];
         record->accesses[i] = request->accesses[i];
@@ -59,13 +61,17 @@ static eum_launch_record *record_create(eum_strm *stream, const eum_launch_reque
     record->task = (eum_task){.gpu = request->gpu, .cpu = request->cpu != NULL ? run_cpu : NULL, .accesses = record->accesses};
     record->task.finish = finish;
     record->task.anywhere = record->task.own = request->anywhere;
+    /* A CPU callback is called by run_cpu, and the simulated device is to see the staged rows as an argument. */
     record->task.call = (eum_kernel_call){.struct_size = sizeof(eum_kernel_call),
-                                          .count = n,
+                                          .count = cuda && record->rows.staged ? n - 1 : n,
                                           .addresses = record->addresses,
                                           .bytes = record->bytes,
                                           .params = request->params_bytes > 0 ? at : NULL,
                                           .params_bytes = request->params_bytes,
-                                          .user = cuda ? request->user : record};
+                                          .user = cuda ? request->user : record,
+                                          .source = record->rows.address,
+                                          .first_row = record->rows.first,
+                                          .rows = record->rows.count};
     return record;
 }
 
@@ -84,6 +90,8 @@ static void hold(eum_launch_record *record)
         if (record->bytes[i] > 0)
             record->ranges[i].buf->references++;
     record->stream->references++;
+    if (record->rows.parts != NULL)
+        record->rows.parts->references++;
 }
 
 static void set_addresses(eum_launch_record *record, const eum_move *moves)
@@ -92,6 +100,14 @@ static void set_addresses(eum_launch_record *record, const eum_move *moves)
         void *address = eum_move_address(&moves[i]);
         record->addresses[i] = address != NULL ? address : nothing;
     }
+    if (record->rows.staged)
+        record->task.call.source = record->addresses[record->count - 1];
+}
+
+void eum_launch_parts_drop(eum_launch_parts *parts)
+{
+    if (--parts->references == 0)
+        free(parts);
 }
 
 static void let_go(eum_launch_record *record)
@@ -100,6 +116,8 @@ static void let_go(eum_launch_record *record)
         if (record->bytes[i] > 0)
             record->ranges[i].buf->references--;
     record->stream->references--;
+    if (record->rows.parts != NULL)
+        eum_launch_parts_drop(record->rows.parts);
 }
 
 /* --------------------------------------------------------------------------------------------------- completion ---- */
@@ -131,6 +149,8 @@ static void mark_written(const eum_launch_record *record, bool undefined)
 
 static bool reads_undefined(const eum_launch_record *record)
 {
+    if (record->rows.continues) /* the first one has looked, and nobody else has had the bytes since */
+        return record->rows.parts->failed && record->rows.parts->code == 0;
     for (size_t i = 0; i < record->count; i++) {
         const eum_range *range = &record->ranges[i];
         if (range->bytes > 0 && record->accesses[i] != EUM_ACCESS_OVERWRITE &&
@@ -147,10 +167,14 @@ static int32_t run_cpu(const eum_kernel_call *call)
     eum_ctx *ctx = record->stream->ctx;
     pthread_mutex_lock(&ctx->lock);
     record->dependency_failed = reads_undefined(record);
+    int32_t failed = record->rows.parts != NULL ? record->rows.parts->code : 0;
     pthread_mutex_unlock(&ctx->lock);
     if (record->dependency_failed)
         return -1;
+    if (failed != 0)
+        return failed;
     eum_kernel_call user_call = *call;
+    user_call.count -= record->rows.staged;
     user_call.user = record->versioned > 0 ? &record->version : record->user;
     return record->user_cpu(&user_call);
 }
@@ -165,8 +189,14 @@ static void finish(eum_task *task, eum_status status, int32_t code)
         return;
     }
     pthread_mutex_lock(&ctx->lock);
-    if (status != EUM_OK) {
-        ctx->again->stopped = true; /* what it was to write is undefined */
+    eum_launch_parts *parts = record->rows.parts;
+    if (status != EUM_OK && parts != NULL && !parts->failed) {
+        parts->failed = true;
+        parts->code = record->dependency_failed ? 0 : code;
+    }
+    if (status != EUM_OK)
+        ctx->again->stopped = true;                                 /* what it was to write is undefined */
+    if (status != EUM_OK && (parts == NULL || record->rows.last)) { /* the job is the last one's, and fails once */
         eum_failure_add(ctx, (eum_point){record->stream->serial, record->sequence}, status, record->dependency_failed ? 0 : code);
         eum_log_write(&ctx->log, EUM_LOG_ERROR, "a job failed: %s, code %" PRId32, eum_status_name(status), code);
     }
@@ -178,7 +208,7 @@ static void finish(eum_task *task, eum_status status, int32_t code)
 
 /* ---------------------------------------------------------------------------------------------------- checks ------- */
 
-static eum_status check_kernel(const eum_strm *stream, const eum_launch_request *request)
+eum_status eum_launch_check_kernel(const eum_strm *stream, const eum_launch_request *request)
 {
     bool cuda = stream->ctx->device->caps.kind == EUM_DEVICE_CUDA;
     if ((cuda ? request->gpu : request->cpu) == NULL)
@@ -211,7 +241,7 @@ eum_status eum_launch_check(const eum_strm *stream, const eum_launch_request *re
     return EUM_OK;
 }
 
-static eum_status check_state(const eum_strm *stream, const eum_launch_request *request)
+eum_status eum_launch_check_state(const eum_strm *stream, const eum_launch_request *request)
 {
     const eum_ctx *ctx = stream->ctx;
     for (size_t i = 0; i < request->count; i++) {
@@ -219,7 +249,10 @@ static eum_status check_state(const eum_strm *stream, const eum_launch_request *
         if (buf->given_up)
             return eum_fail(EUM_ERROR_INVALID_HANDLE,
                             "argument %zu is a buffer whose memory was given up by eum_buffer_into_raw; wrap the raw address", i);
-        eum_status status = eum_buf_check_access(buf, request->ranges[i].offset, request->ranges[i].bytes, request->accesses[i]);
+        const eum_range *range = &request->ranges[i];
+        bool continues = request->rows != NULL && request->rows->continues; /* if what was before it has failed, so does its job */
+        eum_status status = continues ? eum_buf_check_mapped(buf, range->offset, range->bytes, request->accesses[i])
+                                      : eum_buf_check_access(buf, range->offset, range->bytes, request->accesses[i]);
         if (status != EUM_OK)
             return status;
     }
@@ -249,7 +282,7 @@ eum_status eum_launch_settle(eum_strm *stream, const eum_launch_request *request
                           request->accesses[i], eum_launch_location(ctx));
         eum_moves_weigh(moves, request->count, request->once);
         eum_moves_share_pages(moves, request->count);
-        eum_status status = check_state(stream, request);
+        eum_status status = eum_launch_check_state(stream, request);
         bool waited = false;
         if (status == EUM_OK)
             status = eum_moves_make_room(moves, request->count, &waited);
@@ -293,6 +326,12 @@ static eum_launch_record written_by(const eum_launch_request *request)
     return (eum_launch_record){.count = request->count,
                                .ranges = (eum_range *)(uintptr_t)request->ranges,
                                .accesses = (eum_access *)(uintptr_t)request->accesses};
+}
+
+void eum_launch_leave_undefined(const eum_launch_request *request)
+{
+    eum_launch_record written = written_by(request);
+    mark_written(&written, true);
 }
 
 /* Submit failed: what the job was to write is undefined where need be. */
@@ -379,11 +418,12 @@ static eum_status submit(eum_launch_record *record, const eum_launch_request *re
     for (size_t i = 0; i < request->count; i++)
         moves[i].defines_later = ctx->device->caps.kind != EUM_DEVICE_CUDA; /* `finish` says whether it did */
     eum_moves_commit(moves, request->count, point, true);
-    for (size_t i = 0; i < request->count; i++) {
+    bool counts = request->rows == NULL || !request->rows->continues; /* all of them are one launch */
+    for (size_t i = 0; i < request->count && counts; i++) {
         eum_move_judge(&moves[i], 1);
         request->ranges[i].buf->launches++;
     }
-    ctx->stats.launches++;
+    ctx->stats.launches += counts;
     if (marked != EUM_OK) {
         eum_launch_record written = written_by(request);
         status = without_point(ctx, moves, &written, marked);
@@ -502,7 +542,7 @@ eum_status eum_engine_launch(eum_strm *stream, const eum_launch_request *request
     eum_ctx *ctx = stream->ctx;
     eum_status status = eum_ctx_check_device(ctx, "eum_launch");
     if (status == EUM_OK)
-        status = check_kernel(stream, request);
+        status = eum_launch_check_kernel(stream, request);
     if (status == EUM_OK)
         status = eum_launch_check(stream, request);
     if (status != EUM_OK)

@@ -5,6 +5,13 @@
 
 #include "move.h"
 
+/* What the launches of one call have in common, one for each chunk of its source. Under the context's lock. */
+typedef struct eum_launch_parts {
+    uint32_t references; /* the call, and its launches in flight */
+    bool failed;         /* one of them has: those behind it do not run, and fail as it did */
+    int32_t code;        /* which is with this code of the callback; 0: what it was to read is undefined */
+} eum_launch_parts;
+
 /* Everything a launch needs until the device is done with it; let go of by its finish callback: one allocation, or on
  * CUDA, where that comes before the launch returns, the caller's stack. */
 typedef struct eum_launch_record {
@@ -21,15 +28,24 @@ typedef struct eum_launch_record {
     size_t *bytes;
     size_t versioned; /* of the request; */
     uint64_t version; /* that argument's, when the launch took its turn */
-    bool borrowed;    /* it lies in memory of the launch's own call, which is not over before finish is */
+    eum_launch_rows rows;
+    bool borrowed; /* it lies in memory of the launch's own call, which is not over before finish is */
 } eum_launch_record;
 
 /* Where the kernels of the context use their bytes. */
 eum_location eum_launch_location(const eum_ctx *ctx);
+/* Is there a callback for the device? */
+eum_status eum_launch_check_kernel(const eum_strm *stream, const eum_launch_request *request);
 /* Checks the arguments of a launch or an acquisition against each other and against the stream: contexts, overlap. */
 eum_status eum_launch_check(const eum_strm *stream, const eum_launch_request *request);
-/* Checks what depends on state, prepares the moves, makes room, and waits where a movement needs the host to have waited. Lock held on entry
+/* Checks what depends on state: maps, read-only and undefined bytes. Lock held. */
+eum_status eum_launch_check_state(const eum_strm *stream, const eum_launch_request *request);
+/* The same, prepares the moves, makes room, and waits where a movement needs the host to have waited. Lock held on entry
  * and exit, released in between. */
 eum_status eum_launch_settle(eum_strm *stream, const eum_launch_request *request, eum_move *moves);
+/* What it was to write is undefined from now on. Nothing in flight writes it. Lock held. */
+void eum_launch_leave_undefined(const eum_launch_request *request);
+/* Lock held. */
+void eum_launch_parts_drop(eum_launch_parts *parts);
 
 #endif

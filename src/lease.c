@@ -58,11 +58,10 @@ eum_status eum_buf_check_mapped(eum_buf *buf, size_t offset, size_t bytes, eum_a
         if (is_ours(lease))
             continue;
         if (lease->held) /* nobody can unmap or release that */
-            return eum_fail(
-                EUM_ERROR_MAPPED,
-                "another thread's call (eum_buffer_write, eum_buffer_read or one that maps or scores) works on bytes %" PRIu64
-                " to %" PRIu64 "; let it return before using %zu to %zu",
-                lease->begin, lease->end, offset, offset + bytes);
+            return eum_fail(EUM_ERROR_MAPPED,
+                            "another thread's call (eum_buffer_write, eum_buffer_read or one that maps, scores or has a "
+                            "host_source) works on bytes %" PRIu64 " to %" PRIu64 "; let it return before using %zu to %zu",
+                            lease->begin, lease->end, offset, offset + bytes);
         if (lease->external)
             return eum_fail(EUM_ERROR_MAPPED,
                             "bytes %" PRIu64 " to %" PRIu64 " are acquired for %s; call eum_stream_release before using %zu to %zu",

@@ -89,6 +89,13 @@ eum_chunk_shape eum_chunk_shape_of(const eum_chunk_question *q)
     return s;
 }
 
+uint64_t eum_chunk_rows_of(uint64_t rows, size_t row_bytes, uint64_t room)
+{
+    uint64_t quarter = rows / EUM_CHUNKS * row_bytes + row_bytes + EUM_CHUNK_ALIGNMENT;
+    uint64_t bytes = eum_least(eum_most(room / PARTS, LEAST_BYTES), eum_least(eum_most(quarter, EUM_CHUNK_LEAST), EUM_CHUNK_MOST));
+    return even_rows(rows, eum_least(rows, capacity(bytes, row_bytes, row_bytes)));
+}
+
 uint64_t eum_chunk_block_queries(uint64_t query_count, const eum_chunk_shape *s, uint64_t first)
 {
     uint64_t blocks = (query_count + s->queries - 1) / s->queries, small = query_count / blocks;

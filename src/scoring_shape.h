@@ -38,6 +38,10 @@ typedef struct eum_chunk_shape {
 
 eum_chunk_shape eum_chunk_shape_of(const eum_chunk_question *question);
 
+/* Rows of a chunk, at most, of those that a kernel of the caller's reads: as many bytes as above, but a row at least, however large; chunks are of
+ * equal size. rows x row_bytes fits, and neither is 0. room: of the budget, beside what the kernel's other operands need. */
+uint64_t eum_chunk_rows_of(uint64_t rows, size_t row_bytes, uint64_t room);
+
 /* Queries of the block that begins at `first`: `shape->queries` for the first blocks, one less for the others, so that none is small. */
 uint64_t eum_chunk_block_queries(uint64_t query_count, const eum_chunk_shape *shape, uint64_t first);
 

@@ -1,6 +1,7 @@
 /* spill: room on the device for the copies that a launch needs, at the cost of those that were used longest ago.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include <inttypes.h>
+#include <time.h>
 
 #include "move.h"
 #include "trace.h"
@@ -21,6 +22,14 @@ static eum_buf *victim(const eum_ctx *ctx, const eum_move *moves, size_t count)
         if (!part_of(buf, moves, count) && !eum_buf_is_acquired(buf))
             oldest = buf;
     return oldest;
+}
+
+/* Another thread's call waits for nothing but the lock to go on with the buffer. Whoever looks at once again would have the lock again before it. */
+static void give_way(eum_ctx *ctx)
+{
+    eum_ctx_unlock(ctx);
+    nanosleep(&(struct timespec){0, 20000}, NULL);
+    eum_ctx_relock(ctx);
 }
 
 /* Brings the buffer's bytes back and frees its copy. Lock held on entry and exit, released in between. */
@@ -66,6 +75,8 @@ static eum_status spill(eum_buf *buf)
         needed |= (buf->extents.items[i].valid & elsewhere) != 0 && (buf->extents.items[i].valid & EUM_AT_HOST) == 0;
     if (status == EUM_OK && buf->hazards.count == 0 && !needed)
         eum_buf_drop_mirror(buf);
+    else if (status == EUM_OK)
+        give_way(ctx);
     return status;
 }
 

@@ -50,3 +50,50 @@ int32_t gpu_work_launch(const eum_kernel_call *call)
 {
     return gpu_work_enqueue(static_cast<const gpu_work *>(call->params), call->addresses, call->bytes, call->stream);
 }
+
+struct row_arguments {
+    gpu_rows work;
+    const uint32_t *source;
+    uint64_t first, rows;
+    const uint32_t *plus;
+    uint32_t *hashes, *counts;
+};
+
+__global__ static void rows_kernel(row_arguments a)
+{
+    if (a.work.spin_us > 0) {
+        long long until = clock64() + (long long)a.work.spin_us * 1500;
+        while (clock64() < until) {
+        }
+    }
+    uint64_t at = blockIdx.x * (uint64_t)blockDim.x + threadIdx.x, step = (uint64_t)gridDim.x * blockDim.x;
+    for (uint64_t i = at; i < a.rows; i += step)
+        a.hashes[a.first + i] = gpu_hash_row(a.source + i * a.work.row_words, a.work.row_words) + *a.plus;
+    if (at == 0) {
+        a.counts[0] = (a.first == 0 ? 0 : a.counts[0]) + 1;
+        a.counts[1] = (a.first == 0 ? 0 : a.counts[1]) + (uint32_t)a.rows;
+    }
+}
+
+int32_t gpu_rows_launch(const eum_kernel_call *call)
+{
+    gpu_rows_told *told = static_cast<gpu_rows_told *>(call->user);
+    told->calls++;
+    told->rows += call->rows;
+    if (told->calls == told->fail_at || call->count != 3)
+        return static_cast<int32_t>(cudaErrorInvalidValue);
+    row_arguments a = {};
+    a.work = *static_cast<const gpu_rows *>(call->params);
+    a.source = static_cast<const uint32_t *>(call->source);
+    a.first = call->first_row;
+    a.rows = call->rows;
+    a.plus = static_cast<const uint32_t *>(call->addresses[0]);
+    a.hashes = static_cast<uint32_t *>(call->addresses[1]);
+    a.counts = static_cast<uint32_t *>(call->addresses[2]);
+    uint64_t blocks = (call->rows + 127) / 128;
+    rows_kernel<<<static_cast<unsigned>(blocks < 1      ? 1
+                                        : blocks < 4096 ? blocks
+                                                        : 4096),
+                  128, 0, static_cast<cudaStream_t>(call->stream)>>>(a);
+    return static_cast<int32_t>(cudaGetLastError());
+}

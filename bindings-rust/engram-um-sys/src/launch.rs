@@ -59,6 +59,9 @@ pub struct eum_kernel_call {
     pub stream: *mut c_void,
     pub device: i32,
     pub reserved: i32,
+    pub source: *const c_void,
+    pub first_row: u64,
+    pub rows: u64,
 }
 
 impl eum_kernel_call {
@@ -73,6 +76,9 @@ impl eum_kernel_call {
         stream: ptr::null_mut(),
         device: 0,
         reserved: 0,
+        source: ptr::null(),
+        first_row: 0,
+        rows: 0,
     };
 }
 
@@ -91,6 +97,9 @@ pub struct eum_launch_config {
     pub params: *const c_void,
     pub params_bytes: usize,
     pub user: *mut c_void,
+    pub host_source: *const c_void,
+    pub source_rows: u64,
+    pub source_row_bytes: usize,
 }
 
 impl eum_launch_config {
@@ -103,6 +112,9 @@ impl eum_launch_config {
         params: ptr::null(),
         params_bytes: 0,
         user: ptr::null_mut(),
+        host_source: ptr::null(),
+        source_rows: 0,
+        source_row_bytes: 0,
     };
 }
 

@@ -109,10 +109,11 @@ fn structs() -> Vec<Struct> {
         eum_stream_config by eum_stream_config_init { struct_size, device, flags }
         eum_argument { view, access, flags }
         eum_kernel_call {
-            struct_size, count, addresses, bytes, params, params_bytes, user, stream, device, reserved
+            struct_size, count, addresses, bytes, params, params_bytes, user, stream, device, reserved, source, first_row, rows
         }
         eum_launch_config by eum_launch_config_init {
-            struct_size, gpu, cpu, arguments, argument_count, params, params_bytes, user
+            struct_size, gpu, cpu, arguments, argument_count, params, params_bytes, user, host_source, source_rows,
+            source_row_bytes
         }
         eum_cosine_config by eum_cosine_config_init {
             struct_size, query, targets, scores, rows, dim, row_stride, executor, reserved, host_targets

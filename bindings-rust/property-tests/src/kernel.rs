@@ -12,6 +12,9 @@ pub const MOST: usize = 4;
 #[derive(Clone, Copy)]
 pub struct Params {
     pub seed: u64,
+    /// Of the source; 0: there is none.
+    pub rows: usize,
+    pub row_bytes: usize,
     /// 1: do not look at the bytes, because the model does not know some of them.
     pub blind: i32,
     /// What the callback returns once it has done its work; not 0: the job fails.
@@ -93,6 +96,41 @@ pub unsafe fn work(params: &Params, arguments: &[Argument]) {
     }
 }
 
+/// The same with a source, for some of its rows: each row makes its part of what is written, from its own bytes and those that are only read.
+///
+/// # Safety
+/// As for `work`.
+pub unsafe fn work_on_rows(params: &Params, arguments: &[Argument], source: &[u8], first: usize) {
+    let mut hash = params.seed;
+    for (argument, &access) in arguments.iter().zip(&params.access) {
+        if access == sys::EUM_ACCESS_READ && params.blind == 0 {
+            // SAFETY: as the caller says.
+            hash = mix(hash, unsafe { slice::from_raw_parts(argument.address, argument.bytes) });
+        }
+    }
+    for (row, bytes) in source.chunks(params.row_bytes).enumerate() {
+        let (row, hash) = (first + row, mix(hash, bytes));
+        for (index, (argument, &access)) in arguments.iter().zip(&params.access).enumerate() {
+            if access == sys::EUM_ACCESS_READ {
+                continue;
+            }
+            let part = argument.bytes * row / params.rows..argument.bytes * (row + 1) / params.rows;
+            // SAFETY: as the caller says.
+            let bytes = unsafe { slice::from_raw_parts_mut(argument.address, argument.bytes) };
+            let mut numbers = Numbers(hash ^ index as u64);
+            if access == sys::EUM_ACCESS_OVERWRITE {
+                for chunk in bytes[part].chunks_mut(8) {
+                    chunk.copy_from_slice(&numbers.next().to_ne_bytes()[..chunk.len()]);
+                }
+            } else {
+                for at in written(params.seed, bytes.len()).filter(|at| part.contains(at)) {
+                    bytes[at] = numbers.next() as u8;
+                }
+            }
+        }
+    }
+}
+
 /// The bytes that a read_write argument changes: a few far apart, the others keep their value.
 pub fn written(seed: u64, bytes: usize) -> impl Iterator<Item = usize> {
     let stride = [1, 3, 1000, 70_000][seed as usize % 4];
@@ -120,7 +158,17 @@ pub unsafe extern "C" fn callback(call: *const sys::eum_kernel_call) -> i32 {
         }
         arguments.push(Argument { address: address.cast(), bytes });
     }
+    if call.source.is_null() != (params.rows == 0) || (call.first_row + call.rows) as usize > params.rows {
+        return 3;
+    }
     // SAFETY: the library gives memory that the launch asked for; overlaps with a written view are refused before.
-    unsafe { work(&params, &arguments) };
+    unsafe {
+        if params.rows == 0 {
+            work(&params, &arguments);
+        } else {
+            let source = slice::from_raw_parts(call.source.cast::<u8>(), call.rows as usize * params.row_bytes);
+            work_on_rows(&params, &arguments, source, call.first_row as usize);
+        }
+    }
     params.code
 }

@@ -71,6 +71,8 @@ pub enum Step {
     Launch {
         stream: Pick,
         arguments: Vec<(Pick, Span, i32)>,
+        /// Rows, and bytes of each, that stay in an array of the program's own.
+        source: Option<(usize, usize)>,
         seed: u64,
         fails: bool,
     },
@@ -191,6 +193,12 @@ fn pick() -> impl Strategy<Value = Pick> {
     0_usize..12
 }
 
+/// Mostly none. One chunk, or several: of a few hundred kilobytes where memory is tight, of 4 MiB and more elsewhere.
+fn source() -> impl Strategy<Value = Option<(usize, usize)>> {
+    let bytes = prop_oneof![2 => 1_usize..300, 1 => 20_000_usize..70_000, 1 => 400_000_usize..700_000];
+    prop_oneof![5 => Just(None), 1 => (1_usize..24, bytes).prop_map(Some)]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let argument = (pick(), span(), access());
     prop_oneof![
@@ -205,8 +213,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => pick().prop_map(|map| Step::Unmap { map }),
         4 => (pick(), span(), any::<u64>()).prop_map(|(buffer, span, seed)| Step::Write { buffer, span, seed }),
         3 => (pick(), span()).prop_map(|(buffer, span)| Step::Read { buffer, span }),
-        8 => (pick(), prop::collection::vec(argument, 0..4), any::<u64>(), prop::bool::weighted(0.12))
-            .prop_map(|(stream, arguments, seed, fails)| Step::Launch { stream, arguments, seed, fails }),
+        8 => (pick(), prop::collection::vec(argument, 0..4), source(), any::<u64>(), prop::bool::weighted(0.12))
+            .prop_map(|(stream, arguments, source, seed, fails)| Step::Launch { stream, arguments, source, seed, fails }),
         3 => (pick(), [pick(), pick(), pick()], 1_usize..300, 0_usize..300,
               sys::EUM_EXECUTOR_AUTO..=sys::EUM_EXECUTOR_DEVICE, any::<bool>())
             .prop_map(|(stream, buffers, dim, rows, executor, look)| {

@@ -11,7 +11,7 @@ use crate::program::{Pick, Program, Span, Step};
 use engram_um_sys as sys;
 use std::alloc::{alloc_zeroed, dealloc, Layout};
 use std::ffi::{c_char, c_void, CStr, CString};
-use std::mem::{size_of, take};
+use std::mem::{size_of, take, ManuallyDrop};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::{ptr, slice};
@@ -103,6 +103,8 @@ struct Machine {
     ended: Vec<*mut sys::eum_buffer>,
     maps: Vec<Map>,
     jobs: Vec<Job>,
+    /// Sources of launches, which jobs may read until they are done; never freed if the program has failed.
+    arrays: Vec<ManuallyDrop<Vec<u8>>>,
 }
 
 /// A view of a buffer by its index, and its use.
@@ -148,6 +150,7 @@ impl Machine {
             ended: Vec::new(),
             maps: Vec::new(),
             jobs: Vec::new(),
+            arrays: Vec::new(),
         };
         // SAFETY: configuration and outputs are valid for the calls.
         unsafe {
@@ -202,10 +205,10 @@ impl Machine {
             Step::Map { buffer, span, access, seed } => self.map(self.used(buffer, span, access), seed),
             Step::Write { buffer, span, seed } => self.write(self.used(buffer, span, sys::EUM_ACCESS_OVERWRITE), seed),
             Step::Read { buffer, span } => self.read(self.used(buffer, span, sys::EUM_ACCESS_READ)).map(|_| ()),
-            Step::Launch { stream, ref arguments, seed, fails } => {
+            Step::Launch { stream, ref arguments, source, seed, fails } => {
                 let uses =
                     arguments.iter().map(|&(buffer, span, access)| self.used(buffer, span, access)).collect::<Vec<_>>();
-                self.counting(|machine| machine.launch(machine.stream(stream), &uses, seed, fails))
+                self.counting(|machine| machine.launch(machine.stream(stream), &uses, source, seed, fails))
             }
             Step::Cosine { stream, buffers, dim, rows, executor, look } => {
                 self.counting(|machine| machine.cosine(machine.stream(stream), buffers, dim, rows, executor, look))
@@ -380,6 +383,7 @@ impl Machine {
         }
         // The context's insides have ended too: what they left was logged.
         self.log.unexpected()?;
+        self.arrays.drain(..).for_each(|array| drop(ManuallyDrop::into_inner(array)));
         match self.log.failed_jobs.load(Ordering::SeqCst) as usize {
             logged if logged == failed => Ok(()),
             logged => Err(format!("{logged} jobs failed, and should have been {failed}")),

@@ -28,13 +28,23 @@ impl Machine {
         others
     }
 
-    pub(super) fn launch(&mut self, stream: *mut sys::eum_stream, uses: &[Use], seed: u64, fails: bool) -> Outcome {
+    pub(super) fn launch(
+        &mut self,
+        stream: *mut sys::eum_stream,
+        uses: &[Use],
+        source: Option<(usize, usize)>,
+        seed: u64,
+        fails: bool,
+    ) -> Outcome {
         let unknown = |used: &Use| {
             let known = &self.buffers[used.buffer].known[used.offset..used.offset + used.bytes];
             used.access != sys::EUM_ACCESS_OVERWRITE && known.contains(&false)
         };
         let code = if fails { 77 } else { 0 };
-        let mut params = Params { seed, blind: uses.iter().any(unknown).into(), code, access: [0; MOST] };
+        let (rows, row_bytes) = source.unwrap_or((0, 0));
+        let array = ManuallyDrop::new(kernel::pattern(seed, rows * row_bytes));
+        let mut params =
+            Params { seed, rows, row_bytes, blind: uses.iter().any(unknown).into(), code, access: [0; MOST] };
         for (access, used) in params.access.iter_mut().zip(uses) {
             *access = used.access;
         }
@@ -46,6 +56,9 @@ impl Machine {
             argument_count: arguments.len(),
             params: ptr::addr_of!(params).cast(),
             params_bytes: size_of::<Params>(),
+            host_source: if source.is_some() { array.as_ptr().cast() } else { ptr::null() },
+            source_rows: rows as u64,
+            source_row_bytes: row_bytes,
             ..sys::eum_launch_config::INIT
         };
         let mut job = sys::eum_job::INIT;
@@ -54,8 +67,10 @@ impl Machine {
         let empty_writes = uses.iter().any(|used| self.may_refuse_empty(*used, status));
         let dooms = uses.iter().any(|used| self.reads_undefined(used));
         if !empty_writes && !permit(status, &self.launch_refusals(uses), &self.later(dooms), "eum_launch")? {
+            drop(ManuallyDrop::into_inner(array));
             return Ok(());
         }
+        self.arrays.push(array);
         let fails = fails || dooms;
         self.jobs.push(Job { job, stream, fails, reported: false });
         if fails {
@@ -71,8 +86,14 @@ impl Machine {
             Argument { address: unsafe { bytes.as_mut_ptr().add(used.offset) }, bytes: used.bytes }
         };
         let arguments = uses.iter().map(&mut argument).collect::<Vec<_>>();
+        let array = self.arrays.last().map_or(&[][..], |array| array.as_slice());
         // SAFETY: the model's own vectors; what is written overlaps nothing, or the launch would have been refused.
-        unsafe { kernel::work(&params, &arguments) };
+        unsafe {
+            match source {
+                None => kernel::work(&params, &arguments),
+                Some(_) => kernel::work_on_rows(&params, &arguments, array, 0),
+            }
+        };
         for used in uses {
             let (_, known) = self.model(*used);
             match used.access {
