@@ -396,7 +396,7 @@ END_TEST
 /* Until the condition holds; a library that does things in turn never gets there. */
 #define AWAIT(condition)                                                                                                           \
     do {                                                                                                                           \
-        for (int tries = 0; !(condition) && tries < 5000; tries++)                                                                \
+        for (int tries = 0; !(condition) && tries < 5000; tries++)                                                                 \
             sleep_ms(1);                                                                                                           \
         ck_assert(condition);                                                                                                      \
     } while (0)
