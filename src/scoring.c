@@ -59,12 +59,11 @@ static uint32_t class_of(const eum_scoring_request *request)
     return eum_learned_class(request->query_count, request->indices.buf != NULL, request->targets.bytes);
 }
 
-/* What the request says, and what was learned of the CPU. */
+/* What the request alone says. */
 static eum_executor_question question_of(const eum_ctx *ctx, const eum_scoring_request *request)
 {
     return (eum_executor_question){.asked = request->executor,
                                    .threads = eum_workers_free(ctx->workers),
-                                   .cpu_times = eum_learned_cpu(&ctx->learned, class_of(request)),
                                    .costs = &ctx->costs,
                                    .cpu = eum_cpu_costs_of(ctx->isa),
                                    .queries = request->query_count,
@@ -78,6 +77,7 @@ static eum_executor_question question_of(const eum_ctx *ctx, const eum_scoring_r
 static eum_executor_answer ask(const eum_ctx *ctx, const eum_scoring_request *request)
 {
     eum_executor_question question = question_of(ctx, request);
+    question.cpu_times = eum_learned_cpu(&ctx->learned, class_of(request));
     question.missing_queries = missing(ctx, &request->queries);
     question.missing_results = elsewhere(ctx, &request->scores) + elsewhere(ctx, &request->indices);
     ask_targets(ctx, request, &question);
