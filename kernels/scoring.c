@@ -214,30 +214,33 @@ static void mark_nonfinite(eum_tile *tile)
 static void store(const eum_tile *tile, const block *b, uint64_t query, uint64_t row)
 {
     float *out = b->args->scores + query * b->args->rows + row;
-    for (unsigned q = 0; q < tile->query_count; q++, out += b->args->rows) {
-        if (!tile->packed)
+    if (!tile->packed) {
+        for (unsigned q = 0; q < tile->query_count; q++, out += b->args->rows)
             memcpy(out, tile->scores + q * EUM_TILE_ROWS, tile->count * sizeof *out);
-        for (unsigned r = 0; tile->packed && r < tile->count; r++)
+        return;
+    }
+    for (unsigned q = 0; q < tile->query_count; q++, out += b->args->rows)
+        for (unsigned r = 0; r < tile->count; r++)
             out[r] = tile->scores[r * tile->width + q];
+}
+
+static void keep_few(const eum_tile *tile, const block *b, lists *mine, unsigned panel, uint64_t row)
+{
+    for (unsigned q = 0; q < tile->query_count; q++) {
+        const float *scores = tile->scores + q * EUM_TILE_ROWS;
+        float *threshold = &mine->thresholds[panel + q];
+        uint64_t found = b->ops->candidates(scores, threshold, tile->count, true, b->smaller);
+        for (; found != 0; found &= found - 1) {
+            unsigned r = (unsigned)__builtin_ctzll(found);
+            eum_best_add(&mine->lists[panel + q], threshold, b->args->k, b->smaller, (eum_best){scores[r], (int64_t)(row + r)});
+        }
     }
 }
 
-static void keep(const eum_tile *tile, const block *b, lists *mine, unsigned panel, uint64_t row)
+/* All rows at once first: few rows have a score for a list, and the thresholds only rise. */
+static void keep_packed(const eum_tile *tile, const block *b, lists *mine, unsigned panel, uint64_t row)
 {
-    const uint64_t k = b->args->k;
-    eum_best_list *list = &mine->lists[panel];
     float *thresholds = &mine->thresholds[panel];
-    for (unsigned q = 0; q < tile->query_count && !tile->packed; q++) {
-        const float *scores = tile->scores + q * EUM_TILE_ROWS;
-        uint64_t found = b->ops->candidates(scores, &thresholds[q], tile->count, true, b->smaller);
-        for (; found != 0; found &= found - 1) {
-            unsigned r = (unsigned)__builtin_ctzll(found);
-            eum_best_add(&list[q], &thresholds[q], k, b->smaller, (eum_best){scores[r], (int64_t)(row + r)});
-        }
-    }
-    if (!tile->packed)
-        return;
-    /* All rows at once first: few rows have a score for a list, and the thresholds only rise. */
     uint64_t rows = b->ops->candidate_rows(tile->scores, thresholds, tile->count, tile->width, b->smaller);
     for (; rows != 0; rows &= rows - 1) {
         unsigned r = (unsigned)__builtin_ctzll(rows);
@@ -245,7 +248,8 @@ static void keep(const eum_tile *tile, const block *b, lists *mine, unsigned pan
         uint64_t found = b->ops->candidates(scores, thresholds, tile->query_count, false, b->smaller);
         for (; found != 0; found &= found - 1) {
             unsigned q = (unsigned)__builtin_ctzll(found);
-            eum_best_add(&list[q], &thresholds[q], k, b->smaller, (eum_best){scores[q], (int64_t)(row + r)});
+            eum_best_add(&mine->lists[panel + q], &thresholds[q], b->args->k, b->smaller,
+                         (eum_best){scores[q], (int64_t)(row + r)});
         }
     }
 }
@@ -317,7 +321,7 @@ static __attribute__((noinline)) void score_rows(block *b, eum_tile *tile, lists
             if (mine == NULL)
                 store(tile, b, b->first + panel, row);
             else
-                keep(tile, b, mine, panel, row);
+                (tile->packed ? keep_packed : keep_few)(tile, b, mine, panel, row);
         }
     }
 }

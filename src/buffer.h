@@ -128,4 +128,7 @@ void eum_faults_copied(eum_buf *buf, uint64_t bytes, bool to_host);
 /* Frees the blocks and the struct if nothing uses it any more. */
 bool eum_buf_reap(eum_buf *buf);
 
+/* A prefetch on the transfer stream, behind which others go on. A hint: what it cannot do now happens when the bytes are used. Lock not held. */
+void eum_buf_start_moving(eum_range range, eum_location where);
+
 #endif

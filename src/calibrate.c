@@ -253,11 +253,6 @@ static eum_status prefetch(bench *b, size_t bytes, eum_location where)
     return status == EUM_OK ? pass(b) : status;
 }
 
-static uint64_t device_clock(const bench *b)
-{
-    return b->ops->clock_ns == NULL ? (uint64_t)eum_now_ns() : b->ops->clock_ns(b->device);
-}
-
 static eum_status prefetch_ranges(bench *b, bool together)
 {
     eum_piece pieces[RANGES];
@@ -266,7 +261,7 @@ static eum_status prefetch_ranges(bench *b, bool together)
     eum_status status = together ? b->ops->prefetch_many(b->stream, pieces, RANGES) : EUM_OK;
     for (size_t i = 0; i < RANGES && status == EUM_OK && !together; i++)
         status = b->ops->prefetch(b->stream, pieces[i].block, pieces[i].offset, pieces[i].bytes, pieces[i].where);
-    b->called = device_clock(b);
+    b->called = eum_ctx_clock(b->ctx);
     return status == EUM_OK ? pass(b) : status;
 }
 
@@ -303,7 +298,7 @@ static eum_status run(bench *b, const probe *p)
 static uint64_t clock_of(const bench *b, const probe *p)
 {
     bool hosts = p->kind == COPY_ONE || p->kind == COPY_ALL;
-    return hosts ? (uint64_t)eum_now_ns() : device_clock(b);
+    return hosts ? (uint64_t)eum_now_ns() : eum_ctx_clock(b->ctx);
 }
 
 static uint64_t median(uint64_t *times, int count)

@@ -9,8 +9,10 @@
 
 #include "again.h"
 #include "buffer.h"
+#include "least.h"
 #include "spin.h"
 #include "stream.h"
+#include "threads.h"
 
 /* ------------------------------------------------------------------------------------------------------- lock ------ */
 
@@ -112,6 +114,20 @@ static void free_pooled(eum_ctx *ctx, eum_block *block)
     if (block->kind == EUM_MEMORY_PINNED)
         ctx->pinned -= block->bytes;
     ctx->device->ops->release(ctx->device, block);
+}
+
+uint64_t eum_ctx_room(const eum_ctx *ctx)
+{
+    uint64_t limit, used;
+    eum_budget_read(ctx->budget, &limit, &used);
+    used -= eum_least(eum_pool_bytes_in_budget(&ctx->pool), used);
+    return limit > used ? limit - used : 0;
+}
+
+uint64_t eum_ctx_clock(const eum_ctx *ctx)
+{
+    const struct eum_device_ops *ops = ctx->device->ops;
+    return ops->clock_ns == NULL ? (uint64_t)eum_now_ns() : ops->clock_ns(ctx->device);
 }
 
 bool eum_ctx_trim_pool(eum_ctx *ctx, uint64_t keep)

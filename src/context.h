@@ -105,6 +105,11 @@ eum_status eum_ctx_load_costs(eum_ctx *ctx);
 /* As eum_costs_info. Lock held. */
 void eum_ctx_tell_costs(const eum_ctx *ctx, eum_costs_info *out);
 
+/* Bytes of the budget that are free, or that the pool would give back. Lock held. */
+uint64_t eum_ctx_room(const eum_ctx *ctx);
+/* The clock by which the device's work is timed, in ns: a simulated device has its own. */
+uint64_t eum_ctx_clock(const eum_ctx *ctx);
+
 /* Gives pooled memory back to the device until at most `keep` bytes are left. Lock held, not inside a callback on CUDA. true: some was. */
 bool eum_ctx_trim_pool(eum_ctx *ctx, uint64_t keep);
 

@@ -61,6 +61,14 @@ eum_status eum_buf_prefetch(eum_range range, eum_location where, eum_strm *strea
     return status;
 }
 
+void eum_buf_start_moving(eum_range range, eum_location where)
+{
+    eum_error saved;
+    eum_error_save(&saved);
+    if (eum_buf_prefetch(range, where, range.buf->ctx->transfer) != EUM_OK)
+        eum_error_restore(&saved);
+}
+
 static void hint(eum_hint *out, eum_status reason, const char *sentence)
 {
     if (out == NULL)

@@ -63,12 +63,7 @@ static eum_status allocate(passage *p)
 /* Device memory that stages may take: not what arguments will need for their device copies. Lock held. */
 static uint64_t room(const passage *p)
 {
-    eum_ctx *ctx = p->stream->ctx;
-    uint64_t limit, used;
-    eum_budget_read(ctx->budget, &limit, &used);
-    uint64_t pooled = eum_pool_bytes_in_budget(&ctx->pool); /* of the last call's stages, for the most part */
-    used -= eum_least(pooled, used);
-    uint64_t left = limit > used ? limit - used : 0;
+    uint64_t left = eum_ctx_room(p->stream->ctx);
     for (size_t i = 0; i < p->count; i++) {
         const eum_buf *buf = p->ranges[i].buf;
         if (buf->backing == EUM_BACKING_MIRRORED && buf->mirror.bytes == 0)
@@ -139,17 +134,6 @@ static void clean_up(passage *p)
 
 /* ------------------------------------------------------------------------------------------------------- chunks ---- */
 
-/* The kernel's launch would move them on its own stream, behind the kernel before it; and does, or uses them over the link, where there is little room:
- * a prefetch would spill the arguments for it. A hint. */
-static void start_moving(eum_range rows)
-{
-    eum_ctx *ctx = rows.buf->ctx;
-    eum_error saved;
-    eum_error_save(&saved);
-    if (eum_buf_prefetch(rows, ctx->device->caps.index, ctx->transfer) != EUM_OK)
-        eum_error_restore(&saved);
-}
-
 static eum_status launch(passage *p, uint64_t first, uint64_t rows)
 {
     const eum_launch_rows chunk = {.staged = true,
@@ -176,8 +160,10 @@ static eum_status pass(passage *p, eum_buf *stage, uint64_t first, uint64_t rows
     eum_status status = eum_buf_write(*range, from);
     if (status != EUM_OK)
         return status;
+    /* The kernel's launch would move them on its own stream, behind the kernel before it; and does, or uses them over the link, where there is little
+     * room: a prefetch would spill the arguments for it. */
     if (p->roomy)
-        start_moving(*range);
+        eum_buf_start_moving(*range, range->buf->ctx->device->caps.index);
     status = launch(p, first, rows);
     if (status != EUM_OK || p->begun)
         return status;

@@ -74,12 +74,9 @@ static size_t scratch(const void *arg, uint64_t queries, uint64_t rows)
 
 static eum_chunk_shape shape_of(eum_ctx *ctx, const eum_scoring_request *request)
 {
-    uint64_t limit, used;
     eum_ctx_relock(ctx);
-    eum_budget_read(ctx->budget, &limit, &used);
-    uint64_t pooled = eum_pool_bytes_in_budget(&ctx->pool); /* of the last call's staging, for the most part */
+    uint64_t room = eum_ctx_room(ctx);
     eum_ctx_unlock(ctx);
-    used -= eum_least(pooled, used);
     const scratch_of of = {ctx, request};
     bool needs_scratch = eum_scoring_scratch(ctx, request) > 0;
     eum_chunk_question question = {.query_count = request->query_count,
@@ -90,7 +87,7 @@ static eum_chunk_shape shape_of(eum_ctx *ctx, const eum_scoring_request *request
                                    .query_stride = request->query_stride,
                                    .row_stride = request->row_stride,
                                    .moves = !eum_scoring_streams(request),
-                                   .room = limit > used ? limit - used : 0,
+                                   .room = room,
                                    .scratch = needs_scratch ? scratch : NULL,
                                    .scratch_arg = &of};
     return eum_chunk_shape_of(&question);
@@ -272,16 +269,6 @@ static eum_status load_targets(passage *p, const stage *st, eum_range *out)
     return EUM_OK;
 }
 
-/* The kernel would have moved it on its own stream, behind the one before it. A hint. */
-static void start_moving(passage *p, eum_range targets)
-{
-    eum_ctx *ctx = p->stream->ctx;
-    eum_error saved;
-    eum_error_save(&saved);
-    if (eum_buf_prefetch(targets, ctx->device->caps.index, ctx->transfer) != EUM_OK)
-        eum_error_restore(&saved);
-}
-
 static eum_status start(passage *p, stage *st)
 {
     eum_scoring_request chunk = *p->request;
@@ -307,8 +294,9 @@ static eum_status start(passage *p, stage *st)
         }
     }
     eum_status status = load_targets(p, st, &chunk.targets);
-    if (status == EUM_OK && !eum_scoring_streams(&chunk))
-        start_moving(p, chunk.targets);
+    if (status == EUM_OK &&
+        !eum_scoring_streams(&chunk)) /* the kernel would move them on its own stream, behind the one before it */
+        eum_buf_start_moving(chunk.targets, p->stream->ctx->device->caps.index);
     if (status == EUM_OK)
         status = eum_scoring_launch(p->stream, &chunk, NULL, &st->job);
     p->begun |= status == EUM_OK && p->direct_results;

@@ -342,13 +342,6 @@ static eum_status run_simple(device_transfer *t, eum_move *whole)
     return submit(t, 0, t->bytes, host_side(t), whole);
 }
 
-/* The clock by which copies are timed: a simulated device's own. */
-static uint64_t clock_of(const eum_ctx *ctx)
-{
-    const struct eum_device_ops *ops = ctx->device->ops;
-    return ops->clock_ns == NULL ? (uint64_t)eum_now_ns() : ops->clock_ns(ctx->device);
-}
-
 /* Lock held on entry and exit. If it had to be released before the first copy, nothing was copied and *out_again says so. */
 static eum_status move_device(device_transfer *t, path how, bool *out_again)
 {
@@ -358,7 +351,7 @@ static eum_status move_device(device_transfer *t, path how, bool *out_again)
     init_move(t, 0, t->bytes, &whole);
     bool simple = is_simple(t, how, &whole);
     bool teaches = simple && t->bytes >= EUM_LEARNED_COPY_BYTES;
-    uint64_t begun = teaches ? clock_of(ctx) : 0;
+    uint64_t begun = teaches ? eum_ctx_clock(ctx) : 0;
     eum_status status = simple ? EUM_OK : prepare_copies(t, how, &whole, out_again);
     if (status == EUM_OK && !*out_again) {
         t->point = (eum_point){0, 0};
@@ -375,7 +368,7 @@ static eum_status move_device(device_transfer *t, path how, bool *out_again)
         (void)look_again(ctx, host_side(t), t->bytes);
     eum_ctx_unlock(ctx);
     status = eum_point_wait(ctx, t->point, -1);
-    uint64_t took = teaches ? clock_of(ctx) - begun : 0;
+    uint64_t took = teaches ? eum_ctx_clock(ctx) - begun : 0;
     eum_ctx_relock_to_use(ctx);
     if (status == EUM_OK && teaches)
         eum_learned_copy(&ctx->learned, &ctx->costs, t->src == NULL, t->bytes, took);
@@ -407,15 +400,6 @@ static eum_status by_cpu(eum_range range, const void *src, void *dst)
     return EUM_OK;
 }
 
-/* A hint: what it cannot do now happens when the bytes are used. */
-static void start_moving(eum_range range, eum_location where)
-{
-    eum_error saved;
-    eum_error_save(&saved);
-    if (eum_buf_prefetch(range, where, range.buf->ctx->transfer) != EUM_OK)
-        eum_error_restore(&saved);
-}
-
 static eum_range chunk_at(eum_range range, size_t at, size_t chunk)
 {
     return (eum_range){range.buf, range.offset + at, range.bytes - at < chunk ? range.bytes - at : chunk};
@@ -438,7 +422,7 @@ static eum_status write_in_chunks(eum_range range, const char *src)
             eum_buf_let_go(range.buf, lease);
         else
             eum_buf_let_go_until(range.buf, lease, part.offset + part.bytes);
-        start_moving(part, ctx->device->caps.index);
+        eum_buf_start_moving(part, ctx->device->caps.index);
     }
     return EUM_OK;
 }
@@ -458,7 +442,7 @@ static eum_status read_in_chunks(eum_range range, char *dst)
     if (status != EUM_OK)
         return status;
     for (size_t at = 0; at < range.bytes; at += chunk)
-        start_moving(chunk_at(range, at, chunk), EUM_LOCATION_HOST);
+        eum_buf_start_moving(chunk_at(range, at, chunk), EUM_LOCATION_HOST);
     for (size_t at = 0; at < range.bytes && status == EUM_OK; at += chunk)
         status = by_cpu(chunk_at(range, at, chunk), NULL, dst + at);
     eum_ctx_relock_to_use(buf->ctx);
