@@ -198,8 +198,8 @@ EUM_API void eum_context_config_init(eum_context_config *config);
  * Parameters: config  borrowed for the call, NULL for defaults.
  * Memory: *out is owned; eum_context_destroy ends it.
  * Errors: EUM_ERROR_DEVICE_UNAVAILABLE, EUM_ERROR_DRIVER (a device was asked for by name and is not there),
- *   EUM_ERROR_INVALID_ENUM, EUM_ERROR_INVALID_ARGUMENT (also for EUM_DEVICE, EUM_BACKING, EUM_SPIN, EUM_PREFETCH_BATCH and EUM_LOG),
- *   EUM_ERROR_OUT_OF_MEMORY, EUM_ERROR_SYSTEM (also for the file that EUM_COSTS names, as EUM_ERROR_INVALID_ARGUMENT is:
+ *   EUM_ERROR_INVALID_ENUM, EUM_ERROR_INVALID_ARGUMENT (also for EUM_DEVICE, EUM_BACKING, EUM_SPIN, EUM_PREFETCH_BATCH, EUM_GRAPHS and
+ *   EUM_LOG), EUM_ERROR_OUT_OF_MEMORY, EUM_ERROR_SYSTEM (also for the file that EUM_COSTS names, as EUM_ERROR_INVALID_ARGUMENT is:
  *   eum_context_costs). */
 EUM_API eum_status eum_context_create(const eum_context_config *config, eum_context **out);
 
@@ -712,6 +712,7 @@ typedef struct eum_stats {
     uint64_t pool_bytes;                        /* held for new buffers now */
     uint64_t pool_hits, pool_misses;            /* allocations that were served from there, and those that were not */
     uint64_t prefetch_batches;                  /* calls that prefetched several ranges at once; each range is one of the movements above */
+    uint64_t graph_launches;                    /* of the launches, those whose kernels were launched as a CUDA graph */
 } eum_stats;
 EUM_API void eum_stats_init(eum_stats *stats);
 EUM_API eum_status eum_context_stats(const eum_context *context, eum_stats *out);

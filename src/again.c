@@ -138,6 +138,15 @@ bool eum_again_shares(const eum_strm *stream)
     return stream->ctx->device->ops->drain != NULL && !stream->wrapped && !stream->exposed;
 }
 
+eum_status eum_again_parse(const char *text, bool *out_graphs)
+{
+    bool never = text != NULL && strcmp(text, "never") == 0;
+    if (!never && text != NULL && *text != '\0' && strcmp(text, "auto") != 0)
+        return eum_fail(EUM_ERROR_INVALID_ARGUMENT, "EUM_GRAPHS is \"%s\"; use auto or never, or unset it", text);
+    *out_graphs = !never;
+    return EUM_OK;
+}
+
 /* -------------------------------------------------------------------------------------------------------- record --- */
 
 static void record(eum_again_launch *launch, eum_ctx *ctx, eum_point point, bool alone)

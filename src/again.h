@@ -74,6 +74,10 @@ bool eum_again_shares(const eum_strm *stream);
  * for a while, if the device gives no point. */
 void eum_again_made(eum_strm *stream, eum_again_launch *launch, uint64_t *out_sequence);
 
+/* EUM_GRAPHS: auto (NULL and "": too), or never, where the device is not to make graphs of launches that are made again and again.
+ * Errors: EUM_ERROR_INVALID_ARGUMENT. */
+eum_status eum_again_parse(const char *text, bool *out_graphs);
+
 /* Is there something on the stream that has no point yet, so that a wait for it is a wait for all that was submitted? */
 bool eum_again_is_open(const eum_strm *stream);
 /* All that was submitted to the stream until `made` launches had been made is over: if those are all, they will be recorded as such. */

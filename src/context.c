@@ -327,6 +327,8 @@ eum_status eum_ctx_create(const eum_context_config *config, eum_ctx **out)
         status = eum_spin_parse(getenv("EUM_SPIN"), &spin_ns);
     if (status == EUM_OK)
         status = eum_batch_parse(getenv("EUM_PREFETCH_BATCH"), &ctx->batch);
+    if (status == EUM_OK)
+        status = eum_again_parse(getenv("EUM_GRAPHS"), &ctx->graphs);
     if (status == EUM_OK) {
         eum_workers_set_spin(ctx->workers, spin_ns);
         status = eum_device_open(config->device, &ctx->log, ctx->workers, &ctx->device, &ctx->reason, ctx->device_sentence,

@@ -67,6 +67,7 @@ struct eum_ctx {
     eum_costs_source costs_source;
     uint64_t calibration_ns;
     eum_batch_setting batch;
+    bool graphs; /* the device may make graphs of what is launched again and again */
     eum_operations operations;
     struct eum_again *again;   /* launches that may be made again; see again.h */
     const void *pinned_source; /* pinned memory of the caller's that bytes were copied from, the last time; NULL: none is known */

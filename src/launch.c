@@ -184,6 +184,7 @@ static void finish(eum_task *task, eum_status status, int32_t code)
     eum_launch_record *record = (eum_launch_record *)task;
     eum_ctx *ctx = record->stream->ctx;
     if (ctx->device->caps.kind == EUM_DEVICE_CUDA) { /* inside submit, under its lock; the uses are committed after that */
+        ctx->stats.graph_launches += task->as_graph;
         let_go(record);
         record_free(record);
         return;
@@ -390,6 +391,16 @@ static eum_task task_of(const eum_launch_request *request, eum_again_launch *lau
     return task;
 }
 
+/* So that the device knows it when it is made again. Not where others may enqueue on the stream. */
+static void tell_what_was_given(eum_task *task, const eum_strm *stream, const eum_call_key *key)
+{
+    if (key == NULL || !task->own || !stream->ctx->graphs || !eum_again_shares(stream))
+        return;
+    task->given = key->given;
+    task->given_bytes = key->bytes;
+    task->given_kind = key->kind;
+}
+
 static eum_status submit(eum_launch_record *record, const eum_launch_request *request, eum_move *moves, eum_job *out)
 {
     eum_strm *stream = record->stream;
@@ -398,11 +409,13 @@ static eum_status submit(eum_launch_record *record, const eum_launch_request *re
     bool settled = request->count > 0 && moves[0].settled;
     eum_again_launch *known = settled ? eum_again_prepare(stream, request, moves, record->addresses) : NULL;
     record->task.unmarked = known != NULL && eum_again_shares(stream);
+    tell_what_was_given(&record->task, stream, request->key);
     eum_status status = give_to_device(record, request, moves);
     if (status != EUM_OK)
         return status;
     if (known != NULL) {
         known->task = task_of(&known->request, known); /* for an operation's repeats */
+        tell_what_was_given(&known->task, stream, &(eum_call_key){known->kind, known->key_bytes, known->key});
         eum_again_made(stream, known, ctx->device->caps.kind == EUM_DEVICE_CUDA ? NULL : &record->sequence);
         *out = (eum_job){NULL, stream->serial, stream->promised};
         return EUM_OK;
@@ -441,9 +454,12 @@ static eum_status submit_known(eum_strm *stream, eum_task *task, const eum_again
 {
     eum_ctx *ctx = stream->ctx;
     task->unmarked = eum_again_shares(stream);
+    if (!task->unmarked)
+        task->given = NULL; /* others may enqueue on the stream since */
     ctx->submitting = true;
     eum_status status = ctx->device->ops->submit(stream->device_stream, task);
     ctx->submitting = false;
+    ctx->stats.graph_launches += task->as_graph;
     if (status != EUM_OK)
         not_submitted(ctx, &launch->request, launch->moves, status);
     return status;

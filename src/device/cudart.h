@@ -1,6 +1,6 @@
 /* cudart: what the files of the CUDA device share: cudart.c (opening, the table), cudart_call.c (how a call is made and how it fails),
- * cudart_memory.c, cudart_pinned.c, cudart_stream.c, cudart_wait.c, cudart_signal.c, cudart_queue.c, cudart_count.c, cudart_cupti.c. Only these
- * include CUDA's headers.
+ * cudart_memory.c, cudart_pinned.c, cudart_stream.c, cudart_wait.c, cudart_signal.c, cudart_queue.c, cudart_graph.c, cudart_count.c, cudart_cupti.c.
+ * Only these include CUDA's headers.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #ifndef EUM_DEVICE_CUDART_H
 #define EUM_DEVICE_CUDART_H
@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "device/device.h"
+#include "device/repeats.h"
 #include "threads.h"
 
 #define CUDA_BLOCK ((size_t)2 << 20) /* the driver's VA block */
@@ -36,6 +37,7 @@ typedef struct cuda_driver {
     /* In every launch: without the runtime's part, which takes about 25 ns a call. */
     int (*exchange_capture_mode)(enum cudaStreamCaptureMode *mode);
     int (*event_record)(cudaEvent_t event, cudaStream_t stream);
+    int (*graph_launch)(cudaGraphExec_t graph, cudaStream_t stream); /* NULL: kernels are launched one by one */
     /* NULL: waits do without. */
     int (*write_value)(cudaStream_t stream, unsigned long long address, uint32_t value, unsigned flags);
     /* NULL before CUDA 13. */
@@ -68,6 +70,7 @@ typedef struct cuda_device {
     atomic_int fatal; /* the CUDA code that ended the device, 0 while it lives */
     pthread_mutex_t mutex;
     cuda_event *spare_events;   /* of streams that have ended; under the mutex */
+    cudaStream_t capture;       /* for graphs; NULL until the first; under the mutex */
     struct cuda_window *window; /* of the counters; NULL until the first */
     struct {
         eum_block page; /* pinned; host NULL: none (yet) */
@@ -151,6 +154,7 @@ struct cuda_stream {
     /* The mark that was made with the kernel, while CUDA was entered; 0: none, or something came after it. Of the caller who serialises the
      * calls on the stream. */
     uint64_t submitted;
+    eum_repeats *repeats;              /* kernels that are submitted again and again; NULL until one may be. As `submitted` */
     atomic_bool unmarked;              /* something was submitted after the newest mark */
     atomic_uint_fast64_t submitted_at; /* when the newest kernel or copy was, in ticks */
     struct {
@@ -208,6 +212,12 @@ static inline bool cuda_signal_came(const cuda_stream *stream, uint32_t number)
 void cuda_mark_submitted(cuda_stream *stream);
 /* Enters for an operation on the stream: as cuda_enter, and EUM_ERROR_CAPTURING while a wrapped stream captures. */
 eum_status cuda_stream_enter(cuda_stream *stream, cuda_scope *out);
+
+/* Graphs (cudart_graph.c). Inside enter and leave: launches the task as a graph, if it has become one or does now. false: it is to be launched as any
+ * other. */
+bool cuda_graph_launch(cuda_stream *stream, eum_task *task);
+/* usable: inside enter and leave. */
+void cuda_graphs_destroy(cuda_stream *stream, bool usable);
 
 eum_status cuda_copy(eum_dstream *stream, void *dst, const void *src, size_t bytes, eum_direction direction);
 eum_status cuda_prefetch(eum_dstream *stream, const eum_block *block, size_t offset, size_t bytes, eum_location where);

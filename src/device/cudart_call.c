@@ -81,6 +81,7 @@ static cudaError_t load_driver_once(void)
         !find_call(get_proc, "cuThreadExchangeStreamCaptureMode", 12000, &calls.exchange_capture_mode) ||
         !find_call(get_proc, "cuEventRecord", 12000, &calls.event_record))
         return cudaErrorInsufficientDriver;
+    (void)find_call(get_proc, "cuGraphLaunch", 12000, &calls.graph_launch);
     (void)find_call(get_proc, "cuStreamWriteValue32", 12000, &calls.write_value);
     (void)find_call(get_proc, "cuMemPrefetchBatchAsync", 13000, &calls.prefetch_batch);
     (void)find_call(get_proc, "cuMemDiscardBatchAsync", 13000, &calls.discard_batch);

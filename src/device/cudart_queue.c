@@ -186,7 +186,10 @@ eum_status cuda_submit(eum_dstream *stream, eum_task *task)
         return status;
     task->call.stream = native_of(stream);
     task->call.device = device->base.caps.index;
-    int32_t code = task->own ? task->gpu(&task->call) : call_kernel(device, task);
+    int32_t code = 0;
+    task->as_graph = cuda_graph_launch((cuda_stream *)stream, task);
+    if (!task->as_graph)
+        code = task->own ? task->gpu(&task->call) : call_kernel(device, task);
     note_submitted(stream);
     if (code == 0 && !task->unmarked)
         cuda_mark_submitted((cuda_stream *)stream);

@@ -238,7 +238,9 @@ void cuda_stream_destroy(eum_dstream *base)
     (void)pthread_mutex_unlock(&stream->mutex);
     cuda_signal_close(stream);
     cuda_scope scope;
-    if (!stream->wrapped && cuda_enter_primary(device->primary, &scope) == cudaSuccess) {
+    bool usable = !stream->wrapped && cuda_enter_primary(device->primary, &scope) == cudaSuccess;
+    cuda_graphs_destroy(stream, usable);
+    if (usable) {
         cudaError_t error = cudaStreamDestroy(stream->native);
         if (error != cudaSuccess) {
             (void)cudaGetLastError();

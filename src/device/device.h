@@ -67,6 +67,15 @@ struct eum_task {
     const eum_access *accesses; /* one for each argument (for the simulated device's checker) */
     bool unmarked;              /* who submits it will not ask for its own mark: one later serves it too */
     bool own;                   /* CUDA: the callback is the library's own, and needs nothing around it */
+    /* CUDA, with `own`: what the call was given, byte for byte, and what kind of call it was. Tasks that have the same of both, the same callback
+     * and the same addresses enqueue the same kernels, whatever else they have, and may then be submitted as something that was made ready
+     * before. NULL: nothing is known. */
+    const void *given;
+    size_t given_bytes;
+    int32_t given_kind;
+    bool as_graph; /* told to finish, and by submit: that is how it was submitted */
+    void *repeat;  /* the device's own: where it has found it the last time, NULL at first; the task is for that stream then */
+    uint64_t repeat_id;
     bool anywhere; /* the host may run it on a thread that waits for it; finish is then called there, without its locks */
     /* Called exactly once for each submit that returned EUM_OK, when the device needs the task no more: on CUDA before submit returns,
      * on the others after the kernel ran, on a thread of the device, before `passed` turns true for the task. code: what the CPU

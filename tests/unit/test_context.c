@@ -1,5 +1,6 @@
 /* Contexts: what they say of their device, their accounts and their budget.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "again.h"
 #include "engine.h"
 
 Suite *context_suite(void);
@@ -134,6 +135,28 @@ START_TEST(the_environment_says_how_long_threads_look_for_work)
     setenv("EUM_SPIN", "", 1);
     OK(eum_context_create(&config, &context));
     close_context(context);
+}
+END_TEST
+
+START_TEST(the_environment_says_whether_launches_may_become_graphs)
+{
+    static const char *const good[] = {"auto", "never", ""};
+    eum_context_config config = EUM_CONTEXT_CONFIG_INIT;
+    eum_context *context = NULL;
+    config.device = "host";
+    config.backing = EUM_BACKING_HOST; /* whatever EUM_BACKING says */
+    setenv("EUM_GRAPHS", "always", 1);
+    GIVES(EUM_ERROR_INVALID_ARGUMENT, eum_context_create(&config, &context));
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        setenv("EUM_GRAPHS", good[i], 1);
+        OK(eum_context_create(&config, &context));
+        close_context(context);
+    }
+    for (int i = 0; i < 2; i++) {
+        bool graphs = i == 1;
+        OK(eum_again_parse(i == 0 ? NULL : "never", &graphs));
+        ck_assert_int_eq(graphs, i == 0);
+    }
 }
 END_TEST
 
@@ -305,6 +328,7 @@ Suite *context_suite(void)
     tcase_add_test(tests, the_environment_forces_a_backing_and_an_empty_value_does_not);
     tcase_add_test(tests, a_misspelt_log_level_in_the_environment_is_said_unless_a_callback_hears);
     tcase_add_test(tests, the_environment_says_how_long_threads_look_for_work);
+    tcase_add_test(tests, the_environment_says_whether_launches_may_become_graphs);
     tcase_add_test(tests, mapped_buffers_are_used_in_place_by_both_sides);
     tcase_add_test(tests, the_statistics_count_what_lives_and_what_lived_at_most);
     tcase_add_test(tests, managed_memory_beyond_the_budget_is_refused_with_the_numbers);

@@ -102,6 +102,7 @@ pub struct eum_stats {
     pub pool_hits: u64,
     pub pool_misses: u64,
     pub prefetch_batches: u64,
+    pub graph_launches: u64,
 }
 
 impl eum_stats {
@@ -128,6 +129,7 @@ impl eum_stats {
         pool_hits: 0,
         pool_misses: 0,
         prefetch_batches: 0,
+        graph_launches: 0,
     };
 }
 

@@ -139,7 +139,7 @@ fn structs() -> Vec<Struct> {
             struct_size, buffers_live, buffers_peak, bytes_live, bytes_peak, maps_live, launches, jobs_failed,
             bytes_to_device, bytes_to_host, moves_to_device, moves_to_host, bytes_discarded, hints_applied,
             hints_not_applied, raw_allocations, raw_frees, raw_given_up, pool_bytes,
-            pool_hits, pool_misses, prefetch_batches
+            pool_hits, pool_misses, prefetch_batches, graph_launches
         }
         eum_operation_stats by eum_operation_stats_init {
             struct_size, runs, timed, predicted_ns, actual_ns, chunked, fallbacks, last_executor, rest,

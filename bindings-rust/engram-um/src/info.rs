@@ -128,6 +128,8 @@ pub struct Stats {
     pub pool_misses: u64,
     /// Calls that prefetched several ranges at once; each range is one of the movements above.
     pub prefetch_batches: u64,
+    /// Of the launches, those whose kernels were launched as a CUDA graph.
+    pub graph_launches: u64,
 }
 
 impl Stats {
@@ -154,6 +156,7 @@ impl Stats {
             pool_hits: raw.pool_hits,
             pool_misses: raw.pool_misses,
             prefetch_batches: raw.prefetch_batches,
+            graph_launches: raw.graph_launches,
         }
     }
 }
