@@ -63,6 +63,37 @@ int eum_cpu_isa_usable(eum_cpu_isa isa)
     return answer == 2;
 }
 
+#if defined(__x86_64__)
+static bool find_follows(void)
+{
+    unsigned int a = 0, b = 0, c = 0, d = 0;
+    bool amd = __get_cpuid(0, &a, &b, &c, &d) != 0 && b == signature_AMD_ebx && c == signature_AMD_ecx && d == signature_AMD_edx;
+    return amd && __get_cpuid(1, &a, &b, &c, &d) != 0 && (a >> 8 & 15u) + (a >> 20 & 255u) == 0x19; /* the family of Zen 3 and 4 */
+}
+#else
+static bool find_follows(void)
+{
+    return false;
+}
+#endif
+
+static atomic_int follows; /* 0: not known yet, 1: no, 2: yes */
+
+bool eum_cpu_follows(void)
+{
+    int answer = atomic_load_explicit(&follows, memory_order_relaxed);
+    if (answer == 0) {
+        answer = find_follows() ? 2 : 1;
+        atomic_store_explicit(&follows, answer, memory_order_relaxed);
+    }
+    return answer == 2;
+}
+
+void eum_cpu_set_follows(bool value)
+{
+    atomic_store_explicit(&follows, value ? 2 : 1, memory_order_relaxed);
+}
+
 const char *eum_cpu_isa_name(eum_cpu_isa isa)
 {
     for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++)

@@ -282,7 +282,9 @@ static lists *take_lists(block *b)
  * 74 us), and from memory also into the second one, further ahead than the hardware does (0.5 GB, dim 384, two threads: 0.91 to 0.96 of what
  * plain loads read; in the third cache it slows them down, 85 to 98 us for 3 MB).
  * Several queries: from memory, into the second cache, as they are read for the first of them (0.6 GB, 8 queries, two threads: dim 128, 57 to 36 ms;
- * 768, 39 to 31; from 4 KiB on the distance matters little; in the caches long rows take 5 % longer, and it is not done). */
+ * 768, 39 to 31; from 4 KiB on the distance matters little; in the caches long rows take 5 % longer, and it is not done).
+ * All this is for Intel's processors. Some of AMD's do best by themselves where one query goes through memory (eum_cpu_follows, scoring_single.h); for
+ * several queries the same prefetches help them. */
 static void set_ahead(eum_tile *tile, const block *b)
 {
     const eum_scoring_args *args = b->args;
@@ -291,6 +293,7 @@ static void set_ahead(eum_tile *tile, const block *b)
     const bool dense = args->numbers == NULL && args->row_stride - row < line;
     const bool followed = row >= 1024 && row <= 8192; /* by the hardware's prefetcher */
     tile->from_memory = dense && all > 32 * cached;
+    tile->followed = eum_cpu_follows();
     if (b->count > 1)
         tile->ahead = tile->from_memory && !b->packed ? SEVERAL_AHEAD : 0;
     else

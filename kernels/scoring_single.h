@@ -24,12 +24,15 @@ ALWAYS_INLINE unsigned settle_rows(eum_tile *tile, unsigned row, vec inverse, fe
 #define NEAR ((size_t)2048)
 #define NEAR_PAIR ((size_t)4096)
 #define FAR ((size_t)16384)
+#define FOLLOWED                                                                                                                   \
+    ((size_t)4096) /* bytes of a row; longer ones, a processor whose prefetcher is better left alone finds by itself in its caches too */
 
 /* How single_rows goes through a tile. All constants. */
 typedef struct few_way {
     size_t held;       /* whole registers of the query that stay in registers, up to HELD_STEPS; 0: it has more */
     unsigned together; /* rows, 1 or 2 */
-    size_t near, far;  /* bytes to prefetch ahead into the first and the second cache; 0: not into the second one */
+    size_t near, far;  /* bytes to prefetch ahead into the first and the second cache; 0: not into that one */
+    bool from_memory;
 } few_way;
 
 /* The products of way.together rows, then their squares. soon: the rows that are prefetched; from memory `far` ahead of `from`, too. q: what is held;
@@ -47,7 +50,8 @@ ALWAYS_INLINE void single_sums(const eum_tile *tile, const char *const *from, co
         if (way.held == 0)
             v_keep(at);
         for (int r = 0; r < rows; r++) {
-            v_prefetch((const char *)(soon[r] + i * W * size));
+            if (way.near != 0)
+                v_prefetch((const char *)(soon[r] + i * W * size));
             if (way.far != 0)
                 v_prefetch_far((const char *)((uintptr_t)from[r] + way.far + i * W * size));
             vec x = load_element(element, from[r], i * W);
@@ -57,7 +61,8 @@ ALWAYS_INLINE void single_sums(const eum_tile *tile, const char *const *from, co
         }
     }
     for (int r = 0; r < rows && rest > 0; r++) {
-        v_prefetch((const char *)(soon[r] + steps * W * size));
+        if (way.near != 0)
+            v_prefetch((const char *)(soon[r] + steps * W * size));
         few_step(sums, sums + rows, &last, load_element_part(element, from[r], steps * W, rest), r, rows, 1, kind);
     }
 }
@@ -100,22 +105,28 @@ ALWAYS_INLINE void single_rows(eum_tile *tile, few_way way, few_kind kind, eum_e
         v_reduce(sums, tile->scores + row);
         if (kind == FEW_DOT_AND_SQUARES)
             v_reduce(squares, tile->inverses + row);
-        if (way.far != 0)
+        if (way.from_memory)
             bad |= settle_rows(tile, row, inverse, kind);
     }
-    tile->settled = way.far != 0;
+    tile->settled = way.from_memory;
     tile->bad = bad != 0;
 }
 
-/* Longer queries are loaded once for two rows (1,000 x 384 in the second cache, one thread: 20.6 us; one row 26.5, sixteen side by side 23.8).
+/* Longer queries are loaded once for two rows (1,000 x 384 in the second cache, one thread: 20.6 us; one row 26.5, sixteen side by side 23.8). A
+ * prefetcher that is left alone loses track of two rows from memory (Zen 4, 0.6 GB, dim 384, two threads: 22 GB/s, one row 33, plain loads 34; with
+ * prefetches as others have them 29).
  * Functions of their own: among the copies below the compiler kept the loop's counter in memory, a third of the speed. */
 #define LONG_ROWS(name, kind, element)                                                                                             \
     static __attribute__((noinline)) void name(eum_tile *tile)                                                                     \
     {                                                                                                                              \
-        if (tile->from_memory)                                                                                                     \
-            single_rows(tile, (few_way){0, 2, NEAR_PAIR, FAR}, kind, element);                                                     \
+        if (tile->from_memory && tile->followed)                                                                                   \
+            single_rows(tile, (few_way){0, 1, 0, 0, true}, kind, element);                                                         \
+        else if (tile->from_memory)                                                                                                \
+            single_rows(tile, (few_way){0, 2, NEAR_PAIR, FAR, true}, kind, element);                                               \
+        else if (tile->followed && tile->dim * (element == EUM_ELEMENT_FLOAT32 ? 4 : 2) > FOLLOWED)                                \
+            single_rows(tile, (few_way){0, 2, 0, 0, false}, kind, element);                                                        \
         else                                                                                                                       \
-            single_rows(tile, (few_way){0, 2, NEAR_PAIR, 0}, kind, element);                                                       \
+            single_rows(tile, (few_way){0, 2, NEAR_PAIR, 0, false}, kind, element);                                                \
     }
 LONG_ROWS(long_dots, FEW_DOT, EUM_ELEMENT_FLOAT32)
 LONG_ROWS(long_dots_f16, FEW_DOT, EUM_ELEMENT_FLOAT16)
@@ -150,9 +161,11 @@ static inline bool held_in_registers(const eum_tile *tile, eum_element element)
 ALWAYS_INLINE void held_rows(eum_tile *tile, size_t held, few_kind kind, eum_element element)
 {
     if (!tile->from_memory)
-        single_rows(tile, (few_way){held, 1, NEAR, 0}, kind, element);
+        single_rows(tile, (few_way){held, 1, NEAR, 0, false}, kind, element);
+    else if (element == EUM_ELEMENT_FLOAT32 && tile->followed)
+        single_rows(tile, (few_way){held, 1, 0, 0, true}, kind, element);
     else if (element == EUM_ELEMENT_FLOAT32)
-        single_rows(tile, (few_way){held, 1, NEAR, FAR}, kind, element);
+        single_rows(tile, (few_way){held, 1, NEAR, FAR, true}, kind, element);
 }
 
 #define HELD(n)                                                                                                                    \
