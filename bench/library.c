@@ -10,7 +10,8 @@
 typedef enum library_kind {
     BY_AUTO,      /* no roles */
     BY_ROLE,      /* the roles that fit */
-    BY_PARTS,     /* no roles; what the CPU computes or looks at as a whole, in parts, each of which moves while it is at another */
+    BY_ONE_MAP,   /* no roles; what those two have in parts is mapped as a whole */
+    BY_PARTS,     /* no roles; what those two map as a whole, in parts */
     BY_ACQUIRING, /* by role, but acquired once for all scores of a cycle, which are launched by hand on the library's stream */
     BY_WRAPPING,  /* the pinned source itself is the buffer */
     BY_ARRAY,     /* the source itself is handed to the operation; on the device, */
@@ -46,12 +47,20 @@ static size_t step_bytes(const bench_case *c, bench_step step)
     return (step == BENCH_FILL ? c->shape.rows : c->part_rows) * c->shape.dim * sizeof(float);
 }
 
-/* Where the CPU begins by computing or changing much. */
+/* Where the CPU begins by computing or changing much: is there anything to move while it does? */
 static bool has_parts(const bench_case *c)
 {
     bench_step first = c->pattern->parts[0].steps[0];
     return (first == BENCH_FILL || first == BENCH_EDIT_CPU) && step_bytes(c, first) >= PARTS_FROM &&
            c->machine->info.device_kind != EUM_DEVICE_HOST;
+}
+
+/* Much that the CPU computes and kernels then only read is made in parts, which move while it is at the next; what the two rewrite in turns is left to
+ * the library, which uses it in place where that is better. (docs/residency.md says so.) */
+static bool suits_parts(const bench_case *c)
+{
+    const bench_step *steps = c->pattern->parts[0].steps;
+    return has_parts(c) && steps[0] == BENCH_FILL && steps[1] == BENCH_SCORE;
 }
 
 static bool library_can(const bench_contender *self, const bench_case *c, bool *out_managed)
@@ -60,8 +69,10 @@ static bool library_can(const bench_contender *self, const bench_case *c, bool *
     switch ((library_kind)self->kind) {
     case BY_ROLE:
         return c->pattern->role != EUM_ROLE_AUTO;
+    case BY_ONE_MAP:
+        return suits_parts(c);
     case BY_PARTS:
-        return has_parts(c);
+        return has_parts(c) && !suits_parts(c);
     case BY_ACQUIRING:
         return c->machine->info.device_kind == EUM_DEVICE_CUDA && launches_many(c->pattern);
     case BY_WRAPPING:
@@ -101,7 +112,7 @@ static eum_buffer *make(const library_set *s, size_t bytes, eum_role role)
 {
     eum_buffer_config config = EUM_BUFFER_CONFIG_INIT;
     eum_buffer *made = NULL;
-    config.role = s->kind == BY_AUTO || s->kind == BY_PARTS ? EUM_ROLE_AUTO : role;
+    config.role = s->kind == BY_AUTO || s->kind == BY_ONE_MAP || s->kind == BY_PARTS ? EUM_ROLE_AUTO : role;
     OK(eum_buffer_create(s->c->machine->context, bytes, &config, &made));
     return made;
 }
@@ -237,6 +248,13 @@ static void cpu_step(const library_set *s, bench_step step)
     OK(eum_buffer_unmap(s->targets, mapped));
 }
 
+/* Do the bytes move while the CPU is at others, as they do for who pipelines by hand? */
+static bool in_parts(const library_set *s, bench_step step)
+{
+    bool wanted = s->kind == BY_PARTS || ((s->kind == BY_AUTO || s->kind == BY_ROLE) && suits_parts(s->c));
+    return wanted && step_bytes(s->c, step) >= PARTS_FROM;
+}
+
 /* The same in parts: those that the device has come to the host one behind the other, and what the CPU has written goes back while it is
  * at the next. */
 static void cpu_step_in_parts(const library_set *s, bench_step step)
@@ -296,7 +314,7 @@ static void library_step(void *set, bench_step step, bench_step next)
     case BENCH_FILL:
     case BENCH_EDIT_CPU:
     case BENCH_LOOK:
-        (s->kind == BY_PARTS && step_bytes(s->c, step) >= PARTS_FROM ? cpu_step_in_parts : cpu_step)(s, step);
+        (in_parts(s, step) ? cpu_step_in_parts : cpu_step)(s, step);
         break;
     case BENCH_SCORE:
         if (s->kind == BY_ACQUIRING)
@@ -346,10 +364,11 @@ static void library_check(void *set)
     }
 
 const bench_contender bench_library_contenders[] = {
-    LIBRARY(BY_AUTO, "auto", "the library, no roles"),
-    LIBRARY(BY_ROLE, "role", "the library, with the roles that fit"),
-    LIBRARY(BY_PARTS, "parts",
-            "the library, no roles; what the CPU computes or changes in parts, each prefetched while it is at the next"),
+    LIBRARY(BY_AUTO, "auto",
+            "the library, no roles; 8 MiB and more that the CPU computes for kernels to read: in parts, which move meanwhile"),
+    LIBRARY(BY_ROLE, "role", "the same, with the roles that fit"),
+    LIBRARY(BY_ONE_MAP, "one map", "the library, no roles; what those have in parts in one map"),
+    LIBRARY(BY_PARTS, "parts", "the library, no roles; what those have in one map in parts"),
     LIBRARY(BY_ACQUIRING, "acquire", "the library, acquired once for all scores of a cycle, launched by hand on its stream"),
     LIBRARY(BY_WRAPPING, "wrap", "the library, with the pinned memory itself as buffer"),
     LIBRARY(BY_ARRAY, "array", "the library, with the array itself (host_targets), on the device"),

@@ -19,7 +19,7 @@ matplotlib.rcParams["svg.hashsalt"] = "engram_um"  # the same data give the same
 import matplotlib.pyplot as plt  # noqa: E402
 
 TOP = 3.0  # ratios beyond it are drawn as triangles at the edge
-LIBRARY = {"auto": "#1f6fb4", "role": "#d1641f", "parts": "#b4376f", "acquire": "#b4a11f", "wrap": "#2d8f57", "array": "#7a3fa0", "anywhere": "#3fa09a"}
+LIBRARY = {"auto": "#1f6fb4", "role": "#d1641f", "one map": "#b4376f", "parts": "#d98cb3", "acquire": "#b4a11f", "wrap": "#2d8f57", "array": "#7a3fa0", "anywhere": "#3fa09a"}
 RIVALS = {
     "pinned copies": ("#444444", "o"),
     "pageable copies": ("#888888", "s"),

@@ -201,6 +201,43 @@ START_TEST(none_are_made_on_a_stream_that_others_know)
 }
 END_TEST
 
+/* The application captures on a stream of its own, in the mode that forbids most; nothing of ours ends that or gets into it. */
+START_TEST(a_capture_of_the_applications_own_goes_on)
+{
+    cudaStream_t native = NULL;
+    cudaGraph_t graph = NULL;
+    void *memory = NULL;
+    size_t nodes = 0;
+    open_context(EUM_BACKING_AUTO, 0);
+    open_search(&one, 10);
+    open_search(&two, 20);
+    launch(stream, &two, 0, NULL);
+    expect_scores(&two, 0);
+    CUDA(cudaMalloc(&memory, 4096));
+    CUDA(cudaStreamCreateWithFlags(&native, cudaStreamNonBlocking));
+    CUDA(cudaStreamBeginCapture(native, cudaStreamCaptureModeGlobal));
+    CUDA(cudaMemsetAsync(memory, 7, 4096, native));
+    uint64_t before = graphs();
+    for (int i = 0; i < 8; i++) {
+        launch(stream, &one, 0, NULL);
+        launch(stream, &two, EUM_METRIC_DOT, NULL);
+    }
+    expect_scores(&one, 0);
+    expect_scores(&two, EUM_METRIC_DOT);
+    ck_assert_uint_gt(graphs(), before);
+    CUDA(cudaMemsetAsync(memory, 8, 4096, native));
+    CUDA(cudaStreamEndCapture(native, &graph));
+    CUDA(cudaGraphGetNodes(graph, NULL, &nodes));
+    ck_assert_uint_eq(nodes, 2);
+    CUDA(cudaGraphDestroy(graph));
+    CUDA(cudaStreamDestroy(native));
+    CUDA(cudaFree(memory));
+    close_search(&one);
+    close_search(&two);
+    close_context();
+}
+END_TEST
+
 typedef struct worker {
     pthread_t thread;
     search *s;
@@ -253,6 +290,7 @@ Suite *gpu_graphs_suite(void)
     tcase_add_test(tests, many_in_a_row_are_graphs_and_counted);
     tcase_add_test(tests, none_are_made_where_the_environment_says_so);
     tcase_add_test(tests, none_are_made_on_a_stream_that_others_know);
+    tcase_add_test(tests, a_capture_of_the_applications_own_goes_on);
     tcase_add_test(tests, threads_with_streams_of_their_own);
     suite_add_tcase(suite, tests);
     return suite;
