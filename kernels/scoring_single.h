@@ -24,13 +24,12 @@ ALWAYS_INLINE unsigned settle_rows(eum_tile *tile, unsigned row, vec inverse, fe
 #define NEAR ((size_t)2048)
 #define NEAR_PAIR ((size_t)4096)
 #define FAR ((size_t)16384)
-#define FOLLOWED                                                                                                                   \
-    ((size_t)4096) /* bytes of a row; longer ones, a processor whose prefetcher is better left alone finds by itself in its caches too */
+#define MOST_TOGETHER 4 /* rows */
 
 /* How single_rows goes through a tile. All constants. */
 typedef struct few_way {
     size_t held;       /* whole registers of the query that stay in registers, up to HELD_STEPS; 0: it has more */
-    unsigned together; /* rows, 1 or 2 */
+    unsigned together; /* rows: 1, 2 or 4 */
     size_t near, far;  /* bytes to prefetch ahead into the first and the second cache; 0: not into that one */
     bool from_memory;
 } few_way;
@@ -67,7 +66,7 @@ ALWAYS_INLINE void single_sums(const eum_tile *tile, const char *const *from, co
     }
 }
 
-/* All rows of the tile against its one query, one or two after the others: few streams of memory, and the processor overlaps the rows by itself.
+/* All rows of the tile against its one query, one, two or four after the others: few streams of memory, and the processor overlaps the rows by itself.
  * Those of a list are prefetched by their numbers. The sums are those of few_chunk, addition by addition. */
 ALWAYS_INLINE void single_rows(eum_tile *tile, few_way way, few_kind kind, eum_element element)
 {
@@ -88,9 +87,9 @@ ALWAYS_INLINE void single_rows(eum_tile *tile, few_way way, few_kind kind, eum_e
 #pragma GCC unroll 1
 #endif
         for (unsigned r = 0; r < REDUCED; r += way.together) {
-            const char *from[2];
-            uintptr_t soon[2];
-            vec s[4];
+            const char *from[MOST_TOGETHER];
+            uintptr_t soon[MOST_TOGETHER];
+            vec s[2 * MOST_TOGETHER];
             for (unsigned n = 0; n < way.together; n++, next += stride) {
                 const unsigned at = row + r + n;
                 from[n] = stride != 0 ? (const char *)next : tile->rows[at];
@@ -114,7 +113,8 @@ ALWAYS_INLINE void single_rows(eum_tile *tile, few_way way, few_kind kind, eum_e
 
 /* Longer queries are loaded once for two rows (1,000 x 384 in the second cache, one thread: 20.6 us; one row 26.5, sixteen side by side 23.8). A
  * prefetcher that is left alone loses track of two rows from memory (Zen 4, 0.6 GB, dim 384, two threads: 22 GB/s, one row 33, plain loads 34; with
- * prefetches as others have them 29).
+ * prefetches as others have them 29). In its caches four rows without prefetches are better (1,000 x 384, 768, 1,536, two threads: 18.8 to 17.2, 32.3 to
+ * 29.9, 62 to 58 us).
  * Functions of their own: among the copies below the compiler kept the loop's counter in memory, a third of the speed. */
 #define LONG_ROWS(name, kind, element)                                                                                             \
     static __attribute__((noinline)) void name(eum_tile *tile)                                                                     \
@@ -123,8 +123,8 @@ ALWAYS_INLINE void single_rows(eum_tile *tile, few_way way, few_kind kind, eum_e
             single_rows(tile, (few_way){0, 1, 0, 0, true}, kind, element);                                                         \
         else if (tile->from_memory)                                                                                                \
             single_rows(tile, (few_way){0, 2, NEAR_PAIR, FAR, true}, kind, element);                                               \
-        else if (tile->followed && tile->dim * (element == EUM_ELEMENT_FLOAT32 ? 4 : 2) > FOLLOWED)                                \
-            single_rows(tile, (few_way){0, 2, 0, 0, false}, kind, element);                                                        \
+        else if (tile->followed)                                                                                                   \
+            single_rows(tile, (few_way){0, 4, 0, 0, false}, kind, element);                                                        \
         else                                                                                                                       \
             single_rows(tile, (few_way){0, 2, NEAR_PAIR, 0, false}, kind, element);                                                \
     }
