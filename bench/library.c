@@ -39,8 +39,9 @@ static bool launches_many(const bench_pattern *pattern)
     return false;
 }
 
-/* What a part costs beside its bytes is little beside these. */
+/* What a part costs beside its bytes is little beside these; and what is used once, so that it could be read in place, gains less by moving. */
 #define PARTS_FROM ((size_t)8 << 20)
+#define PARTS_USED_ONCE_FROM ((size_t)32 << 20)
 
 static size_t step_bytes(const bench_case *c, bench_step step)
 {
@@ -60,7 +61,9 @@ static bool has_parts(const bench_case *c)
 static bool suits_parts(const bench_case *c)
 {
     const bench_step *steps = c->pattern->parts[0].steps;
-    return has_parts(c) && steps[0] == BENCH_FILL && steps[1] == BENCH_SCORE;
+    bool once = c->pattern->parts[1].times == 0; /* there is nothing but that */
+    return has_parts(c) && steps[0] == BENCH_FILL && steps[1] == BENCH_SCORE &&
+           step_bytes(c, BENCH_FILL) >= (once ? PARTS_USED_ONCE_FROM : PARTS_FROM);
 }
 
 static bool library_can(const bench_contender *self, const bench_case *c, bool *out_managed)
@@ -364,8 +367,9 @@ static void library_check(void *set)
     }
 
 const bench_contender bench_library_contenders[] = {
-    LIBRARY(BY_AUTO, "auto",
-            "the library, no roles; 8 MiB and more that the CPU computes for kernels to read: in parts, which move meanwhile"),
+    LIBRARY(
+        BY_AUTO, "auto",
+        "the library, no roles; 32 MiB and more (8, if reused) that the CPU computes for kernels: in parts, which move meanwhile"),
     LIBRARY(BY_ROLE, "role", "the same, with the roles that fit"),
     LIBRARY(BY_ONE_MAP, "one map", "the library, no roles; what those have in parts in one map"),
     LIBRARY(BY_PARTS, "parts", "the library, no roles; what those have in one map in parts"),

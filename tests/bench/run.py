@@ -61,15 +61,25 @@ class Json(unittest.TestCase):
         self.assertGreater(contenders["array"]["ns"]["median"], 0)  # in virtual time: the device did it
         self.assertEqual(contenders["anywhere"]["ns"]["median"], 0)  # the CPU's work costs nothing there
 
+    def moved(self, patterns, size):
+        run = json.loads(bench("sim:hopper", "--json", "--patterns", patterns, "--sizes", size, "--quick").stdout)
+        return {(case["pattern"], contender["name"]): contender.get("moved_bytes") for case in run["cases"] for contender in case["contenders"]}
+
     def test_what_the_library_moved_is_told(self):
-        run = json.loads(bench("sim:hopper", "--json", "--patterns", "produce,reuse-16,results", "--sizes", "2731x768", "--quick").stdout)
-        moved = {(case["pattern"], contender["name"]): contender.get("moved_bytes") for case in run["cases"] for contender in case["contenders"]}
-        self.assertEqual(moved["produce", "one map"], [0, 0])
-        for way in ("auto", "role"):  # in parts, which move while the CPU is at the next
-            self.assertEqual(moved["produce", way], [2731 * 768 * 4, 0])
+        moved = self.moved("produce,reuse-16,results", "2731x768")
+        self.assertEqual(moved["produce", "auto"], [0, 0])
+        self.assertEqual(moved["produce", "parts"], [2731 * 768 * 4, 0])
         self.assertEqual(moved["reuse-16", "role"], [2731 * 768 * 4, 0])
         self.assertEqual(moved["results", "auto"], [0, 0])
         self.assertIsNone(moved["produce", "pinned copies"])
+
+    def test_much_that_the_cpu_computes_moves_in_parts_meanwhile(self):
+        moved = self.moved("produce", "11000x768")
+        for way in ("auto", "role"):
+            self.assertEqual(moved["produce", way], [11000 * 768 * 4, 0])
+        self.assertEqual(moved["produce", "one map"], [0, 0])
+        self.assertNotIn(("produce", "parts"), moved)
+        self.assertIn(("changing", "one map"), self.moved("changing", "2731x768"))
 
     def test_a_file_gets_it_beside_the_table(self):
         with tempfile.TemporaryDirectory() as folder:
