@@ -19,6 +19,11 @@ static eum_backing backing_of(const eum_break_even_question *q, uint64_t rows)
     return eum_choose_backing(&question).backing;
 }
 
+static uint32_t times_of(const eum_break_even_question *q, eum_learned_place place, uint32_t class)
+{
+    return q->learned == NULL ? 0 : eum_learned_times(q->learned, place, class);
+}
+
 eum_executor_answer eum_break_even_ask(const eum_break_even_question *q, uint64_t rows, bool resident, uint64_t spent_ns)
 {
     uint64_t bytes = rows * q->dim * q->element_bytes;
@@ -30,7 +35,9 @@ eum_executor_answer eum_break_even_ask(const eum_break_even_question *q, uint64_
                                       .mapped = backing == EUM_BACKING_MAPPED || (by_copies && bytes > q->limit),
                                       .by_copies = by_copies,
                                       .threads = q->threads,
-                                      .cpu_times = q->learned == NULL ? 0 : eum_learned_cpu(q->learned, class),
+                                      .cpu_times = times_of(q, EUM_LEARNED_CPU, class),
+                                      .device_times = times_of(q, EUM_LEARNED_DEVICE, class),
+                                      .in_place_times = times_of(q, EUM_LEARNED_IN_PLACE, class),
                                       .costs = q->backing.costs,
                                       .cpu = q->cpu,
                                       .queries = q->queries,

@@ -439,7 +439,7 @@ eum_status eum_ctx_calibrate(eum_ctx *ctx, eum_costs_info *out)
         return status;
     ctx->costs = eum_figures_from(&costs, &probes);
     ctx->costs_source = EUM_COSTS_MEASURED;
-    eum_learned_init(&ctx->learned, &ctx->costs, true, ctx->learned.from_cpu);
+    eum_learned_init(&ctx->learned, &ctx->costs, true, ctx->learned.from_operations);
     ctx->calibration_ns = (uint64_t)(eum_now_ns() - b.begun_ns);
     eum_ctx_tell_costs(ctx, out);
     eum_ctx_unlock(ctx);

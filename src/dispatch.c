@@ -106,6 +106,11 @@ static uint64_t queries_ns(const eum_executor_question *q)
     return plus(prepare, q->k == 0 ? 0 : times(q->queries, SELECT_NS));
 }
 
+static uint64_t as_learned(uint64_t ns, uint32_t in_1024ths)
+{
+    return in_1024ths == 0 ? ns : times(ns, in_1024ths) / 1024;
+}
+
 uint64_t eum_predict_cpu(const eum_executor_question *q)
 {
     uint64_t bytes = target_bytes(q), pieces = times(bytes, 1 + q->queries / FEW_QUERIES) / GRAIN_BYTES;
@@ -119,7 +124,7 @@ uint64_t eum_predict_cpu(const eum_executor_question *q)
     uint64_t beside = plus(q->cpu.call_ns, plus(each, times(threads - 1, q->cpu.threads_ns)));
     reading = reading > together ? reading : together;
     uint64_t all = plus(plus(beside, made_the_hosts), reading > computing ? reading : computing);
-    return q->cpu_times == 0 ? all : times(all, q->cpu_times) / 1024;
+    return as_learned(all, q->cpu_times);
 }
 
 static uint64_t move_ns(const eum_executor_question *q, uint64_t bytes)
@@ -186,10 +191,17 @@ eum_executor_answer eum_choose_executor(const eum_executor_question *q)
 {
     eum_executor_answer answer = {.executor = EUM_EXECUTOR_DEVICE, .cpu_ns = eum_predict_cpu(q)};
     uint64_t kernel = device_kernel_ns(q);
-    uint64_t resident = plus(kernel, plus(reach_ns(q, q->missing_queries), results_ns(q)));
+    uint64_t each = plus(kernel, plus(reach_ns(q, q->missing_queries), results_ns(q))),
+             resident = as_learned(each, q->device_times);
     uint64_t once = move_ns(q, q->missing_targets), far = eum_cost_in_place(q->costs, q->over_link);
     bool stays = q->mapped || (q->in_place && !q->no_copy && plus(q->spent_ns, far) <= once && q->expected_ns <= once);
-    answer.device_ns = plus(resident, stays ? far : q->no_copy && !q->mapped ? passing_ns(q) : once);
+    bool passes = !stays && q->no_copy && !q->mapped;
+    answer.over_link = stays && far > 0;
+    answer.moves = passes || (!stays && once > 0);
+    answer.device_ns = answer.over_link ? as_learned(plus(each, far), q->in_place_times)
+                                        : plus(resident, stays    ? 0
+                                                         : passes ? passing_ns(q)
+                                                                  : once);
     if (q->missing_targets > 0 && !q->mapped && !q->no_copy && answer.cpu_ns > resident)
         answer.rent_ns = answer.cpu_ns - resident;
     bool sooner = answer.cpu_ns <= answer.device_ns;

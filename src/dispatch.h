@@ -32,8 +32,10 @@ typedef struct eum_executor_question {
     bool by_copies; /* bytes move by copies, or by prefetches */
     bool reused;    /* the user said that the targets are scored again and again */
     uint32_t threads;
-    uint32_t cpu_times;     /* what the CPU takes, in 1024ths of what is predicted without: learned; 0: 1024 */
-    const eum_costs *costs; /* of the device */
+    /* What they take, in 1024ths of what is predicted without: learned; 0: 1024. */
+    uint32_t cpu_times;
+    uint32_t device_times, in_place_times; /* with the targets there, and over the link */
+    const eum_costs *costs;                /* of the device */
     eum_cpu_costs cpu;
     uint64_t queries, rows, dim;
     uint64_t k; /* the best that are wanted of each query; 0: all scores */
@@ -48,6 +50,8 @@ typedef struct eum_executor_question {
 typedef struct eum_executor_answer {
     eum_executor executor;      /* CPU or DEVICE */
     uint64_t cpu_ns, device_ns; /* predicted, of this call */
+    bool moves;                 /* device_ns has in it that the device is given the targets, or staging memory them */
+    bool over_link;             /* they are read over the link */
     uint64_t rent_ns; /* what the CPU takes longer than the device on resident targets, if they could move there; else 0 */
 } eum_executor_answer;
 

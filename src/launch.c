@@ -528,8 +528,10 @@ bool eum_engine_again(eum_strm *stream, const eum_call_key *key, const eum_launc
         pthread_mutex_unlock(&ctx->lock);
         return false;
     }
-    if (config == NULL && (launch->times == 0 || ctx->again->over)) /* it is timed if it is the only one */
+    if (config == NULL && (launch->times == 0 || ctx->again->over)) { /* it is timed if it is the only one */
         launch->run.start_ns = eum_now_ns();
+        launch->run.alone = eum_strm_is_idle(stream);
+    }
     EUM_TRACE_PUSH("engram_um: launch again", 0);
     eum_launch_record *record = NULL;
     *out_status = submit_again(stream, config, launch, &record);

@@ -9,9 +9,9 @@
 #define MOST_TIMES (ONE * 8)
 #define FEW_QUERIES 8
 
-void eum_learned_init(eum_learned *learned, const eum_costs *told, bool measured, bool from_cpu)
+void eum_learned_init(eum_learned *learned, const eum_costs *told, bool measured, bool from_operations)
 {
-    *learned = (eum_learned){.told = *told, .measured = measured, .from_cpu = from_cpu};
+    *learned = (eum_learned){.told = *told, .measured = measured, .from_operations = from_operations};
 }
 
 static uint64_t within(uint64_t value, uint64_t least, uint64_t most)
@@ -58,23 +58,24 @@ uint32_t eum_learned_class(uint64_t queries, bool best, uint64_t bytes)
     return ((queries > FEW_QUERIES) * 2u + best) * EUM_LEARNED_SIZES + size;
 }
 
-uint32_t eum_learned_cpu(const eum_learned *learned, uint32_t class)
+uint32_t eum_learned_times(const eum_learned *learned, eum_learned_place place, uint32_t class)
 {
-    return learned->cpu[class] == 0 ? ONE : learned->cpu[class];
+    return learned->times[place][class] == 0 ? ONE : learned->times[place][class];
 }
 
-void eum_learned_cpu_took(eum_learned *learned, uint32_t class, uint64_t predicted_ns, uint64_t actual_ns)
+void eum_learned_took(eum_learned *learned, eum_learned_place place, uint32_t class, uint64_t predicted_ns, uint32_t then,
+                      uint64_t actual_ns)
 {
-    if (predicted_ns == 0)
+    if (predicted_ns == 0 || then == 0)
         return;
-    double now = eum_learned_cpu(learned, class), part = (double)actual_ns / (double)predicted_ns;
+    double now = eum_learned_times(learned, place, class), part = (double)actual_ns * then / ((double)predicted_ns * now);
     part = part < 0.5 ? 0.5 : part > 2.0 ? 2.0 : part; /* one call that was interrupted does not count for many */
-    learned->cpu[class] = (uint16_t)within((uint64_t)(now + (now * part - now) / 8 + 0.5), LEAST_TIMES, MOST_TIMES);
+    learned->times[place][class] = (uint16_t)within((uint64_t)(now + (now * part - now) / 8 + 0.5), LEAST_TIMES, MOST_TIMES);
 }
 
-void eum_learned_cpu_idle(eum_learned *learned, uint32_t class)
+void eum_learned_idle(eum_learned *learned, eum_learned_place place, uint32_t class)
 {
-    uint32_t now = eum_learned_cpu(learned, class);
+    uint32_t now = eum_learned_times(learned, place, class);
     if (now > ONE)
-        learned->cpu[class] = (uint16_t)(now - (now - ONE + 63) / 64);
+        learned->times[place][class] = (uint16_t)(now - (now - ONE + 63) / 64);
 }

@@ -63,13 +63,15 @@ void eum_operations_forget(eum_operations *operations, eum_point point)
         operations->watched[newest].point.sequence = 0;
 }
 
-void eum_operations_ended(eum_operations *operations, int place, eum_point point, int64_t now_ns)
+const eum_run *eum_operations_ended(eum_operations *operations, int place, eum_point point, int64_t now_ns)
 {
     if (place != eum_operations_watched(operations, point))
-        return;
+        return NULL;
+    const eum_run *run = &operations->watched[place].run;
     if (now_ns >= 0)
-        timed(operations, &operations->watched[place].run, now_ns);
+        timed(operations, run, now_ns);
     operations->watched[place].point.sequence = 0;
+    return now_ns >= 0 ? run : NULL;
 }
 
 bool eum_operations_device(eum_operations *operations, bool failed)

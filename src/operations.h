@@ -24,6 +24,12 @@ typedef struct eum_run {
     int64_t start_ns;
     uint64_t predicted_ns[EUM_EXECUTORS];
     bool chunked, fallback;
+    /* On the device: */
+    bool moves;     /* its targets move there, or pass through it */
+    bool over_link; /* they are read over the link */
+    bool alone;     /* nothing was in flight on its stream when it was started */
+    uint32_t class; /* learned.h */
+    uint32_t times; /* what was learned when it was predicted */
 } eum_run;
 
 typedef struct eum_operations {
@@ -44,8 +50,9 @@ void eum_operations_repeated(eum_operations *operations, const eum_run *run, uin
 void eum_operations_forget(eum_operations *operations, eum_point point);
 /* Is the end of this point watched for? Then its place, which is forgotten with eum_operations_ended; else -1. */
 int eum_operations_watched(const eum_operations *operations, eum_point point);
-/* now_ns < 0: nobody saw when. Another run may have taken the place since: then nothing happens. */
-void eum_operations_ended(eum_operations *operations, int place, eum_point point, int64_t now_ns);
+/* now_ns < 0: nobody saw when. Another run may have taken the place since: then nothing happens. Returns the run if it was timed, which stays until the
+ * next one is watched; else NULL. */
+const eum_run *eum_operations_ended(eum_operations *operations, int place, eum_point point, int64_t now_ns);
 
 /* The device did, or failed to do, an operation that AUTO gave it. Returns true if it rests from now on. */
 bool eum_operations_device(eum_operations *operations, bool failed);

@@ -77,7 +77,10 @@ static eum_executor_question question_of(const eum_ctx *ctx, const eum_scoring_r
 static eum_executor_answer ask(const eum_ctx *ctx, const eum_scoring_request *request)
 {
     eum_executor_question question = question_of(ctx, request);
-    question.cpu_times = eum_learned_cpu(&ctx->learned, class_of(request));
+    uint32_t class = class_of(request);
+    question.cpu_times = eum_learned_times(&ctx->learned, EUM_LEARNED_CPU, class);
+    question.device_times = eum_learned_times(&ctx->learned, EUM_LEARNED_DEVICE, class);
+    question.in_place_times = eum_learned_times(&ctx->learned, EUM_LEARNED_IN_PLACE, class);
     question.missing_queries = missing(ctx, &request->queries);
     question.missing_results = elsewhere(ctx, &request->scores) + elsewhere(ctx, &request->indices);
     ask_targets(ctx, request, &question);
@@ -153,6 +156,11 @@ static eum_status decide(eum_strm *stream, const eum_scoring_request *request, e
     run->predicted_ns[EUM_EXECUTOR_CPU] = answer.cpu_ns;
     run->predicted_ns[EUM_EXECUTOR_DEVICE] = answer.device_ns;
     *out_rent_ns = answer.rent_ns;
+    run->class = class_of(request);
+    run->moves = answer.moves;
+    run->over_link = answer.over_link;
+    run->alone = eum_strm_is_idle(stream);
+    run->times = eum_learned_times(&ctx->learned, answer.over_link ? EUM_LEARNED_IN_PLACE : EUM_LEARNED_DEVICE, run->class);
     if (request->executor == EUM_EXECUTOR_AUTO) {
         eum_scoring_operands all = eum_scoring_operands_of(request);
         eum_error saved;
@@ -279,16 +287,21 @@ static void pay_rent(eum_ctx *ctx, const eum_scoring_request *request, uint64_t 
     eum_stay_used(&buf->stay, &rent, &whole, 1);
 }
 
-/* From what the CPU did itself. Lock held. */
+/* From what the CPU did itself; the device's is seen by who waits for it (stream.c). Lock held. */
 static void learn(eum_ctx *ctx, const eum_scoring_request *request, const eum_run *run, int64_t now_ns)
 {
-    if (!ctx->learned.from_cpu || request->tried != EUM_OK)
+    uint32_t class = class_of(request);
+    if (!ctx->learned.from_operations || request->tried != EUM_OK)
         return;
-    if (run->executor == EUM_EXECUTOR_DEVICE)
-        eum_learned_cpu_idle(&ctx->learned, class_of(request));
-    else if (!run->fallback && now_ns > run->start_ns)
-        eum_learned_cpu_took(&ctx->learned, class_of(request), run->predicted_ns[EUM_EXECUTOR_CPU],
-                             (uint64_t)(now_ns - run->start_ns));
+    if (run->executor == EUM_EXECUTOR_DEVICE) {
+        eum_learned_idle(&ctx->learned, EUM_LEARNED_CPU, class);
+        return;
+    }
+    if (!run->fallback && now_ns > run->start_ns)
+        eum_learned_took(&ctx->learned, EUM_LEARNED_CPU, class, run->predicted_ns[EUM_EXECUTOR_CPU],
+                         eum_learned_times(&ctx->learned, EUM_LEARNED_CPU, class), (uint64_t)(now_ns - run->start_ns));
+    eum_learned_idle(&ctx->learned, EUM_LEARNED_DEVICE, class);
+    eum_learned_idle(&ctx->learned, EUM_LEARNED_IN_PLACE, class);
 }
 
 /* Runs it, and counts. */

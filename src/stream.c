@@ -73,6 +73,13 @@ bool eum_point_passed_in(void *ctx, eum_point point)
     return eum_point_passed(ctx, point);
 }
 
+bool eum_strm_is_idle(const eum_strm *stream)
+{
+    const eum_again *again = stream->ctx->again;
+    bool open = again->pending && again->stream == stream && !again->over;
+    return !open && stream->waited == stream->sequence && !stream->wrapped && !stream->exposed;
+}
+
 eum_status eum_strm_order(eum_strm *stream, eum_point point)
 {
     eum_strm *other = eum_strm_find(stream->ctx, point.stream);
@@ -111,6 +118,18 @@ void eum_failure_add(eum_ctx *ctx, eum_point point, eum_status status, int32_t c
         ctx->failure_count++;
 }
 
+/* A shorter wait has not seen the end, which was there before. */
+#define SEEN_NS 1000
+
+/* What the device took for an operation that had it to itself, by who waited until it was done. Lock held. */
+static void learn_from_device(eum_ctx *ctx, const eum_run *run, int64_t begin, int64_t now)
+{
+    if (!ctx->learned.from_operations || run->executor != EUM_EXECUTOR_DEVICE || run->moves || !run->alone || now - begin < SEEN_NS)
+        return;
+    eum_learned_took(&ctx->learned, run->over_link ? EUM_LEARNED_IN_PLACE : EUM_LEARNED_DEVICE, run->class,
+                     run->predicted_ns[EUM_EXECUTOR_DEVICE], run->times, (uint64_t)(now - run->start_ns));
+}
+
 /* As eum_point_wait, with the lock held on entry and exit, and given back in between. open: the point is still to come, see again.h, and who
  * waits for all that was submitted to the stream has waited for it. */
 static eum_status wait_for(eum_ctx *ctx, eum_point point, bool open, int64_t timeout_ns)
@@ -127,6 +146,7 @@ static eum_status wait_for(eum_ctx *ctx, eum_point point, bool open, int64_t tim
     int watched = eum_operations_watched(&ctx->operations, point);
     bool too_late = watched >= 0 && !open && ops->passed(stream->device_stream, point.sequence);
     pthread_mutex_unlock(&ctx->lock);
+    int64_t begin = watched >= 0 && !too_late ? eum_now_ns() : 0;
     eum_status status = open ? ops->drain(stream->device_stream, point.sequence, timeout_ns)
                              : ops->wait(stream->device_stream, point.sequence, timeout_ns);
     int64_t now = watched >= 0 && !too_late ? eum_now_ns() : -1;
@@ -134,8 +154,14 @@ static eum_status wait_for(eum_ctx *ctx, eum_point point, bool open, int64_t tim
     stream->references--;
     if (open && status == EUM_OK)
         eum_again_is_over(stream, made);
+    uint64_t waited = open && ctx->again->over && ctx->again->stream == stream ? stream->sequence : open ? 0 : point.sequence;
+    if (status == EUM_OK && waited > stream->waited)
+        stream->waited = waited;
+    const eum_run *run = NULL;
     if (watched >= 0 && status == EUM_OK)
-        eum_operations_ended(&ctx->operations, watched, point, now);
+        run = eum_operations_ended(&ctx->operations, watched, point, now);
+    if (run != NULL)
+        learn_from_device(ctx, run, begin, now);
     return status;
 }
 

@@ -14,6 +14,7 @@ struct eum_strm {
     bool ended;          /* the handle is gone */
     bool wrapped;        /* a CUDA stream of the user's own */
     bool exposed;        /* the user has its CUDA stream */
+    uint64_t waited;     /* the newest sequence that somebody has waited for */
     uint64_t promised; /* the newest sequence that a job has; more than the newest mark's if that is still to come, or never came */
     bool internal;     /* the default and the transfer stream: hold no reference to the context */
 };
@@ -28,6 +29,8 @@ eum_status eum_strm_mark(eum_strm *stream, eum_point *out);
 void eum_strm_mark_passed(eum_strm *stream);
 bool eum_point_passed(eum_ctx *ctx, eum_point point);
 bool eum_point_passed_in(void *ctx, eum_point point); /* the same, for eum_hazards_prune */
+/* Has somebody waited for all that the library has put on it? */
+bool eum_strm_is_idle(const eum_strm *stream);
 /* Makes what is submitted to `stream` from now on run after the point. */
 eum_status eum_strm_order(eum_strm *stream, eum_point point);
 /* Frees the ended streams that have passed. */

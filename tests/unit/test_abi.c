@@ -70,7 +70,7 @@ START_TEST(the_first_version_of_every_struct_has_the_size_it_was_released_with)
     ck_assert_uint_eq(sizeof(eum_topk_config), 176);
     ck_assert_uint_eq(sizeof(eum_similarity_rows_config), 160);
     ck_assert_uint_eq(sizeof(eum_info), 776);
-    ck_assert_uint_eq(sizeof(eum_stats), 272);
+    ck_assert_uint_eq(sizeof(eum_stats), 280);
     ck_assert_uint_eq(sizeof(eum_operation_stats), 160);
     ck_assert_uint_eq(sizeof(eum_costs_info), 136);
     ck_assert_uint_eq(sizeof(eum_break_even_config), 40);

@@ -48,6 +48,27 @@ START_TEST(a_small_cold_batch_stays_on_the_cpu_and_a_large_one_goes_to_the_devic
 }
 END_TEST
 
+START_TEST(what_the_device_was_seen_to_take_is_in_what_it_is_predicted_to)
+{
+    enum { RESIDENT, OVER_LINK, MOVED };
+    for (int how = RESIDENT; how <= MOVED; how++) {
+        eum_executor_question question = cold(10000);
+        question.in_place = how == OVER_LINK;
+        if (how == RESIDENT)
+            question.missing_targets = 0;
+        eum_executor_answer told = eum_choose_executor(&question);
+        ck_assert_int_eq(told.over_link, how == OVER_LINK);
+        ck_assert_int_eq(told.moves, how == MOVED);
+        uint64_t moving = how == MOVED ? eum_cost_prefetch(&costs, question.missing_targets) : 0;
+        question.device_times = how == OVER_LINK ? 100 : 3 * 1024;
+        question.in_place_times = how == OVER_LINK ? 3 * 1024 : 100;
+        eum_executor_answer learned = eum_choose_executor(&question);
+        ck_assert_uint_eq(learned.device_ns - moving, 3 * (told.device_ns - moving));
+        ck_assert_uint_eq(learned.cpu_ns, told.cpu_ns);
+    }
+}
+END_TEST
+
 START_TEST(resident_targets_go_to_the_device_from_fewer_rows_on)
 {
     uint64_t from[2] = {0, 0};
@@ -321,6 +342,7 @@ Suite *dispatch_suite(void)
     TCase *choosing = tcase_create("choosing");
     tcase_add_test(choosing, a_small_cold_batch_stays_on_the_cpu_and_a_large_one_goes_to_the_device);
     tcase_add_test(choosing, resident_targets_go_to_the_device_from_fewer_rows_on);
+    tcase_add_test(choosing, what_the_device_was_seen_to_take_is_in_what_it_is_predicted_to);
     tcase_add_test(choosing, it_can_be_forced);
     tcase_add_test(choosing, what_the_prediction_depends_on);
     tcase_add_test(choosing, targets_that_never_find_room_are_weighed_with_a_passage_each_time);

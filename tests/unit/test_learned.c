@@ -81,6 +81,12 @@ START_TEST(defaults_that_were_not_seen_follow_what_was_and_measured_ones_do_not)
 }
 END_TEST
 
+/* The CPU took so long for what was predicted just now. */
+static void took(eum_learned *learned, uint32_t class, uint64_t predicted_ns, uint64_t actual_ns)
+{
+    eum_learned_took(learned, EUM_LEARNED_CPU, class, predicted_ns, eum_learned_times(learned, EUM_LEARNED_CPU, class), actual_ns);
+}
+
 START_TEST(operations_of_one_size_and_kind_teach_nothing_of_others)
 {
     ck_assert_uint_eq(eum_learned_class(1, false, 0), 0);
@@ -91,9 +97,9 @@ START_TEST(operations_of_one_size_and_kind_teach_nothing_of_others)
     eum_learned learned;
     eum_costs told = some_costs();
     eum_learned_init(&learned, &told, false, true);
-    eum_learned_cpu_took(&learned, 5, 1000, 500);
+    eum_learned_took(&learned, EUM_LEARNED_CPU, 5, 1000, 1024, 500);
     for (uint32_t class = 0; class < EUM_LEARNED_CLASSES; class ++)
-        ck_assert_uint_eq(eum_learned_cpu(&learned, class), class == 5 ? 960 : 1024);
+        ck_assert_uint_eq(eum_learned_times(&learned, EUM_LEARNED_CPU, class), class == 5 ? 960 : 1024);
 }
 END_TEST
 
@@ -106,14 +112,32 @@ START_TEST(predictions_of_the_cpu_come_to_what_it_takes)
     for (int i = 0; i < 2; i++) {
         eum_learned_init(&learned, &told, false, true);
         for (int n = 0; n < 100; n++)
-            eum_learned_cpu_took(&learned, 3, base * eum_learned_cpu(&learned, 3) / 1024, takes[i]);
-        uint64_t now = base * eum_learned_cpu(&learned, 3) / 1024;
+            took(&learned, 3, base * eum_learned_times(&learned, EUM_LEARNED_CPU, 3) / 1024, takes[i]);
+        uint64_t now = base * eum_learned_times(&learned, EUM_LEARNED_CPU, 3) / 1024;
         ck_assert_uint_ge(now, takes[i] * 9 / 10);
         ck_assert_uint_le(now, takes[i] * 11 / 10);
     }
     for (int n = 0; n < 200; n++)
-        eum_learned_cpu_took(&learned, 3, 1000, n < 100 ? 0 : UINT64_MAX);
-    ck_assert_uint_eq(eum_learned_cpu(&learned, 3), 8 * 1024);
+        took(&learned, 3, 1000, n < 100 ? 0 : UINT64_MAX);
+    ck_assert_uint_eq(eum_learned_times(&learned, EUM_LEARNED_CPU, 3), 8 * 1024);
+}
+END_TEST
+
+/* A call that is made again has the prediction of its first time. */
+START_TEST(predictions_from_before_teach_the_same_as_new_ones)
+{
+    eum_learned learned;
+    eum_costs told = some_costs();
+    const uint64_t base = 100000, takes[] = {20000, 350000};
+    for (int i = 0; i < 2; i++) {
+        eum_learned_init(&learned, &told, false, true);
+        for (int n = 0; n < 100; n++)
+            eum_learned_took(&learned, EUM_LEARNED_DEVICE, 3, 2 * base, 2048, takes[i]);
+        uint64_t now = base * eum_learned_times(&learned, EUM_LEARNED_DEVICE, 3) / 1024;
+        ck_assert_uint_ge(now, takes[i] * 9 / 10);
+        ck_assert_uint_le(now, takes[i] * 11 / 10);
+        ck_assert_uint_eq(eum_learned_times(&learned, EUM_LEARNED_IN_PLACE, 3), 1024);
+    }
 }
 END_TEST
 
@@ -123,20 +147,20 @@ START_TEST(what_made_the_cpu_slow_is_forgotten_while_the_device_works_and_what_m
     eum_costs told = some_costs();
     eum_learned_init(&learned, &told, false, true);
     for (int n = 0; n < 50; n++) {
-        eum_learned_cpu_took(&learned, 1, 1000, 4000);
-        eum_learned_cpu_took(&learned, 2, 1000, 700);
+        took(&learned, 1, 1000, 4000);
+        took(&learned, 2, 1000, 700);
     }
-    uint32_t slow = eum_learned_cpu(&learned, 1), fast = eum_learned_cpu(&learned, 2);
+    uint32_t slow = eum_learned_times(&learned, EUM_LEARNED_CPU, 1), fast = eum_learned_times(&learned, EUM_LEARNED_CPU, 2);
     ck_assert_uint_gt(slow, 2048);
-    eum_learned_cpu_idle(&learned, 1);
-    eum_learned_cpu_idle(&learned, 2);
-    eum_learned_cpu_idle(&learned, 0);
-    ck_assert_uint_lt(eum_learned_cpu(&learned, 1), slow);
-    ck_assert_uint_eq(eum_learned_cpu(&learned, 2), fast);
-    ck_assert_uint_eq(eum_learned_cpu(&learned, 0), 1024);
+    eum_learned_idle(&learned, EUM_LEARNED_CPU, 1);
+    eum_learned_idle(&learned, EUM_LEARNED_CPU, 2);
+    eum_learned_idle(&learned, EUM_LEARNED_CPU, 0);
+    ck_assert_uint_lt(eum_learned_times(&learned, EUM_LEARNED_CPU, 1), slow);
+    ck_assert_uint_eq(eum_learned_times(&learned, EUM_LEARNED_CPU, 2), fast);
+    ck_assert_uint_eq(eum_learned_times(&learned, EUM_LEARNED_CPU, 0), 1024);
     for (int n = 0; n < 1000; n++)
-        eum_learned_cpu_idle(&learned, 1);
-    ck_assert_uint_eq(eum_learned_cpu(&learned, 1), 1024);
+        eum_learned_idle(&learned, EUM_LEARNED_CPU, 1);
+    ck_assert_uint_eq(eum_learned_times(&learned, EUM_LEARNED_CPU, 1), 1024);
 }
 END_TEST
 
@@ -159,7 +183,7 @@ START_TEST(from_how_many_rows_the_device_pays_has_in_it_what_was_learned_of_the_
     ck_assert_uint_ne(before, EUM_NEVER);
     for (int n = 0; n < 100; n++)
         for (uint32_t class = 0; class < EUM_LEARNED_CLASSES; class ++)
-            eum_learned_cpu_took(&learned, class, 1000, 500);
+            took(&learned, class, 1000, 500);
     ck_assert_uint_gt(eum_break_even_rows(&question, true), before * 2);
 }
 END_TEST
@@ -263,7 +287,7 @@ START_TEST(what_the_cpu_took_is_in_the_next_prediction)
 {
     eum_context *context = open_on("sim:hopper", EUM_BACKING_MIRRORED);
     eum_ctx *ctx = ctx_of(context);
-    ctx->learned.from_cpu = true;
+    ctx->learned.from_operations = true;
     eum_stream *stream = NULL;
     OK(eum_stream_create(context, NULL, &stream));
     float values[64] = {1.0f, 2.0f};
@@ -280,27 +304,147 @@ START_TEST(what_the_cpu_took_is_in_the_next_prediction)
     config.executor = EUM_EXECUTOR_CPU;
     OK(eum_cosine(stream, &config, NULL));
     const uint32_t class = eum_learned_class(1, false, sizeof values);
-    ck_assert_uint_ne(ctx->learned.cpu[class], 0);
-    ctx->learned.cpu[class] = 1024;
+    ck_assert_uint_ne(ctx->learned.times[EUM_LEARNED_CPU][class], 0);
+    ctx->learned.times[EUM_LEARNED_CPU][class] = 1024;
     eum_operation_stats stats;
     eum_operation_stats_init(&stats);
     OK(eum_cosine(stream, &config, NULL));
     OK(eum_context_operation_stats(context, EUM_OPERATION_COSINE, &stats));
     uint64_t before = stats.last_predicted_ns[EUM_EXECUTOR_CPU];
-    ctx->learned.cpu[class] = 4096;
+    ctx->learned.times[EUM_LEARNED_CPU][class] = 4096;
     OK(eum_cosine(stream, &config, NULL));
     OK(eum_context_operation_stats(context, EUM_OPERATION_COSINE, &stats));
     ck_assert_uint_eq(stats.last_predicted_ns[EUM_EXECUTOR_CPU], before * 4);
-    uint16_t slow = ctx->learned.cpu[class];
+    uint16_t slow = ctx->learned.times[EUM_LEARNED_CPU][class];
     config.executor = EUM_EXECUTOR_DEVICE;
     OK(eum_cosine(stream, &config, NULL));
     OK(eum_stream_synchronize(stream));
-    ck_assert_uint_lt(ctx->learned.cpu[class], slow);
+    ck_assert_uint_lt(ctx->learned.times[EUM_LEARNED_CPU][class], slow);
     OK(eum_buffer_destroy(query));
     OK(eum_buffer_destroy(targets));
     OK(eum_buffer_destroy(scores));
     OK(eum_stream_destroy(stream));
     close_context(context);
+}
+END_TEST
+
+/* Operations on a simulated device that teach, all the same. */
+typedef struct lesson {
+    eum_context *context;
+    eum_ctx *ctx;
+    eum_stream *stream;
+    eum_buffer *query, *targets, *scores;
+    eum_cosine_config config;
+    uint32_t class;
+} lesson;
+
+#define LESSON_ROWS 128 /* some fewer are of the same class */
+static float lesson_values[LESSON_ROWS * 16];
+
+static void open_lesson(lesson *l, eum_role role)
+{
+    *l = (lesson){.context = open_on("sim:hopper", EUM_BACKING_MIRRORED), .config = EUM_COSINE_CONFIG_INIT};
+    l->ctx = ctx_of(l->context);
+    l->ctx->learned.from_operations = true;
+    OK(eum_stream_create(l->context, NULL, &l->stream));
+    for (size_t i = 0; i < LESSON_ROWS * 16; i++)
+        lesson_values[i] = (float)(i % 7) + 1.0f;
+    l->query = new_buffer(l->context, 16 * sizeof(float));
+    l->targets = new_buffer(l->context, sizeof lesson_values);
+    l->scores = new_buffer(l->context, LESSON_ROWS * sizeof(float));
+    OK(eum_buffer_set_role(l->targets, role));
+    OK(eum_buffer_write(whole(l->query), lesson_values));
+    OK(eum_buffer_write(whole(l->targets), lesson_values));
+    l->config.query = whole(l->query);
+    l->config.targets = whole(l->targets);
+    l->config.scores = whole(l->scores);
+    l->config.rows = LESSON_ROWS;
+    l->config.dim = 16;
+    l->config.executor = EUM_EXECUTOR_DEVICE;
+    l->class = eum_learned_class(1, false, sizeof lesson_values);
+    OK(eum_cosine(l->stream, &l->config, NULL)); /* moves what it needs */
+    OK(eum_stream_synchronize(l->stream));
+}
+
+static void close_lesson(lesson *l)
+{
+    OK(eum_buffer_destroy(l->query));
+    OK(eum_buffer_destroy(l->targets));
+    OK(eum_buffer_destroy(l->scores));
+    OK(eum_stream_destroy(l->stream));
+    close_context(l->context);
+}
+
+static uint32_t learned_of(const lesson *l, eum_learned_place place)
+{
+    return l->ctx->learned.times[place][l->class];
+}
+
+/* Each waited for at once; now and then one is over before its wait begins. */
+static void score_until_learned(lesson *l, eum_learned_place place)
+{
+    for (int i = 0; i < 2000 && learned_of(l, place) == 0; i++) {
+        eum_job job;
+        OK(eum_cosine(l->stream, &l->config, &job));
+        OK(eum_job_wait(job, -1));
+    }
+    ck_assert_uint_ne(learned_of(l, place), 0);
+}
+
+static uint64_t predicted_for_the_device(lesson *l)
+{
+    eum_operation_stats stats;
+    eum_operation_stats_init(&stats);
+    OK(eum_buffer_write(whole(l->query), lesson_values)); /* so that it is looked at, and has the same to move each time */
+    OK(eum_cosine(l->stream, &l->config, NULL));
+    OK(eum_stream_synchronize(l->stream));
+    OK(eum_context_operation_stats(l->context, EUM_OPERATION_COSINE, &stats));
+    return stats.last_predicted_ns[EUM_EXECUTOR_DEVICE];
+}
+
+START_TEST(what_the_device_took_is_in_the_next_prediction)
+{
+    static const struct {
+        eum_role role;
+        eum_learned_place place, other;
+    } cases[] = {{EUM_ROLE_TARGETS, EUM_LEARNED_DEVICE, EUM_LEARNED_IN_PLACE},
+                 {EUM_ROLE_STREAM, EUM_LEARNED_IN_PLACE, EUM_LEARNED_DEVICE}};
+    lesson l;
+    open_lesson(&l, cases[_i].role);
+    score_until_learned(&l, cases[_i].place);
+    ck_assert_uint_eq(learned_of(&l, cases[_i].other), 0);
+    uint16_t *times = &l.ctx->learned.times[cases[_i].place][l.class];
+    l.config.rows = LESSON_ROWS - 1; /* another call, of the same class */
+    *times = 1024;
+    uint64_t before = predicted_for_the_device(&l);
+    l.config.rows = LESSON_ROWS - 2;
+    *times = 4096;
+    uint64_t after = predicted_for_the_device(&l);
+    ck_assert_uint_ge(after, before * 4 * 9 / 10);
+    ck_assert_uint_le(after, before * 4);
+    uint16_t slow = *times = 4096;
+    l.config.executor = EUM_EXECUTOR_CPU; /* nobody sees whether the device still is so slow */
+    OK(eum_cosine(l.stream, &l.config, NULL));
+    ck_assert_uint_lt(*times, slow);
+    close_lesson(&l);
+}
+END_TEST
+
+START_TEST(what_the_device_had_others_in_front_of_or_to_move_teaches_nothing)
+{
+    lesson l;
+    open_lesson(&l, EUM_ROLE_TARGETS);
+    ck_assert_uint_eq(learned_of(&l, EUM_LEARNED_DEVICE), 0); /* the first had all to move */
+    for (int i = 0; i < 300; i++) {
+        eum_job job;
+        l.config.rows = LESSON_ROWS;
+        OK(eum_cosine(l.stream, &l.config, NULL));
+        l.config.rows = LESSON_ROWS - 4;
+        OK(eum_cosine(l.stream, &l.config, &job));
+        OK(eum_job_wait(job, -1));
+    }
+    ck_assert_uint_eq(learned_of(&l, EUM_LEARNED_DEVICE), 0);
+    close_lesson(&l);
 }
 END_TEST
 
@@ -313,11 +457,14 @@ Suite *learned_suite(void)
     tcase_add_test(pure, defaults_that_were_not_seen_follow_what_was_and_measured_ones_do_not);
     tcase_add_test(pure, operations_of_one_size_and_kind_teach_nothing_of_others);
     tcase_add_test(pure, predictions_of_the_cpu_come_to_what_it_takes);
+    tcase_add_test(pure, predictions_from_before_teach_the_same_as_new_ones);
     tcase_add_test(pure, what_made_the_cpu_slow_is_forgotten_while_the_device_works_and_what_made_it_fast_is_not);
     tcase_add_test(pure, from_how_many_rows_the_device_pays_has_in_it_what_was_learned_of_the_cpu);
     tcase_add_test(engine, writes_and_reads_of_pinned_memory_correct_what_the_link_was_told_to_do);
     tcase_add_test(engine, small_copies_and_those_of_pageable_memory_teach_nothing);
     tcase_add_test(engine, what_the_cpu_took_is_in_the_next_prediction);
+    tcase_add_loop_test(engine, what_the_device_took_is_in_the_next_prediction, 0, 2);
+    tcase_add_test(engine, what_the_device_had_others_in_front_of_or_to_move_teaches_nothing);
     suite_add_tcase(suite, pure);
     suite_add_tcase(suite, engine);
     return suite;
