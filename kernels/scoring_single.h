@@ -123,7 +123,7 @@ ALWAYS_INLINE void single_rows(eum_tile *tile, few_way way, few_kind kind, eum_e
             single_rows(tile, (few_way){0, 1, 0, 0, true}, kind, element);                                                         \
         else if (tile->from_memory)                                                                                                \
             single_rows(tile, (few_way){0, 2, NEAR_PAIR, FAR, true}, kind, element);                                               \
-        else if (tile->followed)                                                                                                   \
+        else if (tile->followed && tile->first != NULL)                                                                            \
             single_rows(tile, (few_way){0, 4, 0, 0, false}, kind, element);                                                        \
         else                                                                                                                       \
             single_rows(tile, (few_way){0, 2, NEAR_PAIR, 0, false}, kind, element);                                                \

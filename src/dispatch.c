@@ -132,13 +132,15 @@ static uint64_t move_ns(const eum_executor_question *q, uint64_t bytes)
     return q->by_copies ? eum_cost_copy(q->costs, bytes) : eum_cost_prefetch(q->costs, bytes);
 }
 
-/* What the results cost, which the host wants back. */
-static uint64_t results_ns(const eum_executor_question *q)
+/* What the results cost, which the host wants back: written over the link by the kernel, or (*out_after) moved after it. */
+static uint64_t results_ns(const eum_executor_question *q, uint64_t *out_after)
 {
     eum_costs back = eum_costs_back(q->costs);
     uint64_t move = q->by_copies ? eum_cost_copy(&back, q->results) : eum_cost_prefetch(&back, q->results);
     uint64_t far = eum_cost_store(q->costs, q->results);
-    return q->in_place && far < move ? far : move;
+    bool stored = q->in_place && far < move;
+    *out_after = stored ? 0 : move;
+    return stored ? far : 0;
 }
 
 /* What a use of bytes on the device costs that are on the host: over the link, or moved. */
@@ -191,17 +193,18 @@ eum_executor_answer eum_choose_executor(const eum_executor_question *q)
 {
     eum_executor_answer answer = {.executor = EUM_EXECUTOR_DEVICE, .cpu_ns = eum_predict_cpu(q)};
     uint64_t kernel = device_kernel_ns(q);
-    uint64_t each = plus(kernel, plus(reach_ns(q, q->missing_queries), results_ns(q))),
-             resident = as_learned(each, q->device_times);
+    uint64_t after = 0, each = plus(kernel, plus(reach_ns(q, q->missing_queries), results_ns(q, &after)));
+    uint64_t resident = plus(as_learned(each, q->device_times), after);
     uint64_t once = move_ns(q, q->missing_targets), far = eum_cost_in_place(q->costs, q->over_link);
     bool stays = q->mapped || (q->in_place && !q->no_copy && plus(q->spent_ns, far) <= once && q->expected_ns <= once);
     bool passes = !stays && q->no_copy && !q->mapped;
     answer.over_link = stays && far > 0;
     answer.moves = passes || (!stays && once > 0);
-    answer.device_ns = answer.over_link ? as_learned(plus(each, far), q->in_place_times)
-                                        : plus(resident, stays    ? 0
-                                                         : passes ? passing_ns(q)
-                                                                  : once);
+    answer.job_ns = answer.over_link ? as_learned(plus(each, far), q->in_place_times)
+                                     : plus(as_learned(each, q->device_times), stays    ? 0
+                                                                               : passes ? passing_ns(q)
+                                                                                        : once);
+    answer.device_ns = plus(answer.job_ns, after);
     if (q->missing_targets > 0 && !q->mapped && !q->no_copy && answer.cpu_ns > resident)
         answer.rent_ns = answer.cpu_ns - resident;
     bool sooner = answer.cpu_ns <= answer.device_ns;

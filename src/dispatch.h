@@ -50,6 +50,7 @@ typedef struct eum_executor_question {
 typedef struct eum_executor_answer {
     eum_executor executor;      /* CPU or DEVICE */
     uint64_t cpu_ns, device_ns; /* predicted, of this call */
+    uint64_t job_ns;            /* of device_ns, what the job takes: not the results that move afterwards */
     bool moves;                 /* device_ns has in it that the device is given the targets, or staging memory them */
     bool over_link;             /* they are read over the link */
     uint64_t rent_ns; /* what the CPU takes longer than the device on resident targets, if they could move there; else 0 */

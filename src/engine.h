@@ -104,6 +104,8 @@ typedef struct eum_launch_rows {
     bool last;
 } eum_launch_rows;
 
+struct eum_node;
+
 /* Launches. arguments: checked ranges; params: copied. The job's context field is left to the caller. */
 typedef struct eum_launch_request {
     eum_kernel_fn gpu, cpu;
@@ -114,8 +116,10 @@ typedef struct eum_launch_request {
     const void *params;
     size_t params_bytes;
     void *user;
-    uint64_t once;               /* bit i: the kernel reads or writes each byte of argument i once, without atomics */
-    bool anywhere;               /* the kernels are the library's own: a thread that waits for the CPU's may run it */
+    uint64_t once; /* bit i: the kernel reads or writes each byte of argument i once, without atomics */
+    bool (*node)(const eum_kernel_call *call,
+                 struct eum_node *out); /* device/device.h; NULL: it may be more than one kernel, or another's */
+    bool anywhere;                      /* the kernels are the library's own: a thread that waits for the CPU's may run it */
     size_t versioned;            /* 1 + which argument's version the library's own CPU kernel is told, by call->user; 0: none */
     bool chosen;                 /* its place was chosen by cost, and is chosen anew when bytes have moved */
     const eum_call_key *key;     /* NULL: the launch is not remembered. Else copied */

@@ -392,13 +392,14 @@ static eum_task task_of(const eum_launch_request *request, eum_again_launch *lau
 }
 
 /* So that the device knows it when it is made again. Not where others may enqueue on the stream. */
-static void tell_what_was_given(eum_task *task, const eum_strm *stream, const eum_call_key *key)
+static void tell_what_was_given(eum_task *task, const eum_strm *stream, const eum_launch_request *request, const eum_call_key *key)
 {
-    if (key == NULL || !task->own || !stream->ctx->graphs || !eum_again_shares(stream))
+    if (key == NULL || request->node == NULL || !task->own || !stream->ctx->graphs || !eum_again_shares(stream))
         return;
     task->given = key->given;
     task->given_bytes = key->bytes;
     task->given_kind = key->kind;
+    task->node = request->node;
 }
 
 static eum_status submit(eum_launch_record *record, const eum_launch_request *request, eum_move *moves, eum_job *out)
@@ -409,13 +410,13 @@ static eum_status submit(eum_launch_record *record, const eum_launch_request *re
     bool settled = request->count > 0 && moves[0].settled;
     eum_again_launch *known = settled ? eum_again_prepare(stream, request, moves, record->addresses) : NULL;
     record->task.unmarked = known != NULL && eum_again_shares(stream);
-    tell_what_was_given(&record->task, stream, request->key);
+    tell_what_was_given(&record->task, stream, request, request->key);
     eum_status status = give_to_device(record, request, moves);
     if (status != EUM_OK)
         return status;
     if (known != NULL) {
         known->task = task_of(&known->request, known); /* for an operation's repeats */
-        tell_what_was_given(&known->task, stream, &(eum_call_key){known->kind, known->key_bytes, known->key});
+        tell_what_was_given(&known->task, stream, &known->request, &(eum_call_key){known->kind, known->key_bytes, known->key});
         eum_again_made(stream, known, ctx->device->caps.kind == EUM_DEVICE_CUDA ? NULL : &record->sequence);
         *out = (eum_job){NULL, stream->serial, stream->promised};
         return EUM_OK;
@@ -459,7 +460,7 @@ static eum_status submit_known(eum_strm *stream, eum_task *task, const eum_again
     ctx->submitting = true;
     eum_status status = ctx->device->ops->submit(stream->device_stream, task);
     ctx->submitting = false;
-    ctx->stats.graph_launches += task->as_graph;
+    ctx->stats.graph_launches += status == EUM_OK && task->as_graph;
     if (status != EUM_OK)
         not_submitted(ctx, &launch->request, launch->moves, status);
     return status;

@@ -8,6 +8,7 @@
 #define LEAST_TIMES (ONE / 8)
 #define MOST_TIMES (ONE * 8)
 #define FEW_QUERIES 8
+#define LEAST_WAIT_NS 1000 /* asking takes as long */
 
 void eum_learned_init(eum_learned *learned, const eum_costs *told, bool measured, bool from_operations)
 {
@@ -56,6 +57,11 @@ uint32_t eum_learned_class(uint64_t queries, bool best, uint64_t bytes)
     for (uint64_t rest = bytes >> 12; rest > 0 && size < EUM_LEARNED_SIZES - 1; rest >>= 2)
         size++;
     return ((queries > FEW_QUERIES) * 2u + best) * EUM_LEARNED_SIZES + size;
+}
+
+bool eum_learned_saw_the_end(int64_t start_ns, int64_t begin_ns, int64_t now_ns)
+{
+    return begin_ns >= start_ns && now_ns - begin_ns >= LEAST_WAIT_NS && now_ns - begin_ns >= (now_ns - start_ns) / 4;
 }
 
 uint32_t eum_learned_times(const eum_learned *learned, eum_learned_place place, uint32_t class)

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
  * Only what was seen whole teaches: a copy that was alone on its stream and that somebody waited for; an operation that the CPU did before the
- * call returned; and one of the device's that had nothing in front of it on its stream, had nothing to move, and that somebody was waiting for when it
- * ended. What else is launched returns before it has run, and what a job takes from its call to its end has the work before it in it. */
+ * call returned; and one of the device's that had nothing in front of it on its stream or on its operands, had no targets to move, and that somebody was
+ * waiting for when it ended (who shares the device with it, from another stream, is in its time). What else is launched returns before it has run, and what a job takes from its call to its end has the work before it in it. */
 #ifndef EUM_SRC_LEARNED_H
 #define EUM_SRC_LEARNED_H
 
@@ -39,6 +39,8 @@ void eum_learned_init(eum_learned *learned, const eum_costs *told, bool measured
 void eum_learned_copy(eum_learned *learned, eum_costs *costs, bool to_host, uint64_t bytes, uint64_t ns);
 
 uint32_t eum_learned_class(uint64_t queries, bool best, uint64_t bytes);
+/* Did who began to wait then, and was told now, see the end of what was started at `start`? It was over before, where the wait was short beside all of it. */
+bool eum_learned_saw_the_end(int64_t start_ns, int64_t begin_ns, int64_t now_ns);
 /* In 1024ths. */
 uint32_t eum_learned_times(const eum_learned *learned, eum_learned_place place, uint32_t class);
 /* It took so long there for what was predicted when eum_learned_times said `then`, which it may not say any more: comes an eighth of the way there. */

@@ -25,11 +25,12 @@ typedef struct eum_run {
     uint64_t predicted_ns[EUM_EXECUTORS];
     bool chunked, fallback;
     /* On the device: */
-    bool moves;     /* its targets move there, or pass through it */
-    bool over_link; /* they are read over the link */
-    bool alone;     /* nothing was in flight on its stream when it was started */
-    uint32_t class; /* learned.h */
-    uint32_t times; /* what was learned when it was predicted */
+    uint64_t job_ns; /* predicted until the job's end: what the host then brings is not in it */
+    bool moves;      /* its targets move there, or pass through it */
+    bool over_link;  /* they are read over the link */
+    bool alone;      /* nothing was in flight on its stream, nor others on its operands, when it was started */
+    uint32_t class;  /* learned.h */
+    uint32_t times;  /* what was learned when it was predicted */
 } eum_run;
 
 typedef struct eum_operations {

@@ -56,7 +56,8 @@ static void ask_targets(const eum_ctx *ctx, const eum_scoring_request *request, 
 
 static uint32_t class_of(const eum_scoring_request *request)
 {
-    return eum_learned_class(request->query_count, request->indices.buf != NULL, request->targets.bytes);
+    uint64_t bytes = request->rows * request->dim * eum_scoring_element_bytes(request); /* those of a list, if there is one */
+    return eum_learned_class(request->query_count, request->indices.buf != NULL, bytes);
 }
 
 /* What the request alone says. */
@@ -138,6 +139,20 @@ static bool cpu_may(const eum_strm *stream, const eum_scoring_operands *all)
     return cpu_reaches(all) && !stream->wrapped;
 }
 
+/* Is anything in flight on an operand that the launch would wait for, on another stream? */
+static bool others_are_there(const eum_strm *stream, const eum_scoring_request *request)
+{
+    eum_scoring_operands all = eum_scoring_operands_of(request);
+    any_open open = {.ctx = stream->ctx};
+    for (size_t i = 0; i < all.count; i++) {
+        const eum_range *range = &all.ranges[i];
+        eum_hazard_kind kind = all.accesses[i] == EUM_ACCESS_READ ? EUM_HAZARD_READ : EUM_HAZARD_MOVE;
+        eum_hazards_conflicts(&range->buf->hazards, range->offset, range->offset + range->bytes, kind, stream->serial, note_open,
+                              &open);
+    }
+    return open.found;
+}
+
 /* Decides, and fills in the run. Errors: EUM_ERROR_IN_CALLBACK. */
 static eum_status decide(eum_strm *stream, const eum_scoring_request *request, eum_run *run, uint64_t *out_rent_ns)
 {
@@ -157,9 +172,10 @@ static eum_status decide(eum_strm *stream, const eum_scoring_request *request, e
     run->predicted_ns[EUM_EXECUTOR_DEVICE] = answer.device_ns;
     *out_rent_ns = answer.rent_ns;
     run->class = class_of(request);
-    run->moves = answer.moves;
+    run->job_ns = answer.job_ns;
+    run->moves = answer.moves || request->numbers != NULL; /* which are brought in a buffer of their own */
     run->over_link = answer.over_link;
-    run->alone = eum_strm_is_idle(stream);
+    run->alone = eum_strm_is_idle(stream) && !others_are_there(stream, request);
     run->times = eum_learned_times(&ctx->learned, answer.over_link ? EUM_LEARNED_IN_PLACE : EUM_LEARNED_DEVICE, run->class);
     if (request->executor == EUM_EXECUTOR_AUTO) {
         eum_scoring_operands all = eum_scoring_operands_of(request);

@@ -126,6 +126,32 @@ static int32_t scoring_cpu(const eum_kernel_call *call)
 }
 
 #if EUM_HAVE_CUDA
+static eum_cosine_args cosine_of(const eum_kernel_call *call)
+{
+    const scoring_params *params = call->params;
+    return (eum_cosine_args){.query = call->addresses[EUM_QUERIES],
+                             .targets = call->addresses[EUM_TARGETS],
+                             .scores = call->addresses[EUM_SCORES],
+                             .rows = params->request.rows,
+                             .dim = params->request.dim,
+                             .row_stride = params->request.row_stride};
+}
+
+_Static_assert(sizeof(eum_cosine_args) <= EUM_NODE_PARAMETER_BYTES, "the parameter of the kernel");
+
+/* What scoring_gpu launches for a cosine of one query and some rows. */
+static bool cosine_node(const eum_kernel_call *call, eum_node *out)
+{
+    eum_cosine_args cosine = cosine_of(call);
+    eum_cosine_launch launch;
+    if (eum_cosine_cuda_choose(&cosine, &launch) != 0)
+        return false;
+    *out = (eum_node){
+        .kernel = launch.kernel, .blocks = launch.blocks, .threads = launch.threads, .shared_bytes = launch.shared_bytes};
+    memcpy(out->parameter, &cosine, sizeof cosine);
+    return true;
+}
+
 static int32_t scoring_gpu(const eum_kernel_call *call)
 {
     scoring_params *params = (scoring_params *)(uintptr_t)call->params; /* a copy for this call and those that repeat it */
@@ -133,12 +159,7 @@ static int32_t scoring_gpu(const eum_kernel_call *call)
         eum_scoring_args args = args_of(call);
         return eum_scoring_cuda(&args, params->scratch < 0 ? NULL : call->addresses[params->scratch], call->stream);
     }
-    eum_cosine_args cosine = {.query = call->addresses[EUM_QUERIES],
-                              .targets = call->addresses[EUM_TARGETS],
-                              .scores = call->addresses[EUM_SCORES],
-                              .rows = params->request.rows,
-                              .dim = params->request.dim,
-                              .row_stride = params->request.row_stride};
+    eum_cosine_args cosine = cosine_of(call);
     if (cosine.rows == 0)
         return 0;
     int32_t error = params->chosen ? 0 : eum_cosine_cuda_choose(&cosine, &params->launch);
@@ -157,6 +178,11 @@ size_t eum_scoring_scratch(const eum_ctx *ctx, const eum_scoring_request *reques
 }
 #else
 #define scoring_gpu NULL
+static bool cosine_node(const eum_kernel_call *call, struct eum_node *out)
+{
+    (void)call, (void)out;
+    return false;
+}
 size_t eum_scoring_scratch(const eum_ctx *ctx, const eum_scoring_request *request)
 {
     (void)ctx, (void)request;
@@ -224,6 +250,7 @@ static eum_status launch(eum_strm *stream, const eum_scoring_request *request, c
                                  .params = params,
                                  .params_bytes = sizeof *params,
                                  .once = eum_scoring_streams(request) ? ONCE : 0,
+                                 .node = request->operation == EUM_OPERATION_COSINE && request->rows > 0 ? cosine_node : NULL,
                                  .anywhere = true,
                                  .versioned = keeps_norms ? EUM_TARGETS + 1 : 0,
                                  .chosen =

@@ -118,16 +118,14 @@ void eum_failure_add(eum_ctx *ctx, eum_point point, eum_status status, int32_t c
         ctx->failure_count++;
 }
 
-/* A shorter wait has not seen the end, which was there before. */
-#define SEEN_NS 1000
-
 /* What the device took for an operation that had it to itself, by who waited until it was done. Lock held. */
 static void learn_from_device(eum_ctx *ctx, const eum_run *run, int64_t begin, int64_t now)
 {
-    if (!ctx->learned.from_operations || run->executor != EUM_EXECUTOR_DEVICE || run->moves || !run->alone || now - begin < SEEN_NS)
+    if (!ctx->learned.from_operations || run->executor != EUM_EXECUTOR_DEVICE || run->moves || !run->alone ||
+        !eum_learned_saw_the_end(run->start_ns, begin, now))
         return;
-    eum_learned_took(&ctx->learned, run->over_link ? EUM_LEARNED_IN_PLACE : EUM_LEARNED_DEVICE, run->class,
-                     run->predicted_ns[EUM_EXECUTOR_DEVICE], run->times, (uint64_t)(now - run->start_ns));
+    eum_learned_took(&ctx->learned, run->over_link ? EUM_LEARNED_IN_PLACE : EUM_LEARNED_DEVICE, run->class, run->job_ns, run->times,
+                     (uint64_t)(now - run->start_ns));
 }
 
 /* As eum_point_wait, with the lock held on entry and exit, and given back in between. open: the point is still to come, see again.h, and who

@@ -28,8 +28,6 @@ static void cuda_close(eum_device *base)
     cuda_count_close(device, usable);
     cuda_events_destroy(device, usable);
     cuda_signals_destroy(device, usable);
-    if (usable && device->capture != NULL && cudaStreamDestroy(device->capture) != cudaSuccess)
-        (void)cudaGetLastError();
     if (usable)
         cuda_leave(&scope);
     (void)pthread_mutex_destroy(&device->mutex);

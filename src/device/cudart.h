@@ -70,7 +70,6 @@ typedef struct cuda_device {
     atomic_int fatal; /* the CUDA code that ended the device, 0 while it lives */
     pthread_mutex_t mutex;
     cuda_event *spare_events;   /* of streams that have ended; under the mutex */
-    cudaStream_t capture;       /* for graphs; NULL until the first; under the mutex */
     struct cuda_window *window; /* of the counters; NULL until the first */
     struct {
         eum_block page; /* pinned; host NULL: none (yet) */

@@ -1,8 +1,8 @@
 /* cudart_graph: kernels of the library's own that are submitted again and again become CUDA graphs, whose launch takes half the time of a kernel's.
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * They are captured on a stream that is for nothing else: other threads may send signals on the stream itself meanwhile, which must not become part
- * of the graph. A graph that is in flight may be destroyed: CUDA frees it when it is done. */
+ * A graph is made of the kernel and its parameter, and not captured: while any stream of a device captures, nobody in the process may synchronise with that
+ * device. One that is in flight may be destroyed: CUDA frees it when it is done. */
 #include "device/device.h"
 
 #if EUM_HAVE_CUDA
@@ -12,60 +12,73 @@
 
 #include "device/cudart.h"
 
-/* Enqueues on the stream that captures what the task would enqueue. */
-static cudaError_t capture(cuda_device *device, const eum_task *task, cudaGraph_t *out)
+/* Of one kernel with one parameter, which is copied. */
+static cudaError_t build(eum_node *node, cudaGraph_t *out)
 {
-    cudaError_t error = cudaSuccess;
-    if (device->capture == NULL)
-        error = cudaStreamCreateWithFlags(&device->capture, cudaStreamNonBlocking);
-    if (error == cudaSuccess)
-        error = cudaStreamBeginCapture(device->capture, cudaStreamCaptureModeRelaxed);
+    void *parameters[] = {node->parameter};
+    struct cudaKernelNodeParams kernel = {.func = (void *)(uintptr_t)node->kernel,
+                                          .gridDim = {node->blocks, 1, 1},
+                                          .blockDim = {node->threads, 1, 1},
+                                          .sharedMemBytes = (unsigned)node->shared_bytes,
+                                          .kernelParams = parameters};
+    cudaGraphNode_t made = NULL;
+    cudaError_t error = cudaGraphCreate(out, 0);
     if (error != cudaSuccess)
         return error;
-    eum_kernel_call call = task->call;
-    call.stream = device->capture;
-    call.device = device->base.caps.index;
-    int32_t code = task->gpu(&call);
-    error = cudaStreamEndCapture(device->capture, out);
-    if (error == cudaSuccess && code != 0) {
+    error = cudaGraphAddKernelNode(&made, *out, NULL, 0, &kernel);
+    if (error != cudaSuccess)
         (void)cudaGraphDestroy(*out);
-        error = (cudaError_t)code;
-    }
     return error;
 }
 
-/* NULL: there is none for it. Inside enter and leave. */
-static void *make(cuda_device *device, const eum_task *task)
+static void *instantiate(cuda_device *device, eum_node *node)
 {
-    cuda_scope scope;
-    if (cuda_enter_primary(device->primary, &scope) != cudaSuccess) /* once more: with a capture mode that lets us */
-        return NULL;
     cudaGraph_t graph = NULL;
     cudaGraphExec_t made = NULL;
-    (void)pthread_mutex_lock(&device->mutex);
-    cudaError_t error = capture(device, task, &graph);
-    (void)pthread_mutex_unlock(&device->mutex);
+    cudaError_t error = build(node, &graph);
     if (error == cudaSuccess) {
         error = cudaGraphInstantiate(&made, graph, 0);
         (void)cudaGraphDestroy(graph);
     }
-    if (error != cudaSuccess) {
-        (void)cudaGetLastError();
-        cuda_note(device, (int32_t)error);
-        eum_log_write(device->log, EUM_LOG_DEBUG,
-                      "a kernel that is launched again and again cannot be made a CUDA graph: %s (code %d)",
-                      cudaGetErrorString(error), (int)error);
-        made = NULL;
-    }
-    cuda_leave(&scope);
-    return made;
+    if (error == cudaSuccess)
+        return made;
+    (void)cudaGetLastError();
+    cuda_note(device, (int32_t)error);
+    eum_log_write(device->log, EUM_LOG_DEBUG, "a kernel that is launched again and again cannot be made a CUDA graph: %s (code %d)",
+                  cudaGetErrorString(error), (int)error);
+    return NULL;
 }
 
+/* Inside enter and leave of a mode that lets us. */
 static void end(eum_repeat *item)
 {
     if (item->made != NULL && cudaGraphExecDestroy(item->made) != cudaSuccess)
         (void)cudaGetLastError();
     item->made = NULL;
+}
+
+/* Makes the item's graph in place of the victim's (may be NULL), or neither. The launch of a kernel leaves the thread's capture mode alone, in which this
+ * would end a capture of the application. */
+static void make(cuda_device *device, eum_task *task, eum_repeat *item, eum_repeat *victim)
+{
+    cuda_scope scope;
+    eum_node node;
+    if (cuda_enter_primary(device->primary, &scope) != cudaSuccess)
+        return;
+    if (victim != NULL)
+        end(victim);
+    item->made = task->node(&task->call, &node) ? instantiate(device, &node) : NULL;
+    item->refused = item->made == NULL;
+    cuda_leave(&scope);
+}
+
+static void end_in_a_scope(cuda_device *device, eum_repeat *item)
+{
+    cuda_scope scope;
+    if (cuda_enter_primary(device->primary, &scope) != cudaSuccess)
+        return;
+    end(item);
+    cuda_leave(&scope);
 }
 
 /* The task's place in the stream's table; NULL: it is not known. */
@@ -97,26 +110,22 @@ static eum_repeat *see(cuda_stream *stream, eum_task *task)
 bool cuda_graph_launch(cuda_stream *stream, eum_task *task)
 {
     cuda_device *device = (cuda_device *)stream->base.device;
-    if (task->given == NULL || stream->wrapped || cuda_calls.graph_launch == NULL)
+    if (task->given == NULL || task->node == NULL || stream->wrapped || cuda_calls.graph_launch == NULL)
         return false;
     if (stream->repeats == NULL)
         stream->repeats = calloc(1, sizeof *stream->repeats);
     eum_repeat *item = stream->repeats != NULL ? see(stream, task) : NULL, *victim = NULL;
     if (item == NULL)
         return false;
-    if (eum_repeats_worth(stream->repeats, item, &victim)) {
-        if (victim != NULL)
-            end(victim);
-        item->made = make(device, task);
-        item->refused = item->made == NULL;
-    }
+    if (eum_repeats_worth(stream->repeats, item, &victim))
+        make(device, task, item, victim);
     if (item->made == NULL)
         return false;
     int error = cuda_calls.graph_launch(item->made, stream->native);
     if (error == 0) {
         return true;
     }
-    end(item); /* the kernel itself is launched instead, and says what is wrong if something is */
+    end_in_a_scope(device, item); /* the kernel itself is launched instead, and says what is wrong if something is */
     item->refused = true;
     return false;
 }

@@ -179,6 +179,7 @@ eum_status cuda_submit(eum_dstream *stream, eum_task *task)
     cuda_device *device = device_of(stream);
     cuda_scope scope;
     bool bare = task->own && task->unmarked; /* a launch and nothing else */
+    task->as_graph = false;
     ((cuda_stream *)stream)->submitted = 0;
     atomic_store_explicit(&((cuda_stream *)stream)->unmarked, true, memory_order_relaxed);
     eum_status status = bare ? cuda_enter_to_launch(device, &scope) : cuda_stream_enter((cuda_stream *)stream, &scope);

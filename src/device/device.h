@@ -58,6 +58,17 @@ typedef struct eum_piece {
 
 typedef enum eum_direction { EUM_HOST_TO_DEVICE, EUM_DEVICE_TO_HOST, EUM_DEVICE_TO_DEVICE, EUM_HOST_TO_HOST } eum_direction;
 
+#define EUM_NODE_PARAMETER_BYTES 64
+/* The one kernel that a task launches on CUDA, and nothing else, as cudaLaunchKernel takes it. */
+typedef struct eum_node {
+    const void *kernel;
+    unsigned blocks, threads;
+    size_t shared_bytes;
+    _Alignas(16) unsigned char parameter[EUM_NODE_PARAMETER_BYTES]; /* its only one */
+} eum_node;
+/* Says what the task's GPU callback would launch, with the device current. false: not that, or it is not known. */
+typedef bool (*eum_node_fn)(const eum_kernel_call *call, eum_node *out);
+
 /* One kernel to run. Filled by the caller, who keeps it alive until finish is called. */
 typedef struct eum_task eum_task;
 struct eum_task {
@@ -69,12 +80,13 @@ struct eum_task {
     bool own;                   /* CUDA: the callback is the library's own, and needs nothing around it */
     /* CUDA, with `own`: what the call was given, byte for byte, and what kind of call it was. Tasks that have the same of both, the same callback
      * and the same addresses enqueue the same kernels, whatever else they have, and may then be submitted as something that was made ready
-     * before. NULL: nothing is known. */
+     * before, by what `node` says. NULL: nothing is known. */
     const void *given;
     size_t given_bytes;
     int32_t given_kind;
-    bool as_graph; /* told to finish, and by submit: that is how it was submitted */
-    void *repeat;  /* the device's own: where it has found it the last time, NULL at first; the task is for that stream then */
+    eum_node_fn node; /* with `given` */
+    bool as_graph;    /* told to finish, and by submit: that is how it was submitted */
+    void *repeat;     /* the device's own: where it has found it the last time, NULL at first; the task is for that stream then */
     uint64_t repeat_id;
     bool anywhere; /* the host may run it on a thread that waits for it; finish is then called there, without its locks */
     /* Called exactly once for each submit that returned EUM_OK, when the device needs the task no more: on CUDA before submit returns,

@@ -1,56 +1,120 @@
 /* What is submitted to the CUDA device again and again: as a graph, with the same effect. Built with CUDA only; without a device the tests pass.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include <math.h>
+
 #include "cudart_fixture.h"
+#include "kernels/kernels.h"
 
 Suite *cudart_graphs_suite(void);
 
-#define BYTES ((size_t)4096)
+/* The kernel is the cosine's, of a query (1, 0) and rows (v / 64, sqrt(1 - (v / 64)^2)): all scores are v / 64, one v for each call. */
+#define ROWS 500u
+#define DIM 2u
+#define CALLS 64
+#define BYTES (ROWS * sizeof(float))
 #define POISON 0x5a
 
-static int captured; /* how often a callback was called on a stream that captures */
+static eum_block vectors; /* on the device: the query, then for each v its rows */
+static int described;     /* how often it was asked what a task launches */
 
-static bool is_capturing(cudaStream_t native)
+static void set_up_vectors(void)
 {
-    enum cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-    return cudaStreamIsCapturing(native, &status) == cudaSuccess && status != cudaStreamCaptureStatusNone;
+    set_up();
+    if (device == NULL)
+        return;
+    const size_t count = DIM + (size_t)CALLS * ROWS * DIM, bytes = count * sizeof(float);
+    eum_block near = alloc(EUM_MEMORY_PINNED, bytes);
+    vectors = alloc(EUM_MEMORY_DEVICE, bytes);
+    float *values = near.host;
+    values[0] = 1;
+    values[1] = 0;
+    for (size_t i = 0; i < (size_t)CALLS * ROWS; i++) {
+        double c = (double)(i / ROWS) / CALLS;
+        values[DIM + i * DIM] = (float)c;
+        values[DIM + i * DIM + 1] = (float)sqrt(1 - c * c);
+    }
+    ck_assert_int_eq(ops->copy(stream, vectors.device, near.host, bytes, EUM_HOST_TO_DEVICE), EUM_OK);
+    drain(stream);
+    ops->release(device, &near);
 }
 
-static int32_t fill_counted(const eum_kernel_call *call)
+static void tear_down_vectors(void)
 {
-    captured += is_capturing(call->stream);
-    fill *f = call->user;
-    return (int32_t)cudaMemsetAsync(call->addresses[0], f->value, f->bytes, call->stream);
+    if (device != NULL) {
+        drain(stream);
+        ops->release(device, &vectors);
+    }
+    tear_down();
 }
 
-static int32_t fill_that_cannot_be_captured(const eum_kernel_call *call)
+static eum_cosine_args args_of(const eum_kernel_call *call)
 {
-    if (!is_capturing(call->stream))
-        return fill_counted(call);
-    captured++;
-    return (int32_t)cudaErrorStreamCaptureUnsupported;
+    return (eum_cosine_args){.query = call->addresses[0],
+                             .targets = call->addresses[1],
+                             .scores = call->addresses[2],
+                             .rows = ROWS,
+                             .dim = DIM,
+                             .row_stride = DIM * sizeof(float)};
 }
 
-/* Fills the bytes with the value by a task that is known by both; true if it was a graph. */
-static bool fill_known(eum_dstream *on, eum_kernel_fn gpu, void *address, int value)
+static int32_t score(const eum_kernel_call *call)
 {
-    fill f = {.bytes = BYTES, .value = value};
-    void *addresses[] = {address};
-    init_task(&f.task, gpu, &f);
-    f.task.own = true;
-    f.task.call.count = 1;
-    f.task.call.addresses = addresses;
-    f.task.given = &value;
-    f.task.given_bytes = sizeof value;
-    ck_assert_int_eq(ops->submit(on, &f.task), EUM_OK);
-    return f.task.as_graph;
+    eum_cosine_args args = args_of(call);
+    return eum_cosine_cuda(&args, call->stream);
 }
 
-static void expect_bytes(eum_dstream *on, const eum_block *far, const eum_block *near, int value)
+static bool describe(const eum_kernel_call *call, eum_node *out)
+{
+    eum_cosine_args args = args_of(call);
+    eum_cosine_launch launch;
+    described++;
+    if (eum_cosine_cuda_choose(&args, &launch) != 0)
+        return false;
+    *out = (eum_node){
+        .kernel = launch.kernel, .blocks = launch.blocks, .threads = launch.threads, .shared_bytes = launch.shared_bytes};
+    memcpy(out->parameter, &args, sizeof args);
+    return true;
+}
+
+static bool describe_nothing(const eum_kernel_call *call, eum_node *out)
+{
+    (void)call, (void)out;
+    described++;
+    return false;
+}
+
+/* Scores call v by a task that is known by it; true if it was a graph. */
+static bool score_known(eum_dstream *on, eum_node_fn node, void *scores, int v)
+{
+    float *values = vectors.device;
+    void *addresses[] = {values, values + DIM + (size_t)v * ROWS * DIM, scores};
+    eum_task task;
+    init_task(&task, score, NULL);
+    task.own = true;
+    task.call.count = 3;
+    task.call.addresses = addresses;
+    task.given = &v;
+    task.given_bytes = sizeof v;
+    task.node = node;
+    ck_assert_int_eq(ops->submit(on, &task), EUM_OK);
+    return task.as_graph;
+}
+
+static void expect_scores(eum_dstream *on, const eum_block *far, const eum_block *near, int v)
 {
     memset(near->host, POISON, BYTES);
     ck_assert_int_eq(ops->copy(on, near->host, far->device, BYTES, EUM_DEVICE_TO_HOST), EUM_OK);
     drain(on);
-    ck_assert(all_are(near->host, BYTES, value));
+    for (size_t r = 0; r < ROWS; r++)
+        ck_assert_double_eq_tol((double)((const float *)near->host)[r], (double)v / CALLS, 1e-5);
+}
+
+static void expect_poison(eum_dstream *on, const eum_block *far, const eum_block *near)
+{
+    memset(near->host, 0, BYTES);
+    ck_assert_int_eq(ops->copy(on, near->host, far->device, BYTES, EUM_DEVICE_TO_HOST), EUM_OK);
+    drain(on);
+    ck_assert(all_are(near->host, BYTES, POISON));
 }
 
 START_TEST(from_the_third_time_on_it_is_a_graph_that_does_the_same)
@@ -60,10 +124,10 @@ START_TEST(from_the_third_time_on_it_is_a_graph_that_does_the_same)
     atomic_store(&finished, 0);
     for (int i = 0; i < 20; i++) {
         submit_fill(stream, far.device, BYTES, POISON);
-        ck_assert_int_eq(fill_known(stream, fill_counted, far.device, 7), i >= 2);
-        expect_bytes(stream, &far, &near, 7);
+        ck_assert_int_eq(score_known(stream, describe, far.device, 7), i >= 2);
+        expect_scores(stream, &far, &near, 7);
     }
-    ck_assert_int_eq(captured, 1);
+    ck_assert_int_eq(described, 1);
     ck_assert_int_eq(atomic_load(&finished), 40); /* each task once, graph or not */
     ops->release(device, &near);
     ops->release(device, &far);
@@ -75,31 +139,34 @@ START_TEST(another_address_or_another_call_is_another_graph)
     NEEDS_DEVICE();
     eum_block far[2] = {alloc(EUM_MEMORY_DEVICE, BYTES), alloc(EUM_MEMORY_DEVICE, BYTES)}, near = alloc(EUM_MEMORY_PINNED, BYTES);
     for (int i = 0; i < 200; i++) {
-        int which = i % 2, value = 1 + i / 2 % 3;
+        int which = i % 2, v = 1 + i / 2 % 3;
         submit_fill(stream, far[0].device, BYTES, POISON);
         submit_fill(stream, far[1].device, BYTES, POISON);
-        bool graph = fill_known(stream, fill_counted, far[which].device, value);
+        bool graph = score_known(stream, describe, far[which].device, v);
         ck_assert(graph || i < 30);
-        expect_bytes(stream, &far[which], &near, value);
-        expect_bytes(stream, &far[1 - which], &near, POISON);
+        expect_scores(stream, &far[which], &near, v);
+        expect_poison(stream, &far[1 - which], &near);
     }
-    ck_assert_int_eq(captured, 6);
+    ck_assert_int_eq(described, 6);
     ops->release(device, &near);
     ops->release(device, &far[0]);
     ops->release(device, &far[1]);
 }
 END_TEST
 
-START_TEST(what_cannot_be_captured_is_submitted_as_before_and_not_tried_again)
+START_TEST(what_cannot_be_described_is_submitted_as_before_and_not_asked_for_again)
 {
     NEEDS_DEVICE();
     eum_block far = alloc(EUM_MEMORY_DEVICE, BYTES), near = alloc(EUM_MEMORY_PINNED, BYTES);
     for (int i = 0; i < 10; i++) {
         submit_fill(stream, far.device, BYTES, POISON);
-        ck_assert(!fill_known(stream, fill_that_cannot_be_captured, far.device, 9));
-        expect_bytes(stream, &far, &near, 9);
+        ck_assert(!score_known(stream, describe_nothing, far.device, 9));
+        expect_scores(stream, &far, &near, 9);
     }
-    ck_assert_int_eq(captured, 1);
+    ck_assert_int_eq(described, 1);
+    for (int i = 0; i < 10; i++)
+        ck_assert(!score_known(stream, NULL, far.device, 10));
+    expect_scores(stream, &far, &near, 10);
     ck_assert_int_eq(cudaPeekAtLastError(), cudaSuccess);
     ops->release(device, &near);
     ops->release(device, &far);
@@ -117,14 +184,14 @@ START_TEST(a_graph_that_cannot_be_launched_gives_way_to_the_kernel)
     NEEDS_DEVICE();
     eum_block far = alloc(EUM_MEMORY_DEVICE, BYTES), near = alloc(EUM_MEMORY_PINNED, BYTES);
     for (int i = 0; i < 3; i++)
-        (void)fill_known(stream, fill_counted, far.device, 3);
+        (void)score_known(stream, describe, far.device, 3);
     drain(stream);
     int (*launch)(cudaGraphExec_t, cudaStream_t) = cuda_calls.graph_launch;
     cuda_calls.graph_launch = refuse_graph;
     for (int i = 0; i < 5; i++) {
         submit_fill(stream, far.device, BYTES, POISON);
-        ck_assert(!fill_known(stream, fill_counted, far.device, 3));
-        expect_bytes(stream, &far, &near, 3);
+        ck_assert(!score_known(stream, describe, far.device, 3));
+        expect_scores(stream, &far, &near, 3);
     }
     cuda_calls.graph_launch = launch;
     ops->release(device, &near);
@@ -141,8 +208,8 @@ START_TEST(streams_of_the_callers_own_carry_no_graphs)
     ck_assert_int_eq(cudaStreamCreateWithFlags(&native, cudaStreamNonBlocking), cudaSuccess);
     ck_assert_int_eq(ops->stream_wrap(device, native, &wrapped), EUM_OK);
     for (int i = 0; i < 10; i++)
-        ck_assert(!fill_known(wrapped, fill_counted, far.device, 4));
-    expect_bytes(wrapped, &far, &near, 4);
+        ck_assert(!score_known(wrapped, describe, far.device, 4));
+    expect_scores(wrapped, &far, &near, 4);
     ops->stream_destroy(wrapped);
     ck_assert_int_eq(cudaStreamDestroy(native), cudaSuccess);
     ops->release(device, &near);
@@ -158,51 +225,49 @@ START_TEST(more_than_there_is_room_for_are_all_right)
     int graphs = 0;
     for (int first = 0; first < KINDS; first += 3) /* three at a time, until the others are idle */
         for (int i = 0; i < 240; i++) {
-            int value = 1 + first + i % 3;
-            graphs += fill_known(stream, fill_counted, far.device, value);
+            int v = 1 + first + i % 3;
+            graphs += score_known(stream, describe, far.device, v);
             if (i % 16 == 0)
-                expect_bytes(stream, &far, &near, value);
+                expect_scores(stream, &far, &near, v);
         }
     ck_assert_int_gt(graphs, KINDS * 10);
-    ck_assert_int_ge(captured, KINDS);
+    ck_assert_int_ge(described, KINDS);
     drain(stream);
     ops->release(device, &near);
     ops->release(device, &far);
 }
 END_TEST
 
+/* Nothing is captured for a graph, during which nobody in the process might synchronise. */
 static atomic_bool stop;
+static atomic_int synchronised;
 
-/* A wait sends signals on the stream from its own thread, at any time. */
-static void *wait_all_the_time(void *arg)
+static void *synchronise_all_the_time(void *arg)
 {
-    while (!atomic_load(&stop))
-        ck_assert_int_eq(ops->drain(arg, UINT64_MAX, -1), EUM_OK);
+    (void)arg;
+    while (!atomic_load(&stop)) {
+        ck_assert_int_eq(cudaDeviceSynchronize(), cudaSuccess);
+        atomic_fetch_add(&synchronised, 1);
+    }
     return NULL;
 }
 
-START_TEST(signals_that_are_sent_meanwhile_do_not_become_part_of_a_graph)
+START_TEST(others_may_synchronise_while_graphs_are_made)
 {
     NEEDS_DEVICE();
-    pthread_t waiter;
+    pthread_t other;
     eum_block far = alloc(EUM_MEMORY_DEVICE, BYTES), near = alloc(EUM_MEMORY_PINNED, BYTES);
     atomic_store(&stop, false);
-    ck_assert_int_eq(pthread_create(&waiter, NULL, wait_all_the_time, stream), 0);
-    for (int round = 0; round < 300; round++) /* each is new */
-        for (int i = 0; i < 4; i++)
-            (void)fill_known(stream, fill_counted, far.device, round * 256 + 5);
+    ck_assert_int_eq(pthread_create(&other, NULL, synchronise_all_the_time, NULL), 0);
+    while (atomic_load(&synchronised) == 0)
+        (void)usleep(100);
+    for (int round = 0; round < 40; round++)
+        for (int i = 0; i < 40; i++)
+            (void)score_known(stream, describe, far.device, round);
     atomic_store(&stop, true);
-    ck_assert_int_eq(pthread_join(waiter, NULL), 0);
-    drain(stream);
-    cuda_stream *own = (cuda_stream *)stream;
-    if (own->signal.word != NULL) {
-        uint32_t sent = own->signal.sent;
-        for (int i = 0; i < 50; i++)
-            (void)fill_known(stream, fill_counted, far.device, 299 * 256 + 5);
-        ck_assert_int_eq(ops->synchronize(device), EUM_OK);
-        ck_assert_uint_eq(atomic_load(own->signal.word), sent); /* no graph has written an old number */
-    }
-    expect_bytes(stream, &far, &near, 5);
+    ck_assert_int_eq(pthread_join(other, NULL), 0);
+    ck_assert_int_gt(described, 8);
+    expect_scores(stream, &far, &near, 39);
     ops->release(device, &near);
     ops->release(device, &far);
 }
@@ -212,14 +277,14 @@ Suite *cudart_graphs_suite(void)
 {
     Suite *suite = suite_create("cudart_graphs");
     TCase *tests = tcase_create("graphs");
-    tcase_add_checked_fixture(tests, set_up, tear_down);
+    tcase_add_checked_fixture(tests, set_up_vectors, tear_down_vectors);
     tcase_add_test(tests, from_the_third_time_on_it_is_a_graph_that_does_the_same);
     tcase_add_test(tests, another_address_or_another_call_is_another_graph);
-    tcase_add_test(tests, what_cannot_be_captured_is_submitted_as_before_and_not_tried_again);
+    tcase_add_test(tests, what_cannot_be_described_is_submitted_as_before_and_not_asked_for_again);
     tcase_add_test(tests, a_graph_that_cannot_be_launched_gives_way_to_the_kernel);
     tcase_add_test(tests, streams_of_the_callers_own_carry_no_graphs);
     tcase_add_test(tests, more_than_there_is_room_for_are_all_right);
-    tcase_add_test(tests, signals_that_are_sent_meanwhile_do_not_become_part_of_a_graph);
+    tcase_add_test(tests, others_may_synchronise_while_graphs_are_made);
     suite_add_tcase(suite, tests);
     return suite;
 }
