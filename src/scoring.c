@@ -104,7 +104,7 @@ typedef struct any_open {
 static void note_open(void *arg, eum_point point)
 {
     any_open *open = arg;
-    open->found |= !eum_point_passed(open->ctx, point);
+    open->found = open->found || !eum_point_passed(open->ctx, point);
 }
 
 /* Is the read ready, or is nothing in flight on the pages that will be written? */
@@ -175,7 +175,6 @@ static eum_status decide(eum_strm *stream, const eum_scoring_request *request, e
     run->job_ns = answer.job_ns;
     run->moves = answer.moves || request->numbers != NULL; /* which are brought in a buffer of their own */
     run->over_link = answer.over_link;
-    run->alone = eum_strm_is_idle(stream) && !others_are_there(stream, request);
     run->times = eum_learned_times(&ctx->learned, answer.over_link ? EUM_LEARNED_IN_PLACE : EUM_LEARNED_DEVICE, run->class);
     if (request->executor == EUM_EXECUTOR_AUTO) {
         eum_scoring_operands all = eum_scoring_operands_of(request);
@@ -189,6 +188,8 @@ static eum_status decide(eum_strm *stream, const eum_scoring_request *request, e
             run->fallback = true;
         }
     }
+    if (ctx->learned.from_operations && run->executor == EUM_EXECUTOR_DEVICE)
+        run->alone = eum_strm_is_idle(stream) && !others_are_there(stream, request);
     eum_ctx_unlock(ctx);
     return EUM_OK;
 }

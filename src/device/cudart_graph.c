@@ -26,8 +26,8 @@ static cudaError_t build(eum_node *node, cudaGraph_t *out)
     if (error != cudaSuccess)
         return error;
     error = cudaGraphAddKernelNode(&made, *out, NULL, 0, &kernel);
-    if (error != cudaSuccess)
-        (void)cudaGraphDestroy(*out);
+    if (error != cudaSuccess && cudaGraphDestroy(*out) != cudaSuccess)
+        (void)cudaGetLastError();
     return error;
 }
 
@@ -38,7 +38,8 @@ static void *instantiate(cuda_device *device, eum_node *node)
     cudaError_t error = build(node, &graph);
     if (error == cudaSuccess) {
         error = cudaGraphInstantiate(&made, graph, 0);
-        (void)cudaGraphDestroy(graph);
+        if (cudaGraphDestroy(graph) != cudaSuccess)
+            (void)cudaGetLastError();
     }
     if (error == cudaSuccess)
         return made;

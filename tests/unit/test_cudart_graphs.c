@@ -20,6 +20,7 @@ static int described;     /* how often it was asked what a task launches */
 static void set_up_vectors(void)
 {
     set_up();
+    described = 0;
     if (device == NULL)
         return;
     const size_t count = DIM + (size_t)CALLS * ROWS * DIM, bytes = count * sizeof(float);
@@ -81,6 +82,14 @@ static bool describe_nothing(const eum_kernel_call *call, eum_node *out)
     (void)call, (void)out;
     described++;
     return false;
+}
+
+/* A kernel that no device has so many threads for. */
+static bool describe_wrongly(const eum_kernel_call *call, eum_node *out)
+{
+    bool good = describe(call, out);
+    out->threads = 1u << 20;
+    return good;
 }
 
 /* Scores call v by a task that is known by it; true if it was a graph. */
@@ -164,6 +173,13 @@ START_TEST(what_cannot_be_described_is_submitted_as_before_and_not_asked_for_aga
         expect_scores(stream, &far, &near, 9);
     }
     ck_assert_int_eq(described, 1);
+    for (int i = 0; i < 10; i++) {
+        submit_fill(stream, far.device, BYTES, POISON);
+        ck_assert(!score_known(stream, describe_wrongly, far.device, 11));
+        expect_scores(stream, &far, &near, 11);
+        ck_assert_int_eq(cudaPeekAtLastError(), cudaSuccess);
+    }
+    ck_assert_int_eq(described, 2);
     for (int i = 0; i < 10; i++)
         ck_assert(!score_known(stream, NULL, far.device, 10));
     expect_scores(stream, &far, &near, 10);
@@ -258,6 +274,7 @@ START_TEST(others_may_synchronise_while_graphs_are_made)
     pthread_t other;
     eum_block far = alloc(EUM_MEMORY_DEVICE, BYTES), near = alloc(EUM_MEMORY_PINNED, BYTES);
     atomic_store(&stop, false);
+    atomic_store(&synchronised, 0);
     ck_assert_int_eq(pthread_create(&other, NULL, synchronise_all_the_time, NULL), 0);
     while (atomic_load(&synchronised) == 0)
         (void)usleep(100);
