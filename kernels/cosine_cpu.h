@@ -44,11 +44,13 @@ bool eum_cpu_follows(void);
 /* For tests: what it says from now on. */
 void eum_cpu_set_follows(bool value);
 
+/* What the caches hold of rows that were read before. */
+#define EUM_CACHES_BYTES (UINT64_C(32) << 20)
 /* Rows without gaps, too many for the caches. */
 static inline bool eum_cosine_from_memory(const eum_cosine_args *args)
 {
-    const uint64_t line = 64, caches = UINT64_C(32) << 20;
-    return args->row_stride - args->dim * sizeof(float) < line && args->rows * args->row_stride > caches;
+    const uint64_t line = 64;
+    return args->row_stride - args->dim * sizeof(float) < line && args->rows * args->row_stride > EUM_CACHES_BYTES;
 }
 
 /* How far ahead to prefetch, in bytes, when blocks of `block_rows` rows are read side by side; 0: not at all. Rows side by side are

@@ -292,7 +292,7 @@ static void set_ahead(eum_tile *tile, const block *b)
                    rows = 16 * args->row_stride, all = args->rows * args->row_stride;
     const bool dense = args->numbers == NULL && args->row_stride - row < line;
     const bool followed = row >= 1024 && row <= 8192; /* by the hardware's prefetcher */
-    tile->from_memory = dense && all > 32 * cached;
+    tile->from_memory = dense && all > EUM_CACHES_BYTES;
     tile->followed = eum_cpu_follows();
     if (b->count > 1)
         tile->ahead = tile->from_memory && !b->packed ? SEVERAL_AHEAD : 0;

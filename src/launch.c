@@ -122,51 +122,13 @@ static void let_go(eum_launch_record *record)
 
 /* --------------------------------------------------------------------------------------------------- completion ---- */
 
-/* The written ranges become undefined, or defined. Without memory to split extents more than the range is marked undefined: never less. */
-static void mark_written(const eum_launch_record *record, bool undefined)
-{
-    for (size_t i = 0; i < record->count; i++) {
-        eum_buf *buf = record->ranges[i].buf;
-        uint64_t begin = record->ranges[i].offset, end = begin + record->ranges[i].bytes;
-        if (record->accesses[i] == EUM_ACCESS_READ || begin == end)
-            continue;
-        if (!undefined && !eum_extents_any_flag(&buf->extents, begin, end, EUM_EXTENT_UNDEFINED, NULL))
-            continue;
-        eum_extent_change change = EUM_EXTENT_CHANGE_NONE;
-        if (undefined)
-            change.flags_set = EUM_EXTENT_UNDEFINED;
-        else
-            change.flags_clear = EUM_EXTENT_UNDEFINED;
-        if (eum_extents_reserve(&buf->extents, 1)) {
-            eum_extents_change(&buf->extents, begin, end, &change);
-        } else if (undefined) {
-            for (size_t k = 0; k < buf->extents.count; k++)
-                if (buf->extents.items[k].begin < end && buf->extents.items[k].end > begin)
-                    buf->extents.items[k].flags |= EUM_EXTENT_UNDEFINED;
-        }
-    }
-}
-
-static bool reads_undefined(const eum_launch_record *record)
-{
-    if (record->rows.continues) /* the first one has looked, and nobody else has had the bytes since */
-        return record->rows.parts->failed && record->rows.parts->code == 0;
-    for (size_t i = 0; i < record->count; i++) {
-        const eum_range *range = &record->ranges[i];
-        if (range->bytes > 0 && record->accesses[i] != EUM_ACCESS_OVERWRITE &&
-            eum_extents_any_flag(&range->buf->extents, range->offset, range->offset + range->bytes, EUM_EXTENT_UNDEFINED, NULL))
-            return true;
-    }
-    return false;
-}
-
 /* Runs on an executor of the device, in front of the user's callback: a job that reads what a failed job was to write fails itself. */
 static int32_t run_cpu(const eum_kernel_call *call)
 {
     eum_launch_record *record = call->user;
     eum_ctx *ctx = record->stream->ctx;
     pthread_mutex_lock(&ctx->lock);
-    record->dependency_failed = reads_undefined(record);
+    record->dependency_failed = eum_launch_reads_undefined(record);
     int32_t failed = record->rows.parts != NULL ? record->rows.parts->code : 0;
     pthread_mutex_unlock(&ctx->lock);
     if (record->dependency_failed)
@@ -201,7 +163,7 @@ static void finish(eum_task *task, eum_status status, int32_t code)
         eum_failure_add(ctx, (eum_point){record->stream->serial, record->sequence}, status, record->dependency_failed ? 0 : code);
         eum_log_write(&ctx->log, EUM_LOG_ERROR, "a job failed: %s, code %" PRId32, eum_status_name(status), code);
     }
-    mark_written(record, status != EUM_OK);
+    eum_launch_mark_written(record, status != EUM_OK);
     let_go(record);
     pthread_mutex_unlock(&ctx->lock);
     record_free(record);
@@ -309,7 +271,7 @@ static eum_status without_point(eum_ctx *ctx, eum_move *moves, eum_launch_record
 {
     status = eum_moves_quiesce(ctx, moves, written->count, status);
     if (status != EUM_OK)
-        mark_written(written, true);
+        eum_launch_mark_written(written, true);
     return status;
 }
 
@@ -321,31 +283,17 @@ static bool has_discards(const eum_plan *plan)
     return false;
 }
 
-/* For mark_written, when the record is gone. */
-static eum_launch_record written_by(const eum_launch_request *request)
-{
-    return (eum_launch_record){.count = request->count,
-                               .ranges = (eum_range *)(uintptr_t)request->ranges,
-                               .accesses = (eum_access *)(uintptr_t)request->accesses};
-}
-
-void eum_launch_leave_undefined(const eum_launch_request *request)
-{
-    eum_launch_record written = written_by(request);
-    mark_written(&written, true);
-}
-
 /* Submit failed: what the job was to write is undefined where need be. */
 static void not_submitted(eum_ctx *ctx, const eum_launch_request *request, const eum_move *moves, eum_status status)
 {
     eum_error saved;
     eum_error_save(&saved);
-    eum_launch_record written = written_by(request);
+    eum_launch_record written = eum_launch_written_by(request);
     /* A GPU callback may have started something; what was discarded is gone in any case. */
     for (size_t i = 0; i < request->count; i++) {
         eum_launch_record one = {.count = 1, .ranges = &written.ranges[i], .accesses = &written.accesses[i]};
         if ((status == EUM_ERROR_LAUNCH_FAILED && ctx->device->caps.kind == EUM_DEVICE_CUDA) || has_discards(&moves[i].plan))
-            mark_written(&one, true);
+            eum_launch_mark_written(&one, true);
     }
     eum_again_forget(ctx);
     eum_error_restore(&saved);
@@ -439,7 +387,7 @@ static eum_status submit(eum_launch_record *record, const eum_launch_request *re
     }
     ctx->stats.launches += counts;
     if (marked != EUM_OK) {
-        eum_launch_record written = written_by(request);
+        eum_launch_record written = eum_launch_written_by(request);
         status = without_point(ctx, moves, &written, marked);
         if (status != EUM_OK)
             return status;

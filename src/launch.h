@@ -43,6 +43,12 @@ eum_status eum_launch_check_state(const eum_strm *stream, const eum_launch_reque
 /* The same, prepares the moves, makes room, and waits where a movement needs the host to have waited. Lock held on entry
  * and exit, released in between. */
 eum_status eum_launch_settle(eum_strm *stream, const eum_launch_request *request, eum_move *moves);
+/* The written ranges become undefined, or defined. Without memory to split extents more than the range is marked undefined: never less. Lock held for
+ * these, too. */
+void eum_launch_mark_written(const eum_launch_record *record, bool undefined);
+bool eum_launch_reads_undefined(const eum_launch_record *record);
+/* For eum_launch_mark_written, when the record is gone. */
+eum_launch_record eum_launch_written_by(const eum_launch_request *request);
 /* What it was to write is undefined from now on. Nothing in flight writes it. Lock held. */
 void eum_launch_leave_undefined(const eum_launch_request *request);
 /* Lock held. */
