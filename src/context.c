@@ -175,8 +175,10 @@ static void end(eum_ctx *ctx)
         for (size_t i = 0; i < ctx->stream_count; i++) {
             eum_strm *stream = ctx->streams[i];
             stream->ended = true;
+            eum_strm_mark_orders(stream);
             if (stream->sequence != 0)
                 (void)ctx->device->ops->wait(stream->device_stream, stream->sequence, -1);
+            stream->ordered = false;
         }
         if (ctx->unmarked)
             (void)ctx->device->ops->synchronize(ctx->device);

@@ -53,6 +53,7 @@ eum_status eum_strm_mark(eum_strm *stream, eum_point *out)
         return status;
     }
     stream->sequence = sequence;
+    stream->ordered = false;
     *out = (eum_point){stream->serial, sequence};
     return EUM_OK;
 }
@@ -85,7 +86,15 @@ eum_status eum_strm_order(eum_strm *stream, eum_point point)
     eum_strm *other = eum_strm_find(stream->ctx, point.stream);
     if (other == NULL || other == stream)
         return EUM_OK;
+    stream->ordered = true;
     return stream->ctx->device->ops->order(stream->device_stream, other->device_stream, point.sequence);
+}
+
+void eum_strm_mark_orders(eum_strm *stream)
+{
+    eum_point point;
+    if (stream->ordered)
+        (void)eum_strm_mark(stream, &point);
 }
 
 void eum_streams_reap(eum_ctx *ctx)
@@ -93,7 +102,9 @@ void eum_streams_reap(eum_ctx *ctx)
     size_t kept = 0;
     for (size_t i = 0; i < ctx->stream_count; i++) {
         eum_strm *stream = ctx->streams[i];
-        bool idle = stream->ended && stream->references == 0 &&
+        if (stream->ended)
+            eum_strm_mark_orders(stream);
+        bool idle = stream->ended && !stream->ordered && stream->references == 0 &&
                     (stream->sequence == 0 || ctx->device->ops->passed(stream->device_stream, stream->sequence));
         if (!idle) {
             ctx->streams[kept++] = stream;

@@ -133,7 +133,8 @@ struct eum_device_ops {
     /* Points. mark gives the sequence number that has passed when everything submitted to the stream so far is done; numbers rise
      * from mark to mark, from 1; by one where there is `drain`. Errors: a fatal device error. */
     eum_status (*mark)(eum_dstream *stream, uint64_t *out_sequence);
-    /* Has it passed? Never waits. A device that is lost has passed everything. */
+    /* Has it passed? Never waits, and runs nothing: who asks may hold a lock that the end of a kernel needs. A device that is lost has passed
+     * everything. */
     bool (*passed)(eum_dstream *stream, uint64_t sequence);
     /* WAITS until it has passed. timeout_ns < 0: for ever. Errors: EUM_ERROR_TIMEOUT, EUM_ERROR_DEVICE_LOST, EUM_ERROR_CUDA. */
     eum_status (*wait)(eum_dstream *stream, uint64_t sequence, int64_t timeout_ns);

@@ -536,6 +536,32 @@ START_TEST(a_failed_job_leaves_what_it_only_read_and_what_it_did_not_touch)
 }
 END_TEST
 
+/* On the device that runs nothing by itself: its end would change what is known of the bytes in the middle of the plan. */
+START_TEST(a_job_does_not_fail_while_the_launch_after_it_is_planned)
+{
+    char device[64];
+    snprintf(device, sizeof device, "sim:turing,schedule=step,seed=%d", _i);
+    eum_context *context = open_on(device, EUM_BACKING_AUTO);
+    eum_stream *first = new_stream(context), *second = new_stream(context);
+    eum_buffer *buffer = new_buffer(context, BYTES);
+    cpu_fill(whole(buffer), 1);
+    gpu_expect(first, whole(buffer), 1); /* so that nothing is in front of the kernels from here on */
+    atomic_int ran = 0;
+    const work fails = {.kind = WORK_NOTHING, .code = 1, .ran = &ran};
+    eum_job failed = launch1(first, fails, updates(part(buffer, 1 * KIB, 8 * KIB)));
+    eum_job dependent = launch1(second, (work){.kind = WORK_NOTHING}, updates(part(buffer, 4 * KIB, 16 * KIB)));
+    ck_assert_int_eq(atomic_load(&ran), 0);
+    GIVES(EUM_ERROR_JOB_FAILED, eum_job_wait(dependent, -1));
+    GIVES(EUM_ERROR_JOB_FAILED, eum_job_wait(failed, -1));
+    ck_assert_int_eq(atomic_load(&ran), 1);
+    cpu_expect(part(buffer, 0, 1 * KIB), 1);
+    OK(eum_stream_destroy(first));
+    OK(eum_stream_destroy(second));
+    OK(eum_buffer_destroy(buffer));
+    close_context(context);
+}
+END_TEST
+
 Suite *launch_suite(void)
 {
     Suite *suite = suite_create("launch");
@@ -563,6 +589,7 @@ Suite *launch_suite(void)
     tcase_add_test(tests, what_a_queued_overwrite_will_define_can_be_read_behind_it);
     tcase_add_test(tests, a_later_overwrite_does_not_make_a_queued_reader_of_undefined_bytes_run);
     tcase_add_test(tests, a_failed_job_leaves_what_it_only_read_and_what_it_did_not_touch);
+    tcase_add_loop_test(tests, a_job_does_not_fail_while_the_launch_after_it_is_planned, 0, 4);
     suite_add_tcase(suite, tests);
     return suite;
 }

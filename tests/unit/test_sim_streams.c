@@ -165,7 +165,7 @@ START_TEST(single_steps_are_the_same_for_a_seed_and_others_for_another)
 }
 END_TEST
 
-START_TEST(a_poll_takes_one_step)
+START_TEST(a_poll_takes_one_step_and_a_look_none)
 {
     eum_device *device = open_with("pascal", NULL);
     ck_assert(eum_sim_schedule(device, true, 3));
@@ -179,8 +179,11 @@ START_TEST(a_poll_takes_one_step)
     for (int i = 0; i < 3; i++) {
         ck_assert_int_eq(atomic_load(&next), i);
         ck_assert(!device->ops->passed(stream, sequence));
+        ck_assert_int_eq(atomic_load(&next), i);
+        ck_assert_int_eq(device->ops->wait(stream, sequence, 0), EUM_ERROR_TIMEOUT);
     }
-    ck_assert(device->ops->passed(stream, sequence)); /* the mark is a step too */
+    ck_assert_int_eq(device->ops->wait(stream, sequence, 0), EUM_OK); /* the mark is a step too */
+    ck_assert(device->ops->passed(stream, sequence));
     done(device, stream, NULL);
 }
 END_TEST
@@ -194,7 +197,7 @@ Suite *sim_streams_suite(void)
     tcase_add_loop_test(streams, host_calls_run_in_stream_order_as_callbacks, 0, 2);
     tcase_add_loop_test(streams, a_stream_may_be_destroyed_from_its_own_callback, 0, 2);
     tcase_add_test(streams, single_steps_are_the_same_for_a_seed_and_others_for_another);
-    tcase_add_test(streams, a_poll_takes_one_step);
+    tcase_add_test(streams, a_poll_takes_one_step_and_a_look_none);
     suite_add_tcase(suite, streams);
     return suite;
 }

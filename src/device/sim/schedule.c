@@ -1,9 +1,10 @@
 /* schedule: who runs the operations, and when. Two ways: a thread for each stream, or single steps on the threads that wait.
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * With schedule=step nothing runs by itself. `passed` (and a wait with timeout 0) takes one step; a wait steps until its point has passed,
- * whatever its timeout; synchronize steps until nothing is left. The stream that a step runs is drawn by the seeded generator from those
- * that can run, so a program with one host thread does the same every time. One step at a time, on whichever thread asks for it. */
+ * With schedule=step nothing runs by itself. A wait steps until its point has passed, whatever its timeout, but for a timeout of 0: that
+ * takes one step; synchronize steps until nothing is left. `passed` only looks: the library asks with its lock held, and the end of a
+ * kernel would change what the lock protects. The stream that a step runs is drawn by the seeded generator from those that can run, so a
+ * program with one host thread does the same every time. One step at a time, on whichever thread asks for it. */
 #define _GNU_SOURCE 1
 
 #include "device/sim/internal.h"
@@ -198,8 +199,6 @@ bool eum_sim_passed(eum_dstream *base, uint64_t sequence)
     eum_sim_stream *stream = (eum_sim_stream *)base;
     eum_sim *sim = (eum_sim *)base->device;
     pthread_mutex_lock(&sim->lock);
-    if (sim->step && stream->passed < sequence)
-        take_step(sim);
     bool passed = stream->passed >= sequence;
     if (passed)
         eum_sim_host_joins(stream, sequence);
