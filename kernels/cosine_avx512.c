@@ -123,7 +123,7 @@ void eum_cosine_rows_avx512(const eum_cosine_args *args, const eum_cosine_query 
     size_t ahead = eum_cosine_prefetch_bytes(args, last - first, ROWS);
     uint64_t row_bytes = args->dim * sizeof(float);
     int followed = row_bytes >= 1024 && row_bytes <= 8192; /* at this width the hardware keeps up (35 GB/s, 33 with prefetches) */
-    if (eum_cosine_from_memory(args) && eum_cpu_follows())
+    if (eum_cosine_from_memory(args) && row_bytes >= eum_cpu_following()->one_from)
         rows_with(args, query, first, last, IN_TURN, 0);
     else if (ahead != 0 && !followed)
         rows_with(args, query, first, last, PREFETCHED, ahead);

@@ -63,35 +63,36 @@ int eum_cpu_isa_usable(eum_cpu_isa isa)
     return answer == 2;
 }
 
-#if defined(__x86_64__)
-static bool find_follows(void)
+static const eum_cpu_rows none = {UINT64_MAX, UINT64_MAX, 0};
+
+static const eum_cpu_rows *find_following(void)
 {
+#if defined(__x86_64__)
+    static const eum_cpu_rows zen4 = {0, UINT64_MAX, 0}, zen5 = {640, 1024, 4096};
     unsigned int a = 0, b = 0, c = 0, d = 0;
     bool amd = __get_cpuid(0, &a, &b, &c, &d) != 0 && b == signature_AMD_ebx && c == signature_AMD_ecx && d == signature_AMD_edx;
-    return amd && __get_cpuid(1, &a, &b, &c, &d) != 0 && (a >> 8 & 15u) + (a >> 20 & 255u) == 0x19; /* the family of Zen 3 and 4 */
-}
+    unsigned int family = amd && __get_cpuid(1, &a, &b, &c, &d) != 0 ? (a >> 8 & 15u) + (a >> 20 & 255u) : 0;
+    return family == 0x19 ? &zen4 : family == 0x1a ? &zen5 : &none; /* 0x19: Zen 3, too */
 #else
-static bool find_follows(void)
-{
-    return false;
-}
+    return &none;
 #endif
-
-static atomic_int follows; /* 0: not known yet, 1: no, 2: yes */
-
-bool eum_cpu_follows(void)
-{
-    int answer = atomic_load_explicit(&follows, memory_order_relaxed);
-    if (answer == 0) {
-        answer = find_follows() ? 2 : 1;
-        atomic_store_explicit(&follows, answer, memory_order_relaxed);
-    }
-    return answer == 2;
 }
 
-void eum_cpu_set_follows(bool value)
+static _Atomic(const eum_cpu_rows *) following; /* NULL: not known yet */
+
+const eum_cpu_rows *eum_cpu_following(void)
 {
-    atomic_store_explicit(&follows, value ? 2 : 1, memory_order_relaxed);
+    const eum_cpu_rows *answer = atomic_load_explicit(&following, memory_order_acquire);
+    if (answer == NULL) {
+        answer = find_following();
+        atomic_store_explicit(&following, answer, memory_order_release);
+    }
+    return answer;
+}
+
+void eum_cpu_set_following(const eum_cpu_rows *rows)
+{
+    atomic_store_explicit(&following, rows, memory_order_release);
 }
 
 const char *eum_cpu_isa_name(eum_cpu_isa isa)

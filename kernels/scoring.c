@@ -283,8 +283,8 @@ static lists *take_lists(block *b)
  * plain loads read; in the third cache it slows them down, 85 to 98 us for 3 MB).
  * Several queries: from memory, into the second cache, as they are read for the first of them (0.6 GB, 8 queries, two threads: dim 128, 57 to 36 ms;
  * 768, 39 to 31; from 4 KiB on the distance matters little; in the caches long rows take 5 % longer, and it is not done).
- * All this is for Intel's processors. Some of AMD's do best by themselves where one query goes through memory (eum_cpu_follows, scoring_single.h); for
- * several queries the same prefetches help them. */
+ * All this is for Intel's processors. Some of AMD's do best by themselves where one query goes through memory, or eight (eum_cpu_following, scoring_single.h,
+ * scoring_turn.h); for other queries and rows the same prefetches help them. */
 static void set_ahead(eum_tile *tile, const block *b)
 {
     const eum_scoring_args *args = b->args;
@@ -293,7 +293,8 @@ static void set_ahead(eum_tile *tile, const block *b)
     const bool dense = args->numbers == NULL && args->row_stride - row < line;
     const bool followed = row >= 1024 && row <= 8192; /* by the hardware's prefetcher */
     tile->from_memory = dense && all > EUM_CACHES_BYTES;
-    tile->followed = eum_cpu_follows();
+    tile->followed = row >= eum_cpu_following()->one_from;
+    tile->in_turn = tile->from_memory && row >= eum_cpu_following()->eight_from && row < eum_cpu_following()->eight_to;
     if (b->count > 1)
         tile->ahead = tile->from_memory && !b->packed ? SEVERAL_AHEAD : 0;
     else

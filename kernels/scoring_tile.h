@@ -13,7 +13,8 @@
  *   v_prefetch(p), v_prefetch_far(p)    into the first cache, into the second
  *   v_keep(v)                       keeps the compiler from loading v a second time
  *   FEW_ROWS(queries, squares)      rows that are scored side by side for 0, 1, 2, 4 queries, with the rows' squares or without; divides 16
- *   ROW_BY_ROW                      whether one query is scored row by row rather than FEW_ROWS side by side
+ *   ROW_BY_ROW                      whether one query is scored row by row rather than FEW_ROWS side by side, and eight of them where
+ *                                   the processor wants it
  *   PACKED_ROWS, MOST_PACKED        rows and registers of a packed panel; PACKED_ROWS divides 8
  *   OPS                             the name of the table */
 
@@ -172,8 +173,10 @@ static __attribute__((noinline)) void mend_squares(eum_tile *tile, unsigned row)
 
 #if ROW_BY_ROW
 #include "kernels/scoring_single.h"
+#include "kernels/scoring_turn.h"
 #else
 #define single_rows_of(tile, queries, kind, element) false
+#define turn_rows_of(tile, first_query, queries, kind, element) false
 #endif
 
 /* What is prefetched during the one or two passes over rows from memory: the rows that are `far` behind, in the first pass three quarters of them,
@@ -232,6 +235,8 @@ ALWAYS_INLINE void few_rows_of(eum_tile *tile, unsigned first_query, int queries
     if (single_rows_of(tile, queries, kind, element))
         return;
     eum_tile_fill_rows(tile);
+    if (turn_rows_of(tile, first_query, queries + more, kind, element))
+        return;
     if (tile->ahead == 0 || first_query > 0) /* the next queries find the rows in cache */
         few_groups(tile, first_query, queries, more, kind, element, 0, false);
     else if (more > 0 && (size_t)queries * tile->dim * sizeof(float) <= NEAR_GROUP)

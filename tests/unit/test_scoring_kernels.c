@@ -207,32 +207,37 @@ START_TEST(many_rows_have_the_scores_that_they_have_in_small_parts)
 }
 END_TEST
 
-/* What one query is scored with over rows from memory or in cache, for a processor that follows them by itself and for one that does not. */
+/* What one query is scored with over rows from memory or in cache, and seven and eight from memory, for a processor that follows them by itself and
+ * for one that does not. */
 START_TEST(scores_do_not_depend_on_what_the_processor_follows_by_itself)
 {
     enum { PART = 300 };
-    static const size_t lengths[] = {40, 200, 1100};
-    const bool ours = eum_cpu_follows();
-    for (size_t i = 0; i < 2 * sizeof lengths / sizeof *lengths; i++) {
-        const eum_element element = i % 2 == 0 ? EUM_ELEMENT_FLOAT32 : EUM_ELEMENT_BFLOAT16;
-        const size_t dim = lengths[i / 2], bytes = dim * eum_element_bytes(element), rows = ((size_t)33 << 20) / bytes + 13;
-        data d = make(1, rows, dim, 0, element);
-        float *scores[2] = {malloc(rows * sizeof(float)), malloc(rows * sizeof(float))}, *values = malloc(dim * sizeof *values);
+    static const eum_cpu_rows following[] = {{UINT64_MAX, UINT64_MAX, 0}, {0, 0, UINT64_MAX}};
+    static const size_t lengths[] = {40, 200, 1100}, counts[] = {1, 7, 8};
+    const eum_cpu_rows *ours = eum_cpu_following();
+    const size_t dim = lengths[_i / 3], count = counts[_i % 3];
+    for (eum_element element = EUM_ELEMENT_FLOAT32; element <= (count == 1 ? EUM_ELEMENT_BFLOAT16 : EUM_ELEMENT_FLOAT32);
+         element += EUM_ELEMENT_BFLOAT16 - EUM_ELEMENT_FLOAT32) {
+        const size_t bytes = dim * eum_element_bytes(element), rows = ((size_t)33 << 20) / bytes + 13;
+        data d = make(count, rows, dim, 0, element);
+        float *scores[2] = {malloc(count * rows * sizeof(float)), malloc(count * rows * sizeof(float))},
+              *values = malloc(dim * sizeof *values);
         ck_assert(scores[0] != NULL && scores[1] != NULL && values != NULL);
-        fill(d.query, dim, UNIFORM);
+        for (size_t q = 0; q < count; q++)
+            fill(d.query + q * d.query_stride, dim, UNIFORM);
         for (size_t r = 0; r < rows; r++) {
             if (r < PART || r % 997 == 0) /* the others are copies of these */
                 fill(values, dim, r % 31 == 0 ? WITH_NAN : UNIFORM);
             set_row(&d, r, values);
         }
-        const int operations = element == EUM_ELEMENT_FLOAT32 ? 4 : 3;
+        const int operations = element == EUM_ELEMENT_FLOAT32 && count == 1 ? 4 : 3;
         for (int operation = 0; operation < operations; operation++) { /* the metrics, and eum_cosine */
             for (int follows = 0; follows < 2; follows++) {
                 eum_scoring_args args =
                     args_of(&d, operation < 3 ? (eum_metric)(operation + 1) : EUM_METRIC_COSINE, scores[follows]);
                 eum_cosine_args cosine = {d.query, d.target, scores[follows], rows, dim, bytes};
-                memset(scores[follows], 0x55, rows * sizeof(float));
-                eum_cpu_set_follows(follows == 1);
+                memset(scores[follows], 0x55, count * rows * sizeof(float));
+                eum_cpu_set_following(&following[follows]);
                 if (operation < 3) {
                     ck_assert_int_eq(eum_scoring_cpu(&args, eum_cpu_isa_best(), loop_at_once, NULL, 1), 0);
                 } else {
@@ -240,15 +245,16 @@ START_TEST(scores_do_not_depend_on_what_the_processor_follows_by_itself)
                     eum_cosine_cpu(&cosine, &prepared, 0, rows, eum_cpu_isa_best());
                 }
             }
-            for (size_t r = 0; r < rows; r++)
-                if (memcmp(&scores[0][r], &scores[1][r], sizeof(float)) != 0 && !(isnan(scores[0][r]) && isnan(scores[1][r])))
-                    ck_abort_msg("operation %d, element %d, dim %zu, row %zu: %a and %a", operation, element, dim, r,
-                                 (double)scores[0][r], (double)scores[1][r]);
-            for (int follows = 0; follows < 2 && operation < 3; follows++) { /* in cache: what the first rows have alone */
+            for (size_t i = 0; i < count * rows; i++)
+                if (memcmp(&scores[0][i], &scores[1][i], sizeof(float)) != 0 && !(isnan(scores[0][i]) && isnan(scores[1][i])))
+                    ck_abort_msg("operation %d, element %d, dim %zu, query %zu, row %zu: %a and %a", operation, element, dim,
+                                 i / rows, i % rows, (double)scores[0][i], (double)scores[1][i]);
+            for (int follows = 0; follows < 2 && operation < 3 && count == 1;
+                 follows++) { /* in cache: what the first rows have alone */
                 float part[PART];
                 eum_scoring_args args = args_of(&d, (eum_metric)(operation + 1), part);
                 args.rows = PART;
-                eum_cpu_set_follows(follows == 1);
+                eum_cpu_set_following(&following[follows]);
                 ck_assert_int_eq(eum_scoring_cpu(&args, eum_cpu_isa_best(), loop_at_once, NULL, 1), 0);
                 for (size_t r = 0; r < PART; r++)
                     ck_assert(memcmp(&part[r], &scores[0][r], sizeof(float)) == 0 || (isnan(part[r]) && isnan(scores[0][r])));
@@ -259,7 +265,7 @@ START_TEST(scores_do_not_depend_on_what_the_processor_follows_by_itself)
         free(values);
         end(&d);
     }
-    eum_cpu_set_follows(ours);
+    eum_cpu_set_following(ours);
 }
 END_TEST
 
@@ -393,7 +399,7 @@ Suite *scoring_kernels_suite(void)
     tcase_add_test(scores, rows_of_a_list_get_the_scores_they_have_among_all);
     tcase_add_test(scores, a_query_alone_has_the_scores_that_it_has_among_few);
     tcase_add_test(scores, many_rows_have_the_scores_that_they_have_in_small_parts);
-    tcase_add_test(scores, scores_do_not_depend_on_what_the_processor_follows_by_itself);
+    tcase_add_loop_test(scores, scores_do_not_depend_on_what_the_processor_follows_by_itself, 0, 9);
     tcase_add_test(scores, rows_have_the_same_scores_from_either_end_and_by_their_numbers);
     tcase_add_test(scores, threads_go_back_where_the_same_rows_are_scored_again);
     tcase_add_test(scores, kept_norms_give_the_same_bits);
