@@ -27,6 +27,7 @@
 #define ALIGNMENT 64u
 /* Where several queries are scored against rows from memory, bytes that are prefetched ahead of those that are read. */
 #define SEVERAL_AHEAD ((size_t)32 << 10)
+#define LINE_SCORES 16 /* float32 in a cache line */
 /* No cache that one process gets has more of them than this. */
 #define TURNED_BYTES ((uint64_t)64 << 20)
 /* On the stack of the caller: what one query of 2,000 elements, or the best of a few, need. */
@@ -211,6 +212,16 @@ static void mark_nonfinite(eum_tile *tile)
                 *eum_tile_score(tile, r, q) = NAN;
 }
 
+/* Fetches the lines that the panel's scores go to, which no cache has: as many streams as queries, too many for the hardware's prefetcher (Zen 5, 1 GB,
+ * two threads, 8 queries: dim 100 and 128 take 0.89 to 0.94 of the time; 64 queries 0.96 at 100; longer rows the same). */
+static void fetch_scores(const eum_tile *tile, const block *b, uint64_t query, uint64_t row)
+{
+    const float *out = b->args->scores + query * b->args->rows + row;
+    for (unsigned q = 0; q < tile->query_count; q++, out += b->args->rows)
+        for (unsigned r = 0; r < tile->count; r += LINE_SCORES)
+            __builtin_prefetch(out + r, 1);
+}
+
 static void store(const eum_tile *tile, const block *b, uint64_t query, uint64_t row)
 {
     float *out = b->args->scores + query * b->args->rows + row;
@@ -317,6 +328,8 @@ static __attribute__((noinline)) void score_rows(block *b, eum_tile *tile, lists
             b->ops->norms(tile);
         for (unsigned panel = first; panel < last; panel += b->panel) {
             set_panel(tile, b, panel);
+            if (mine == NULL && tile->from_memory)
+                fetch_scores(tile, b, b->first + panel, row);
             if (b->ops->score(tile))
                 mend(tile);
             give_norms(tile, b, row, panel);
