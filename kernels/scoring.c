@@ -213,7 +213,7 @@ static void mark_nonfinite(eum_tile *tile)
 }
 
 /* Fetches the lines that the panel's scores go to, which no cache has: as many streams as queries, too many for the hardware's prefetcher (Zen 5, 1 GB,
- * two threads, 8 queries: dim 100 and 128 take 0.89 to 0.94 of the time; 64 queries 0.96 at 100; longer rows the same). */
+ * two threads, 8 queries: dim 100 and 128 take 0.89 to 0.95 of the time; longer rows and more queries 0.96 to 1.02). */
 static void fetch_scores(const eum_tile *tile, const block *b, uint64_t query, uint64_t row)
 {
     const float *out = b->args->scores + query * b->args->rows + row;
