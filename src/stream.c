@@ -86,15 +86,19 @@ eum_status eum_strm_order(eum_strm *stream, eum_point point)
     eum_strm *other = eum_strm_find(stream->ctx, point.stream);
     if (other == NULL || other == stream)
         return EUM_OK;
-    stream->ordered = true;
+    stream->ordered = !stream->wrapped; /* whose end here waits for nothing, and which the user may have destroyed by then */
     return stream->ctx->device->ops->order(stream->device_stream, other->device_stream, point.sequence);
 }
 
 void eum_strm_mark_orders(eum_strm *stream)
 {
     eum_point point;
-    if (stream->ordered)
-        (void)eum_strm_mark(stream, &point);
+    eum_error saved;
+    if (!stream->ordered)
+        return;
+    eum_error_save(&saved);
+    (void)eum_strm_mark(stream, &point);
+    eum_error_restore(&saved);
 }
 
 void eum_streams_reap(eum_ctx *ctx)

@@ -16,7 +16,7 @@ struct eum_strm {
     bool exposed;        /* the user has its CUDA stream */
     uint64_t waited;     /* the newest sequence that somebody has waited for */
     uint64_t promised; /* the newest sequence that a job has; more than the newest mark's if that is still to come, or never came */
-    bool ordered;      /* the newest thing on it may be an order, which no mark is behind */
+    bool ordered;      /* the newest thing on it may be an order, which no mark is behind; false if it is wrapped */
     bool internal;     /* the default and the transfer stream: hold no reference to the context */
 };
 
@@ -34,7 +34,8 @@ bool eum_point_passed_in(void *ctx, eum_point point); /* the same, for eum_hazar
 bool eum_strm_is_idle(const eum_strm *stream);
 /* Makes what is submitted to `stream` from now on run after the point. */
 eum_status eum_strm_order(eum_strm *stream, eum_point point);
-/* An order has to pass, too, before its stream may go. If nothing was submitted behind it, because that failed, it gets a mark. */
+/* An order has to pass, too, before its stream may go. If nothing is behind it (a launch that was refused, a prefetch of what is there), it gets a
+ * mark. Where that fails, the stream stays until the context ends. */
 void eum_strm_mark_orders(eum_strm *stream);
 /* Frees the ended streams that have passed. */
 void eum_streams_reap(eum_ctx *ctx);
