@@ -173,10 +173,11 @@ START_TEST(a_stream_that_is_destroyed_finishes_its_work)
 }
 END_TEST
 
-/* The launch is ordered after the job before it is refused, and no job is behind the order. */
+/* The launch is ordered after the job before it is refused, and no job is behind the order. With _i a mark behind it is refused, too. */
 START_TEST(a_stream_ends_though_all_that_is_on_it_waits_for_a_job_of_another)
 {
-    eum_context *context = open_on("sim:turing,fail=submit:2", EUM_BACKING_MAPPED);
+    eum_context *context =
+        open_on(_i == 0 ? "sim:turing,fail=submit:2" : "sim:turing,fail=submit:2,fail=mark:2", EUM_BACKING_MAPPED);
     eum_stream *stream = new_stream(context);
     eum_buffer *buffer = new_buffer(context, 4 * KIB);
     cpu_fill(whole(buffer), 1);
@@ -444,7 +445,7 @@ Suite *stream_job_suite(void)
     tcase_add_test(tests, synchronize_waits_for_everything_on_its_stream_and_for_nothing_else);
     tcase_add_test(tests, the_default_stream_is_borrowed);
     tcase_add_test(tests, a_stream_that_is_destroyed_finishes_its_work);
-    tcase_add_test(tests, a_stream_ends_though_all_that_is_on_it_waits_for_a_job_of_another);
+    tcase_add_loop_test(tests, a_stream_ends_though_all_that_is_on_it_waits_for_a_job_of_another, 0, 2);
     tcase_add_test(tests, a_context_that_is_destroyed_finishes_its_work);
     tcase_add_test(tests, a_stream_outlives_its_context_handle);
     tcase_add_test(tests, completion_callbacks_come_in_order_after_the_work_before_them);
