@@ -27,7 +27,7 @@
 #define ALIGNMENT 64u
 /* Where several queries are scored against rows from memory, bytes that are prefetched ahead of those that are read. */
 #define SEVERAL_AHEAD ((size_t)32 << 10)
-#define LINE_SCORES 16 /* float32 in a cache line */
+#define LINE_BYTES ((uint64_t)64) /* of a cache */
 /* No cache that one process gets has more of them than this. */
 #define TURNED_BYTES ((uint64_t)64 << 20)
 /* On the stack of the caller: what one query of 2,000 elements, or the best of a few, need. */
@@ -213,12 +213,12 @@ static void mark_nonfinite(eum_tile *tile)
 }
 
 /* Fetches the lines that the panel's scores go to, which no cache has: as many streams as queries, too many for the hardware's prefetcher (Zen 5, 1 GB,
- * two threads, 8 queries: dim 100 and 128 take 0.89 to 0.95 of the time; longer rows and more queries 0.96 to 1.02). */
+ * two threads, 8 queries: dim 100 and 128 take 0.91 to 0.95 of the time; longer rows and more queries 0.96 to 1.02). */
 static void fetch_scores(const eum_tile *tile, const block *b, uint64_t query, uint64_t row)
 {
     const float *out = b->args->scores + query * b->args->rows + row;
     for (unsigned q = 0; q < tile->query_count; q++, out += b->args->rows)
-        for (unsigned r = 0; r < tile->count; r += LINE_SCORES)
+        for (unsigned r = 0; r < tile->count; r += LINE_BYTES / sizeof *out)
             __builtin_prefetch(out + r, 1);
 }
 
@@ -299,13 +299,14 @@ static lists *take_lists(block *b)
 static void set_ahead(eum_tile *tile, const block *b)
 {
     const eum_scoring_args *args = b->args;
-    const uint64_t line = 64, page = 4096, cached = 1u << 20, row = args->dim * eum_element_bytes(args->element),
-                   rows = 16 * args->row_stride, all = args->rows * args->row_stride;
-    const bool dense = args->numbers == NULL && args->row_stride - row < line;
+    const uint64_t page = 4096, cached = 1u << 20, row = args->dim * eum_element_bytes(args->element), rows = 16 * args->row_stride,
+                   all = args->rows * args->row_stride;
+    const bool dense = args->numbers == NULL && args->row_stride - row < LINE_BYTES;
     const bool followed = row >= 1024 && row <= 8192; /* by the hardware's prefetcher */
     tile->from_memory = dense && all > EUM_CACHES_BYTES;
-    tile->followed = row >= eum_cpu_following()->one_from;
-    tile->in_turn = tile->from_memory && row >= eum_cpu_following()->eight_from && row < eum_cpu_following()->eight_to;
+    const eum_cpu_rows *following = eum_cpu_following();
+    tile->followed = row >= following->one_from;
+    tile->in_turn = tile->from_memory && row >= following->eight_from && row < following->eight_to;
     if (b->count > 1)
         tile->ahead = tile->from_memory && !b->packed ? SEVERAL_AHEAD : 0;
     else

@@ -9,7 +9,8 @@
 #define TURN_ROWS (REDUCED / TURN_QUERIES) /* whose sums are reduced together */
 #define TURN_FAR ((size_t)8192)            /* bytes */
 
-/* W elements of the row against those of the queries, which are operands from the first cache. */
+/* few_step for one row and eight queries, which are operands from the first cache: with those in registers first, as few_step has them, 768 elements
+ * were no faster than four rows side by side. */
 ALWAYS_INLINE void turn_step(const float *const *at, size_t k, vec x, few_kind kind, vec *sums, vec *squares)
 {
     for (int i = 0; i < TURN_QUERIES; i++) {

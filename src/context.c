@@ -171,14 +171,16 @@ static void end(eum_ctx *ctx)
 {
     if (ctx->device != NULL) {
         eum_ctx_relock(ctx);
+        for (size_t i = 0; i < ctx->stream_count; i++) {
+            ctx->streams[i]->ended = true;
+            eum_strm_mark_orders(ctx->streams[i]);
+        }
         pthread_mutex_unlock(&ctx->lock);
         for (size_t i = 0; i < ctx->stream_count; i++) {
             eum_strm *stream = ctx->streams[i];
-            stream->ended = true;
-            eum_strm_mark_orders(stream);
             if (stream->sequence != 0)
                 (void)ctx->device->ops->wait(stream->device_stream, stream->sequence, -1);
-            stream->ordered = false;
+            stream->ordered = false; /* or the device refused the mark: then all is waited for below */
         }
         if (ctx->unmarked)
             (void)ctx->device->ops->synchronize(ctx->device);

@@ -536,7 +536,7 @@ START_TEST(a_failed_job_leaves_what_it_only_read_and_what_it_did_not_touch)
 }
 END_TEST
 
-/* On the device that runs nothing by itself: its end would change what is known of the bytes in the middle of the plan. */
+/* On a device that runs nothing by itself: the end of the job would change what is known of the bytes in the middle of the launch's plan. */
 START_TEST(a_job_does_not_fail_while_the_launch_after_it_is_planned)
 {
     char device[64];
