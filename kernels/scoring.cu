@@ -133,15 +133,16 @@ cudaError_t launch_merge(const Arguments &arguments, uint64_t queries, cudaStrea
 StreamKernels stream_kernels(const eum_scoring_args *args)
 {
     const bool distance = args->metric == EUM_METRIC_L2_SQUARED;
-    const bool wide =
-        aligned(args->targets, args->row_stride, 16) && (args->dim <= kStreamDim || aligned(args->queries, args->query_stride, 16));
+    const uint64_t starts = reinterpret_cast<uintptr_t>(args->targets) | args->row_stride |
+                            (args->dim > kStreamDim ? reinterpret_cast<uintptr_t>(args->queries) | args->query_stride : 0);
+    const uint64_t multiple = starts & (~starts + 1);
     switch (args->element) {
     case EUM_ELEMENT_FLOAT16:
-        return stream_float16(distance, args->dim, wide);
+        return stream_float16(distance, args->dim, multiple);
     case EUM_ELEMENT_BFLOAT16:
-        return stream_bfloat16(distance, args->dim, wide);
+        return stream_bfloat16(distance, args->dim, multiple);
     default:
-        return stream_float32(distance, args->dim, wide);
+        return stream_float32(distance, args->dim, multiple);
     }
 }
 

@@ -97,13 +97,31 @@ template <typename Element, int COUNT> struct alignas(sizeof(Element) * COUNT) P
         return widen(at[i]);
     }
 };
-/* In words: as elements each would take a register. */
+/* Of 16-bit elements in words: as elements each would take a register, and an instruction to get there. */
+template <int COUNT> struct alignas(2 * COUNT) Piece<__half, COUNT> {
+    uint32_t at[COUNT / 2];
+
+    __device__ __forceinline__ float element(int i) const
+    {
+        __half2 both;
+        memcpy(&both, &at[i / 2], sizeof both);
+        return i % 2 == 0 ? __low2float(both) : __high2float(both);
+    }
+};
 template <int COUNT> struct alignas(2 * COUNT) Piece<__nv_bfloat16, COUNT> {
     uint32_t at[COUNT / 2];
 
     __device__ __forceinline__ float element(int i) const
     {
         return __int_as_float(static_cast<int>(i % 2 == 0 ? at[i / 2] << 16 : at[i / 2] & 0xffff0000u));
+    }
+};
+template <> struct alignas(2) Piece<__half, 1> {
+    __half at[1];
+
+    __device__ __forceinline__ float element(int) const
+    {
+        return widen(at[0]);
     }
 };
 template <> struct alignas(2) Piece<__nv_bfloat16, 1> {

@@ -55,10 +55,10 @@ constexpr int stream_lanes(uint64_t pieces)
     return pieces <= 8 ? 4 : pieces <= 64 ? 8 : 16;
 }
 
-/* wide: rows, and beyond kStreamDim queries, start at multiples of 16 bytes. */
-StreamKernels stream_float32(bool distance, uint64_t dim, bool wide);
-StreamKernels stream_float16(bool distance, uint64_t dim, bool wide);
-StreamKernels stream_bfloat16(bool distance, uint64_t dim, bool wide);
+/* multiple: rows, and beyond kStreamDim queries, start at multiples of so many bytes. */
+StreamKernels stream_float32(bool distance, uint64_t dim, uint64_t multiple);
+StreamKernels stream_float16(bool distance, uint64_t dim, uint64_t multiple);
+StreamKernels stream_bfloat16(bool distance, uint64_t dim, uint64_t multiple);
 
 /* ----------------------------------------------------------------- many queries: a product of tiles (scoring_product.cuh) ----- */
 

@@ -8,6 +8,8 @@
 #ifndef EUM_SCORING_STREAM_CUH
 #define EUM_SCORING_STREAM_CUH
 
+#include <type_traits>
+
 #include "kernels/scoring_lists.cuh"
 #include "kernels/scoring_plan.h"
 
@@ -202,24 +204,16 @@ __device__ __forceinline__ void finish_slice(const Arguments &a, uint64_t first_
 }
 
 /* How a kernel keeps loads on their way. One query and 16-bit rows: what is between the loads takes long, so a thread loads the next half
- * of what it holds while it sums up this one; for float16 three blocks of a multiprocessor take turns beside (H100, 1M x 768, the ten best:
- * 0.570 of float32's time; with two blocks 0.637, and with three that do not load ahead 0.651), for which bfloat16, widened by integer
- * instructions, has not enough registers. */
-template <typename Element, int GROUP> struct Flow {
-    static constexpr bool kAhead = false;
-    static constexpr int kBlocks = 2;
-};
-template <> struct Flow<__half, 1> {
-    static constexpr bool kAhead = true;
-    static constexpr int kBlocks = 3;
-};
-template <> struct Flow<__nv_bfloat16, 1> {
-    static constexpr bool kAhead = true;
-    static constexpr int kBlocks = 2;
+ * of what it holds while it sums up this one, and three blocks of a multiprocessor take turns beside, where their registers suffice: not with
+ * four rows a thread, nor with the most that it holds of bfloat16, whose widening takes registers of its own. */
+template <typename Element, int LANES, int GROUP> struct Flow {
+    static constexpr bool kAhead = sizeof(Element) == 2 && GROUP == 1;
+    static constexpr bool kSpare = LANES > 4 && (LANES != 16 || std::is_same<Element, __half>::value);
+    static constexpr int kBlocks = kAhead && kSpare ? 3 : 2;
 };
 
 template <typename Element, bool DISTANCE, int PIECE, int LANES, int ROWS, int UNROLL, int GROUP>
-__global__ void __launch_bounds__(kThreads, Flow<Element, GROUP>::kBlocks) stream(const Arguments a)
+__global__ void __launch_bounds__(kThreads, Flow<Element, LANES, GROUP>::kBlocks) stream(const Arguments a)
 {
     using Wide = Piece<Element, PIECE>;
     constexpr int kWarpRows = kWarp / LANES * ROWS, kValues = ROWS * GROUP, kOwn = kValues > LANES ? kValues / LANES : 1;
@@ -247,7 +241,7 @@ __global__ void __launch_bounds__(kThreads, Flow<Element, GROUP>::kBlocks) strea
     uint64_t row =
         begin + static_cast<uint64_t>((select ? 0 : static_cast<int>(blockIdx.x) * active) + warp) * kWarpRows; /* of the warp */
 
-    constexpr bool kAhead = Flow<Element, GROUP>::kAhead;
+    constexpr bool kAhead = Flow<Element, LANES, GROUP>::kAhead;
     constexpr int kPart = UNROLL * LANES;
     const Element *rows[ROWS], *next_rows[ROWS]; /* the next ones are looked up while these are scored */
     Wide x[ROWS][UNROLL];
@@ -534,30 +528,44 @@ template <typename Element, bool DISTANCE, int PIECE> __global__ void __launch_b
 template <typename Element, bool DISTANCE, int PIECE, int LANES, int ROWS, int UNROLL, int GROUP_ROWS, int GROUP_UNROLL>
 StreamKernels stream_of()
 {
-    constexpr int kUnroll = Flow<Element, 1>::kAhead && UNROLL > 1 ? UNROLL / 2 : UNROLL;
+    constexpr int kUnroll = Flow<Element, LANES, 1>::kAhead && UNROLL > 1 ? UNROLL / 2 : UNROLL;
     return {reinterpret_cast<const void *>(&stream<Element, DISTANCE, PIECE, LANES, ROWS, kUnroll, 1>),
             reinterpret_cast<const void *>(&stream<Element, DISTANCE, PIECE, LANES, GROUP_ROWS, GROUP_UNROLL, kStreamGroup>),
             kThreads / LANES * ROWS,
             kThreads / LANES * GROUP_ROWS,
-            Flow<Element, 1>::kBlocks,
-            Flow<Element, kStreamGroup>::kBlocks};
+            Flow<Element, LANES, 1>::kBlocks,
+            Flow<Element, LANES, kStreamGroup>::kBlocks};
 }
 
-template <typename Element, bool DISTANCE> StreamKernels stream_for(uint64_t dim, bool wide)
+template <typename Element, bool DISTANCE> StreamKernels stream_for(uint64_t dim, uint64_t multiple)
 {
     constexpr int kWide = static_cast<int>(16 / sizeof(Element));
+    const bool wide = multiple % 16 == 0;
     if (dim > kStreamDim) {
         const void *kernel = wide ? reinterpret_cast<const void *>(&stream_long<Element, DISTANCE, kWide>)
                                   : reinterpret_cast<const void *>(&stream_long<Element, DISTANCE, 1>);
         return {kernel, kernel, 1, 1, 3, 3};
     }
-    if (!wide)
-        return stream_of<Element, DISTANCE, 1, 32, 2, 6, 2, 4>();
-    const int lanes = stream_lanes(dim / kWide);
-    return lanes == 4   ? stream_of<Element, DISTANCE, kWide, 4, 4, 2, 2, 2>()
-           : lanes == 8 ? stream_of<Element, DISTANCE, kWide, 8, 1, 4, 2, 2>()
-                        : stream_of < Element,
-           DISTANCE, kWide, 16, 1, 6, 2, sizeof(Element) == 4 ? 4 : 3 > ();
+    constexpr bool kNarrow = sizeof(Element) == 2;
+    if (wide) {
+        constexpr int kGroupUnroll = kNarrow ? 3 : 4;
+        const uint64_t pieces = dim / kWide;
+        const int lanes = stream_lanes(pieces);
+        if (kNarrow && lanes == 8 && pieces <= 16) /* the other half of what a lane would load is not there: it takes another row */
+            return stream_of<Element, DISTANCE, kWide, 8, 2, 2, 2, 2>();
+        return lanes == 4   ? stream_of<Element, DISTANCE, kWide, 4, 4, 2, 2, 2>()
+               : lanes == 8 ? stream_of<Element, DISTANCE, kWide, 8, 1, 4, 2, 2>()
+                            : stream_of<Element, DISTANCE, kWide, 16, 1, 6, 2, kGroupUnroll>();
+    }
+    if constexpr (kNarrow) { /* rows of 4 elements more than a multiple of 8, as 100 and 300 have */
+        if (multiple % 8 == 0) {
+            const int lanes = stream_lanes(dim / 4);
+            return lanes == 4   ? stream_of<Element, DISTANCE, 4, 4, 4, 2, 2, 2>()
+                   : lanes == 8 ? stream_of<Element, DISTANCE, 4, 8, 2, 4, 2, 4>()
+                                : stream_of<Element, DISTANCE, 4, 16, 2, 6, 2, 4>();
+        }
+    }
+    return dim <= 256 ? stream_of<Element, DISTANCE, 1, 8, 2, 4, 2, 4>() : stream_of<Element, DISTANCE, 1, 32, 2, 6, 2, 4>();
 }
 
 } // namespace eum_scoring

@@ -5,9 +5,9 @@
 namespace eum_scoring
 {
 
-StreamKernels stream_bfloat16(bool distance, uint64_t dim, bool wide)
+StreamKernels stream_bfloat16(bool distance, uint64_t dim, uint64_t multiple)
 {
-    return distance ? stream_for<__nv_bfloat16, true>(dim, wide) : stream_for<__nv_bfloat16, false>(dim, wide);
+    return distance ? stream_for<__nv_bfloat16, true>(dim, multiple) : stream_for<__nv_bfloat16, false>(dim, multiple);
 }
 
 } // namespace eum_scoring

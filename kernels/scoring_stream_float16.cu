@@ -5,9 +5,9 @@
 namespace eum_scoring
 {
 
-StreamKernels stream_float16(bool distance, uint64_t dim, bool wide)
+StreamKernels stream_float16(bool distance, uint64_t dim, uint64_t multiple)
 {
-    return distance ? stream_for<__half, true>(dim, wide) : stream_for<__half, false>(dim, wide);
+    return distance ? stream_for<__half, true>(dim, multiple) : stream_for<__half, false>(dim, multiple);
 }
 
 } // namespace eum_scoring

@@ -5,9 +5,9 @@
 namespace eum_scoring
 {
 
-StreamKernels stream_float32(bool distance, uint64_t dim, bool wide)
+StreamKernels stream_float32(bool distance, uint64_t dim, uint64_t multiple)
 {
-    return distance ? stream_for<float, true>(dim, wide) : stream_for<float, false>(dim, wide);
+    return distance ? stream_for<float, true>(dim, multiple) : stream_for<float, false>(dim, multiple);
 }
 
 } // namespace eum_scoring

@@ -319,9 +319,17 @@ static void one_query(void)
     for (eum_element element = EUM_ELEMENT_FLOAT16; element <= EUM_ELEMENT_BFLOAT16; element++) {
         CUDA(bench_fill(halves, rows * DIM, element, 2));
         CUDA(cudaDeviceSynchronize());
-        const contender half = scoring(halves, element, rows, 1, 0);
-        compare(element == EUM_ELEMENT_FLOAT16 ? "float16 scores / float32 scores" : "bfloat16 scores / float32 scores", &half,
-                &all, rounds, "<= 0.550");
+        const char *const which = element == EUM_ELEMENT_FLOAT16 ? "float16" : "bfloat16";
+        const contender half = scoring(halves, element, rows, 1, 0), half_best = scoring(halves, element, rows, 1, 10),
+                        half_eight = scoring(halves, element, rows, 8, 0),
+                        eight = scoring(targets, EUM_ELEMENT_FLOAT32, rows, 8, 0);
+        char name[64];
+        snprintf(name, sizeof name, "%s scores / float32 scores", which);
+        compare(name, &half, &all, rounds, "<= 0.550");
+        snprintf(name, sizeof name, "%s top-10 / float32 top-10", which);
+        compare(name, &half_best, &best[0], rounds, "");
+        snprintf(name, sizeof name, "%s scores / float32 scores, 8 queries", which);
+        compare(name, &half_eight, &eight, rounds, "");
     }
     contender listed = scoring(targets, EUM_ELEMENT_FLOAT32, CANDIDATES, 1, 0), contiguous = listed;
     listed.args.numbers = numbers;

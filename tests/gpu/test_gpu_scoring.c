@@ -3,7 +3,7 @@
 #include "gpu_scoring_data.h"
 #include "kernels/scoring_cpu.h"
 
-static const uint64_t dims[] = {1, 3, 16, 100, 128, 768, 1536, 4099, 8200};
+static const uint64_t dims[] = {1, 3, 16, 20, 50, 100, 128, 300, 768, 777, 1536, 4099, 8200};
 #define DIMS ((int)(sizeof dims / sizeof *dims))
 
 /* ------------------------------------------------------------------------------------------------------- tests ------- */
