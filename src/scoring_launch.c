@@ -11,8 +11,9 @@
 
 #define MOST_OPERANDS (EUM_SCORING_OPERANDS + 2) /* then, as there are: numbers, scratch */
 
-/* Each byte of these is used once; every block reads the queries. */
-#define ONCE ((uint64_t)1 << EUM_TARGETS | (uint64_t)1 << EUM_SCORES | (uint64_t)1 << EUM_INDICES)
+/* Each byte of these is used once; every block reads the queries, and with many of them the targets are read again. */
+#define RESULTS_ONCE ((uint64_t)1 << EUM_SCORES | (uint64_t)1 << EUM_INDICES)
+#define ONCE ((uint64_t)1 << EUM_TARGETS | RESULTS_ONCE)
 
 typedef struct scoring_params {
     eum_scoring_request request; /* its ranges and numbers are not used: the call has addresses */
@@ -249,7 +250,7 @@ static eum_status launch(eum_strm *stream, const eum_scoring_request *request, c
                                  .names = all->names,
                                  .params = params,
                                  .params_bytes = sizeof *params,
-                                 .once = eum_scoring_streams(request) ? ONCE : 0,
+                                 .once = eum_scoring_streams(request) ? ONCE : RESULTS_ONCE,
                                  .node = request->operation == EUM_OPERATION_COSINE && request->rows > 0 ? cosine_node : NULL,
                                  .anywhere = true,
                                  .versioned = keeps_norms ? EUM_TARGETS + 1 : 0,

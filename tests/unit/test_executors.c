@@ -108,6 +108,41 @@ START_TEST(auto_keeps_few_rows_on_the_cpu_without_a_launch_or_a_movement)
 }
 END_TEST
 
+/* Of few queries and of many: each result is written once, so over the link, and there is nothing to copy back. */
+START_TEST(small_results_are_where_the_host_reads_them)
+{
+    problem p = {.operation = EUM_OPERATION_TOPK,
+                 .metric = 2,
+                 .element = 1,
+                 .queries = _i % 2 == 0 ? 2 : 40,
+                 .rows = 2000,
+                 .dim = 768,
+                 .k = 10};
+    scene s;
+    open_scene(&s, _i / 2, "", p);
+    OK(eum_buffer_destroy(s.o.scores));
+    OK(eum_buffer_destroy(s.o.indices));
+    s.o.scores = new_buffer_as(s.context, s.a.score_count * 4, EUM_ROLE_AUTO);
+    s.o.indices = new_buffer_as(s.context, s.a.index_count * 8, EUM_ROLE_AUTO);
+    eum_stats before = stats_of(s.context);
+    for (int use = 0; use < 4; use++) {
+        eum_job job;
+        OK(score(&s, EUM_EXECUTOR_DEVICE, &job));
+        wait_job(job);
+        read_answer(&s.o, &s.a);
+    }
+    ck_assert_uint_eq(stats_of(s.context).bytes_to_host, before.bytes_to_host);
+    arrays cpu = make_arrays(&s.p);
+    eum_job job;
+    OK(score(&s, EUM_EXECUTOR_CPU, &job));
+    wait_job(job);
+    read_answer(&s.o, &cpu);
+    expect_close_answer(&cpu, &s.a, 1);
+    free_arrays(&cpu);
+    close_scene(&s);
+}
+END_TEST
+
 START_TEST(auto_moves_targets_that_are_scored_again_and_again)
 {
     problem p = {.operation = EUM_OPERATION_SIMILARITY, .metric = 2, .element = 1, .queries = 1, .rows = 2000, .dim = 768};
@@ -499,6 +534,7 @@ Suite *executors_suite(void)
     TCase *engine = tcase_create("executors");
     tcase_set_timeout(engine, 120);
     tcase_add_loop_test(engine, auto_keeps_few_rows_on_the_cpu_without_a_launch_or_a_movement, 0, SETUPS);
+    tcase_add_loop_test(engine, small_results_are_where_the_host_reads_them, 0, SETUPS * 2);
     tcase_add_loop_test(engine, auto_moves_targets_that_are_scored_again_and_again, 0, SETUPS);
     tcase_add_loop_test(engine, auto_does_not_wait_for_the_cpus_sake, 0, SETUPS);
     tcase_add_loop_test(engine, the_cpu_brings_what_it_needs_if_it_is_told_to_do_it, 0, SETUPS);
