@@ -295,7 +295,7 @@ static lists *take_lists(block *b)
  * Several queries: from memory, into the second cache, as they are read for the first of them (0.6 GB, 8 queries, two threads: dim 128, 57 to 36 ms;
  * 768, 39 to 31; from 4 KiB on the distance matters little; in the caches long rows take 5 % longer, and it is not done).
  * All this is for Intel's processors. Some of AMD's do best by themselves where one query goes through memory, or eight (eum_cpu_following, scoring_single.h,
- * scoring_turn.h); for other queries and rows the same prefetches help them. */
+ * scoring_pairs.h); for other queries and rows the same prefetches help them. */
 static void set_ahead(eum_tile *tile, const block *b)
 {
     const eum_scoring_args *args = b->args;
@@ -306,7 +306,7 @@ static void set_ahead(eum_tile *tile, const block *b)
     tile->from_memory = dense && all > EUM_CACHES_BYTES;
     const eum_cpu_rows *following = eum_cpu_following();
     tile->followed = row >= following->one_from;
-    tile->in_turn = tile->from_memory && row >= following->eight_from && row < following->eight_to;
+    tile->in_pairs = tile->from_memory && row >= following->eight_from && row < following->eight_to;
     if (b->count > 1)
         tile->ahead = tile->from_memory && !b->packed ? SEVERAL_AHEAD : 0;
     else

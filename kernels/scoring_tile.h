@@ -173,10 +173,10 @@ static __attribute__((noinline)) void mend_squares(eum_tile *tile, unsigned row)
 
 #if ROW_BY_ROW
 #include "kernels/scoring_single.h"
-#include "kernels/scoring_turn.h"
+#include "kernels/scoring_pairs.h"
 #else
 #define single_rows_of(tile, queries, kind, element) false
-#define turn_rows_of(tile, first_query, queries, kind, element) false
+#define pairs_of(tile, first_query, queries, kind, element) false
 #endif
 
 /* What is prefetched during the one or two passes over rows from memory: the rows that are `far` behind, in the first pass three quarters of them,
@@ -235,7 +235,7 @@ ALWAYS_INLINE void few_rows_of(eum_tile *tile, unsigned first_query, int queries
     if (single_rows_of(tile, queries, kind, element))
         return;
     eum_tile_fill_rows(tile);
-    if (turn_rows_of(tile, first_query, queries + more, kind, element))
+    if (pairs_of(tile, first_query, queries + more, kind, element))
         return;
     if (tile->ahead == 0 || first_query > 0) /* the next queries find the rows in cache */
         few_groups(tile, first_query, queries, more, kind, element, 0, false);
