@@ -41,7 +41,7 @@ static inline float eum_query_inverse_norm(const eum_cosine_query *query)
 /* Which rows from memory the processor's prefetcher follows by itself, one after the other, so that prefetches as others have them only hold it
  * up; in bytes of a row. AMD's family 25, any for one query (Zen 4, 1 GB, two threads: 0.95 to 1.01 of plain loads instead of 0.81 to
  * 0.97). Family 26 those of 640 bytes and more (Zen 5: 1.06 to 1.13 instead of 0.84 to 0.96; of 400 and 512 bytes 0.81 to 1.11 instead of 0.89
- * to 1.05), and for eight queries those of 400 bytes to 4 KiB (see scoring_pairs.h). */
+ * to 1.05), and for eight queries those of 400 bytes to 8 KiB (see scoring_pairs.h). */
 typedef struct eum_cpu_rows {
     uint64_t one_from;             /* one query: rows of this size and more */
     uint64_t eight_from, eight_to; /* eight queries: rows of sizes [eight_from, eight_to) */

@@ -68,7 +68,7 @@ static const eum_cpu_rows none = {UINT64_MAX, UINT64_MAX, 0};
 static const eum_cpu_rows *find_following(void)
 {
 #if defined(__x86_64__)
-    static const eum_cpu_rows zen4 = {0, UINT64_MAX, 0}, zen5 = {640, 400, 4096};
+    static const eum_cpu_rows zen4 = {0, UINT64_MAX, 0}, zen5 = {640, 400, 8196};
     unsigned int a = 0, b = 0, c = 0, d = 0;
     bool amd = __get_cpuid(0, &a, &b, &c, &d) != 0 && b == signature_AMD_ebx && c == signature_AMD_ecx && d == signature_AMD_edx;
     unsigned int family = amd && __get_cpuid(1, &a, &b, &c, &d) != 0 ? (a >> 8 & 15u) + (a >> 20 & 255u) : 0;

@@ -2,17 +2,28 @@
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
  * For rows from memory on a processor that follows them by itself (eum_cpu_following). What is far ahead is prefetched into the second cache, line
- * after line, and the next two rows into the first; each query's elements are loaded once for both rows. Zen 5, 1 GB, two threads, all scores, paired:
- * as fast as four rows side by side times 1.02 to 1.04 at 100 elements, 1.06 to 1.1 at 128, 1.12 to 1.2 at 160 and 192; as one row at a time (which has
- * more of the first cache, and twice the loads of queries) times 1.00 to 1.07 from 256 to 896. */
+ * after line, and the next two rows into the first, in the order of their addresses too; each query's elements are loaded once for both rows. Zen 5,
+ * 1 GB, two threads, all scores, paired: as fast as four rows side by side times 1.02 to 1.06 at 100 elements, 1.06 to 1.1 at 128, 1.12 to 1.2 at 160 and
+ * 192, 1.06 to 1.2 at 1,536 and 1.04 to 1.09 at 2,048; as one row at a time (which has more of the first cache, and twice the loads of queries) times
+ * 1.00 to 1.07 from 256 to 896. */
 
 #define PAIR_QUERIES 8
 #define PAIR_ROWS (REDUCED / PAIR_QUERIES) /* at a time: their sums are reduced together */
 #define PAIR_FAR ((size_t)8192)            /* bytes */
+#define PAIRS (REDUCED / PAIR_ROWS)
+#define PAIR_WHOLE                                                                                                                 \
+    ((size_t)1024) /* elements of the longest rows that are scored whole: their eight queries fit into the first cache */
+#define PAIR_PART ((size_t)W * 24) /* elements of a part of longer ones */
 
 /* What is done with it stays behind what was done before: the compiler would put the prefetches and the queries' loads together (1 to 2 %). */
 #define here(pointer) __asm__ volatile("" : "+r"(pointer))
 #define here_loaded(v) __asm__ volatile("" : "+v"(v))
+
+/* An address that may be no object's: it is only prefetched. */
+ALWAYS_INLINE const void *behind(const void *address, size_t bytes)
+{
+    return (const void *)((uintptr_t)address + bytes);
+}
 
 /* W elements of query i, which two rows share. */
 ALWAYS_INLINE void pair_query(const float *values, int i, vec x, vec y, few_kind kind, vec *sums)
@@ -44,32 +55,85 @@ ALWAYS_INLINE void pair_step(const float *const *at, size_t k, vec x, vec y, few
     }
 }
 
-/* Two rows against eight queries, query i's scores to out[i * PAIR_ROWS] and the next; the additions are those of few_sums. squares: a register a
- * row, whose lanes the caller adds up. */
-ALWAYS_INLINE void score_pair(const float *const *queries, size_t dim, const float *row, const float *other, few_kind kind,
-                              float *out, vec *squares)
+/* Adds elements [start, end) of two rows against eight queries to the lanes' sums (query i's are sums[i * PAIR_ROWS] and the next) and to the rows' squares,
+ * addition by addition as few_sums. Meanwhile it prefetches as many bytes from `far` and from `next` on. */
+ALWAYS_INLINE void pair_part(const float *const *queries, const float *row, const float *other, size_t start, size_t end,
+                             const void *from_far, const void *from_next, few_kind kind, vec *sums, vec *squares)
 {
     const float *at[PAIR_QUERIES];
-    vec sums[REDUCED], own[PAIR_ROWS] = {v_zero(), v_zero()};
+    const char *far = from_far, *next = from_next;
     for (int i = 0; i < PAIR_QUERIES; i++) /* addresses in registers */
         at[i] = queries[i];
-    for (int i = 0; i < REDUCED; i++)
-        sums[i] = v_zero();
-    const char *far = (const char *)((uintptr_t)row + PAIR_FAR),
-               *next = (const char *)((uintptr_t)row + PAIR_ROWS * dim * sizeof *row);
-    size_t k = 0;
-    for (; k + W <= dim; k += W, far += PAIR_ROWS * LINE, next += PAIR_ROWS * LINE) {
+    size_t k = start;
+    for (; k + W <= end; k += W, far += PAIR_ROWS * LINE, next += PAIR_ROWS * LINE) {
         vec x = v_load(row + k), y = v_load(other + k);
         v_keep(x);
         v_keep(y);
-        pair_step(at, k, x, y, kind, far, next, sums, own);
+        pair_step(at, k, x, y, kind, far, next, sums, squares);
     }
-    if (k < dim)
-        pair_step(at, k, v_load_part(row + k, (unsigned)(dim - k)), v_load_part(other + k, (unsigned)(dim - k)), kind, far, next,
-                  sums, own);
+    if (k < end)
+        pair_step(at, k, v_load_part(row + k, (unsigned)(end - k)), v_load_part(other + k, (unsigned)(end - k)), kind, far, next,
+                  sums, squares);
+}
+
+/* The lanes' sums of two rows to scores, query after query. */
+ALWAYS_INLINE void put_pair(eum_tile *tile, unsigned row, const vec *sums)
+{
+    float out[REDUCED];
     v_reduce(sums, out);
-    squares[0] = own[0];
-    squares[1] = own[1];
+    for (unsigned i = 0; i < tile->query_count; i++)
+        memcpy(tile->scores + i * EUM_TILE_ROWS + row, out + i * PAIR_ROWS, PAIR_ROWS * sizeof *out);
+}
+
+/* REDUCED rows; those that are not there are the last one again. */
+ALWAYS_INLINE void pairs_whole(eum_tile *tile, unsigned begin, const float *const *at, few_kind kind, vec *squares)
+{
+    for (unsigned r = 0; r < REDUCED; r += PAIR_ROWS) {
+        const float *row = tile->rows[begin + r], *other = tile->rows[begin + r + 1];
+        vec sums[REDUCED], own[PAIR_ROWS] = {v_zero(), v_zero()};
+        for (int i = 0; i < REDUCED; i++)
+            sums[i] = v_zero();
+        pair_part(at, row, other, 0, tile->dim, behind(row, PAIR_FAR), behind(row, PAIR_ROWS * tile->dim * sizeof *row), kind, sums,
+                  own);
+        put_pair(tile, begin + r, sums);
+        squares[r] = own[0];
+        squares[r + 1] = own[1];
+    }
+}
+
+/* The same for long rows, part by part: as many elements of eight queries as leave room in the first cache. The rows stay in the second one
+ * meanwhile, where the next ones are fetched to. */
+ALWAYS_INLINE void pairs_in_parts(eum_tile *tile, unsigned begin, const float *const *at, few_kind kind, vec *squares)
+{
+    vec kept[PAIRS][REDUCED];
+    const char *far = behind(tile->rows[begin], REDUCED * tile->dim * sizeof(float));
+    for (unsigned r = 0; r < REDUCED; r++)
+        squares[r] = v_zero();
+    for (unsigned p = 0; p < PAIRS; p++)
+        for (int i = 0; i < REDUCED; i++)
+            kept[p][i] = v_zero();
+    for (size_t start = 0; start < tile->dim; start += PAIR_PART) {
+        const size_t end = tile->dim - start < PAIR_PART ? tile->dim : start + PAIR_PART,
+                     half = start + PAIR_PART / 2 < end ? start + PAIR_PART / 2 : end;
+        for (unsigned p = 0; p < PAIRS; p++) {
+            const void *const *rows = tile->rows + begin + p * PAIR_ROWS;
+            const void *const *next = p + 1 < PAIRS ? rows + PAIR_ROWS : tile->rows + begin;
+            const size_t from = (p + 1 < PAIRS ? start : end) * sizeof(float);
+            vec sums[REDUCED], own[PAIR_ROWS] = {squares[p * PAIR_ROWS], squares[p * PAIR_ROWS + 1]};
+            for (int i = 0; i < REDUCED; i++)
+                sums[i] = kept[p][i];
+            pair_part(at, rows[0], rows[1], start, half, far, behind(next[0], from), kind, sums, own);
+            far += (half - start) * PAIR_ROWS * sizeof(float);
+            pair_part(at, rows[0], rows[1], half, end, far, behind(next[1], from), kind, sums, own);
+            far += (end - half) * PAIR_ROWS * sizeof(float);
+            for (int i = 0; i < REDUCED; i++)
+                kept[p][i] = sums[i];
+            squares[p * PAIR_ROWS] = own[0];
+            squares[p * PAIR_ROWS + 1] = own[1];
+        }
+    }
+    for (unsigned p = 0; p < PAIRS; p++)
+        put_pair(tile, begin + p * PAIR_ROWS, kept[p]);
 }
 
 ALWAYS_INLINE void score_pairs(eum_tile *tile, few_kind kind)
@@ -79,13 +143,10 @@ ALWAYS_INLINE void score_pairs(eum_tile *tile, few_kind kind)
         at[i] = tile->values + (size_t)i * tile->value_stride;
     for (unsigned begin = 0; begin < tile->count; begin += REDUCED) {
         vec squares[REDUCED];
-        for (unsigned r = 0; r < REDUCED; r += PAIR_ROWS) { /* rows that are not there are the last one again */
-            const void *const *rows = tile->rows + begin + r;
-            float out[REDUCED];
-            score_pair(at, tile->dim, rows[0], rows[1], kind, out, squares + r);
-            for (unsigned i = 0; i < tile->query_count; i++)
-                memcpy(tile->scores + i * EUM_TILE_ROWS + begin + r, out + i * PAIR_ROWS, PAIR_ROWS * sizeof *out);
-        }
+        if (tile->dim <= PAIR_WHOLE)
+            pairs_whole(tile, begin, at, kind, squares);
+        else
+            pairs_in_parts(tile, begin, at, kind, squares);
         if (kind == FEW_DOT_AND_SQUARES)
             v_reduce(squares, tile->inverses + begin);
     }
