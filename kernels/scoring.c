@@ -294,8 +294,8 @@ static lists *take_lists(block *b)
  * plain loads read; in the third cache it slows them down, 85 to 98 us for 3 MB).
  * Several queries: from memory, into the second cache, as they are read for the first of them (0.6 GB, 8 queries, two threads: dim 128, 57 to 36 ms;
  * 768, 39 to 31; from 4 KiB on the distance matters little; in the caches long rows take 5 % longer, and it is not done).
- * All this is for Intel's processors. Some of AMD's do best by themselves where one query goes through memory, or eight (eum_cpu_following, scoring_single.h,
- * scoring_pairs.h); for other queries and rows the same prefetches help them. */
+ * All this is for Intel's processors. Some of AMD's do best by themselves where one query goes through memory, and where eight do with prefetches of
+ * their own (eum_cpu_following, scoring_single.h, scoring_pairs.h); for other queries and rows the same prefetches help them. */
 static void set_ahead(eum_tile *tile, const block *b)
 {
     const eum_scoring_args *args = b->args;

@@ -35,7 +35,7 @@ typedef struct eum_tile {
     size_t ahead;     /* bytes to prefetch ahead of rows side by side, 0: none; for several queries into the second cache */
     bool from_memory; /* rows one after the other without gaps, too many for the caches */
     bool followed;    /* one query: the processor follows these rows by itself, see eum_cpu_following() */
-    bool in_pairs;     /* eight queries: two rows at a time, for the same reason */
+    bool in_pairs;    /* eight queries: two rows at a time, on processors that follow them so */
     const void
         *rows[EUM_TILE_ROWS]; /* `count`, and the last one again up to a multiple of 16; not filled in where `first` is set */
     const char *first;        /* one query and a whole tile of rows without gaps: the first row. Else NULL */

@@ -114,11 +114,12 @@ ALWAYS_INLINE void pairs_in_parts(eum_tile *tile, unsigned begin, const float *c
             kept[p][i] = v_zero();
     for (size_t start = 0; start < tile->dim; start += PAIR_PART) {
         const size_t end = tile->dim - start < PAIR_PART ? tile->dim : start + PAIR_PART,
-                     half = start + PAIR_PART / 2 < end ? start + PAIR_PART / 2 : end;
+                     half = start + (end - start) / (2 * W) * W;
         for (unsigned p = 0; p < PAIRS; p++) {
             const void *const *rows = tile->rows + begin + p * PAIR_ROWS;
-            const void *const *next = p + 1 < PAIRS ? rows + PAIR_ROWS : tile->rows + begin;
-            const size_t from = (p + 1 < PAIRS ? start : end) * sizeof(float);
+            const bool last = p + 1 == PAIRS; /* then come the first rows' next part, or the first ones behind all */
+            const void *const *next = last ? tile->rows + begin : rows + PAIR_ROWS;
+            const size_t from = (!last ? start : end < tile->dim ? end : REDUCED * tile->dim) * sizeof(float);
             vec sums[REDUCED], own[PAIR_ROWS] = {squares[p * PAIR_ROWS], squares[p * PAIR_ROWS + 1]};
             for (int i = 0; i < REDUCED; i++)
                 sums[i] = kept[p][i];

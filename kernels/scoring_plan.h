@@ -49,7 +49,7 @@ struct StreamKernels {
     int one_blocks, group_blocks; /* of a multiprocessor */
 };
 
-/* Lanes that share a row of so many pieces of 16 bytes: enough for a row, and no more. */
+/* Lanes that share a row of so many pieces: enough for a row, and no more. */
 constexpr int stream_lanes(uint64_t pieces)
 {
     return pieces <= 8 ? 4 : pieces <= 64 ? 8 : 16;

@@ -324,7 +324,7 @@ __global__ void __launch_bounds__(kThreads, Flow<Element, LANES, GROUP>::kBlocks
             if constexpr (kAhead) {
                 Wide y[ROWS][UNROLL];
 #pragma unroll 1
-                for (int base = 0; base < pieces || base == 0; base += 2 * kPart) {
+                for (int base = 0; base < pieces; base += 2 * kPart) {
                     load_pieces(rows, base + kPart, y);
                     add_pieces(base, x);
                     if (base + 2 * kPart < pieces)
@@ -540,13 +540,13 @@ StreamKernels stream_of()
 template <typename Element, bool DISTANCE> StreamKernels stream_for(uint64_t dim, uint64_t multiple)
 {
     constexpr int kWide = static_cast<int>(16 / sizeof(Element));
-    const bool wide = multiple % 16 == 0;
+    constexpr bool kNarrow = sizeof(Element) == 2;
+    const bool wide = multiple % 16 == 0 && (!kNarrow || dim >= kWide); /* 16-bit kernels always take a first piece */
     if (dim > kStreamDim) {
         const void *kernel = wide ? reinterpret_cast<const void *>(&stream_long<Element, DISTANCE, kWide>)
                                   : reinterpret_cast<const void *>(&stream_long<Element, DISTANCE, 1>);
         return {kernel, kernel, 1, 1, 3, 3};
     }
-    constexpr bool kNarrow = sizeof(Element) == 2;
     if (wide) {
         constexpr int kGroupUnroll = kNarrow ? 3 : 4;
         const uint64_t pieces = dim / kWide;
@@ -558,7 +558,7 @@ template <typename Element, bool DISTANCE> StreamKernels stream_for(uint64_t dim
                             : stream_of<Element, DISTANCE, kWide, 16, 1, 6, 2, kGroupUnroll>();
     }
     if constexpr (kNarrow) { /* rows of 4 elements more than a multiple of 8, as 100 and 300 have */
-        if (multiple % 8 == 0) {
+        if (multiple % 8 == 0 && dim >= 4) {
             const int lanes = stream_lanes(dim / 4);
             return lanes == 4   ? stream_of<Element, DISTANCE, 4, 4, 4, 2, 2, 2>()
                    : lanes == 8 ? stream_of<Element, DISTANCE, 4, 8, 2, 4, 2, 4>()

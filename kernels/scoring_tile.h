@@ -13,8 +13,8 @@
  *   v_prefetch(p), v_prefetch_far(p)    into the first cache, into the second
  *   v_keep(v)                       keeps the compiler from loading v a second time
  *   FEW_ROWS(queries, squares)      rows that are scored side by side for 0, 1, 2, 4 queries, with the rows' squares or without; divides 16
- *   ROW_BY_ROW                      whether one query is scored row by row rather than FEW_ROWS side by side, and eight of them where
- *                                   the processor wants it
+ *   ROW_BY_ROW                      whether one query is scored row by row rather than FEW_ROWS side by side, and eight against two rows at
+ *                                   a time where the processor wants it
  *   PACKED_ROWS, MOST_PACKED        rows and registers of a packed panel; PACKED_ROWS divides 8
  *   OPS                             the name of the table */
 
@@ -172,8 +172,8 @@ static __attribute__((noinline)) void mend_squares(eum_tile *tile, unsigned row)
 }
 
 #if ROW_BY_ROW
-#include "kernels/scoring_single.h"
 #include "kernels/scoring_pairs.h"
+#include "kernels/scoring_single.h"
 #else
 #define single_rows_of(tile, queries, kind, element) false
 #define pairs_of(tile, first_query, queries, kind, element) false

@@ -32,6 +32,7 @@ eum_executor_answer eum_break_even_ask(const eum_break_even_question *q, uint64_
     uint32_t class = eum_learned_class(q->queries, false, bytes);
     eum_executor_question question = {.asked = EUM_EXECUTOR_AUTO,
                                       .in_place = q->streams,
+                                      .results_in_place = true,
                                       .mapped = backing == EUM_BACKING_MAPPED || (by_copies && bytes > q->limit),
                                       .by_copies = by_copies,
                                       .threads = q->threads,

@@ -138,7 +138,7 @@ static uint64_t results_ns(const eum_executor_question *q, uint64_t *out_after)
     eum_costs back = eum_costs_back(q->costs);
     uint64_t move = q->by_copies ? eum_cost_copy(&back, q->results) : eum_cost_prefetch(&back, q->results);
     uint64_t far = eum_cost_store(q->costs, q->results);
-    bool stored = q->in_place && far < move;
+    bool stored = q->results_in_place && far < move;
     *out_after = stored ? 0 : move;
     return stored ? far : 0;
 }

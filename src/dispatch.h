@@ -26,11 +26,12 @@ eum_cpu_costs eum_cpu_costs_of(eum_cpu_isa isa);
 
 typedef struct eum_executor_question {
     eum_executor asked;
-    bool no_copy;   /* the targets find no room on the device, or are the caller's: they pass through it in chunks each time */
-    bool mapped;    /* the targets do not move at all: kernels always read them over the link */
-    bool in_place;  /* the kernel may use over the link what the host has */
-    bool by_copies; /* bytes move by copies, or by prefetches */
-    bool reused;    /* the user said that the targets are scored again and again */
+    bool no_copy;  /* the targets find no room on the device, or are the caller's: they pass through it in chunks each time */
+    bool mapped;   /* the targets do not move at all: kernels always read them over the link */
+    bool in_place; /* the kernel may use over the link what the host has of targets and queries */
+    bool results_in_place; /* and write the results there */
+    bool by_copies;        /* bytes move by copies, or by prefetches */
+    bool reused;           /* the user said that the targets are scored again and again */
     uint32_t threads;
     /* What they take, in 1024ths of what is predicted without: learned; 0: 1024. */
     uint32_t cpu_times;

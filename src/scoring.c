@@ -28,13 +28,25 @@ static uint64_t elsewhere(const eum_ctx *ctx, const eum_range *range)
     return range->bytes - eum_extents_bytes_at(&range->buf->extents, range->offset, range->offset + range->bytes, EUM_AT_HOST);
 }
 
+static bool is_reachable(const eum_buf *buf)
+{
+    return buf->backing != EUM_BACKING_MIRRORED || buf->memory.device != NULL;
+}
+
+/* Whether kernels may write results to the host's memory, which they do once. */
+static bool takes_results(const eum_buf *buf)
+{
+    return buf == NULL ||
+           (is_reachable(buf) && (buf->role == EUM_ROLE_AUTO || buf->role == EUM_ROLE_RESULTS || buf->role == EUM_ROLE_STREAM));
+}
+
 /* What is known of the targets: how kernels reach them. */
 static void ask_targets(const eum_ctx *ctx, const eum_scoring_request *request, eum_executor_question *question)
 {
     const eum_buf *buf = request->targets.buf;
     uint64_t limit, used;
     eum_budget_read(ctx->budget, &limit, &used);
-    bool reachable = buf->backing != EUM_BACKING_MIRRORED || buf->memory.device != NULL;
+    bool reachable = is_reachable(buf);
     bool too_large = buf->backing == EUM_BACKING_MIRRORED && buf->mirror.bytes == 0 && buf->bytes > limit;
     question->no_copy = too_large && !reachable;
     question->mapped = buf->backing == EUM_BACKING_MAPPED || buf->backing == EUM_BACKING_HOST || (too_large && reachable) ||
@@ -72,7 +84,8 @@ static eum_executor_question question_of(const eum_ctx *ctx, const eum_scoring_r
                                    .dim = request->dim,
                                    .k = request->indices.buf == NULL ? 0 : request->k,
                                    .element_bytes = eum_scoring_element_bytes(request),
-                                   .results = request->scores.bytes + request->indices.bytes};
+                                   .results = request->scores.bytes + request->indices.bytes,
+                                   .results_in_place = takes_results(request->scores.buf) && takes_results(request->indices.buf)};
 }
 
 static eum_executor_answer ask(const eum_ctx *ctx, const eum_scoring_request *request)

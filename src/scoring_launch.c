@@ -11,10 +11,6 @@
 
 #define MOST_OPERANDS (EUM_SCORING_OPERANDS + 2) /* then, as there are: numbers, scratch */
 
-/* Each byte of these is used once; every block reads the queries, and with many of them the targets are read again. */
-#define RESULTS_ONCE ((uint64_t)1 << EUM_SCORES | (uint64_t)1 << EUM_INDICES)
-#define ONCE ((uint64_t)1 << EUM_TARGETS | RESULTS_ONCE)
-
 typedef struct scoring_params {
     eum_scoring_request request; /* its ranges and numbers are not used: the call has addresses */
     eum_workers *workers;
@@ -234,6 +230,14 @@ static eum_status add_gpu_operands(eum_ctx *ctx, const eum_scoring_request *requ
     return status;
 }
 
+/* Operands whose bytes are used once each: the results, and the targets unless many queries or a list have them read again. Every block reads the
+ * queries, and the numbers of a list are read for each group of queries. */
+static uint64_t used_once(const eum_scoring_request *request)
+{
+    return (eum_scoring_streams(request) ? (uint64_t)1 << EUM_TARGETS : 0) | (uint64_t)1 << EUM_SCORES |
+           (request->indices.buf != NULL ? (uint64_t)1 << EUM_INDICES : 0);
+}
+
 static eum_status launch(eum_strm *stream, const eum_scoring_request *request, const operands *all, const scoring_params *params,
                          const eum_run *run, eum_job *out)
 {
@@ -250,7 +254,7 @@ static eum_status launch(eum_strm *stream, const eum_scoring_request *request, c
                                  .names = all->names,
                                  .params = params,
                                  .params_bytes = sizeof *params,
-                                 .once = eum_scoring_streams(request) ? ONCE : RESULTS_ONCE,
+                                 .once = used_once(request),
                                  .node = request->operation == EUM_OPERATION_COSINE && request->rows > 0 ? cosine_node : NULL,
                                  .anywhere = true,
                                  .versioned = keeps_norms ? EUM_TARGETS + 1 : 0,

@@ -186,6 +186,35 @@ START_TEST(rows_by_their_numbers_score_as_they_do_in_order)
 }
 END_TEST
 
+/* Rows that end before a first load of 8 or 16 bytes does. What the kernel before left in shared memory, here a query that is not a number, has no part
+ * in their scores. */
+START_TEST(short_rows_are_scored_by_what_they_have)
+{
+    const uint64_t gaps[] = {4, 8};
+    const eum_element element = elements[_i % 3];
+    data before = make(EUM_ELEMENT_FLOAT32, 1, 100000, 16, 0, 0, 1);
+    fill_with_all_kinds(&before, false);
+    for (uint64_t k = 0; k < 16; k++)
+        query_of(&before, 0)[k] = NAN;
+    upload(&before);
+    before.args.metric = EUM_METRIC_COSINE;
+    for (uint64_t dim = 1; dim <= 9; dim++) {
+        for (size_t g = 0; g < sizeof gaps / sizeof *gaps; g++) {
+            const uint64_t stride = (dim + gaps[g] - 1) / gaps[g] * gaps[g];
+            data d = make(element, 1, 20011, dim, stride - dim, 0, 1);
+            fill_with_all_kinds(&d, false);
+            for (int m = 0; m < 3; m++) {
+                run(&before, false);
+                d.args.metric = metrics[m];
+                (void)check_scores(&d);
+            }
+            end(&d);
+        }
+    }
+    end(&before);
+}
+END_TEST
+
 /* Up to 8 queries and more than 8 each give a score one value, whichever other queries there are. */
 START_TEST(a_score_does_not_depend_on_the_other_queries)
 {
@@ -331,6 +360,7 @@ Suite *gpu_scoring_suite(void)
     tcase_add_test(scratch, fewer_rows_never_need_more_scratch_memory);
     tcase_add_test(tests, the_reference_is_that_of_the_cpu);
     tcase_add_loop_test(tests, the_scores_agree_with_float64, 0, DIMS * 3);
+    tcase_add_loop_test(tests, short_rows_are_scored_by_what_they_have, 0, 3);
     tcase_add_loop_test(tests, the_best_rows_are_those_of_a_sort, 0, 7);
     tcase_add_loop_test(tests, the_order_of_the_rows_does_not_matter, 0, 5);
     tcase_add_test(tests, rows_by_their_numbers_score_as_they_do_in_order);

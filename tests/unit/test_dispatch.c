@@ -17,6 +17,7 @@ static eum_executor_question cold(uint64_t rows)
                                    .cpu = eum_cpu_costs_of(EUM_CPU_AVX2),
                                    .threads = 2,
                                    .in_place = true,
+                                   .results_in_place = true,
                                    .queries = 1,
                                    .rows = rows,
                                    .dim = 768,
@@ -228,6 +229,26 @@ START_TEST(predictions_for_many_queries_are_near_what_was_measured)
 }
 END_TEST
 
+/* Of many queries too, whose targets are read more than once. */
+START_TEST(results_that_the_host_can_take_cost_no_copy)
+{
+    for (uint64_t queries = 1; queries <= 64; queries *= 8) {
+        eum_executor_question question = cold(5000);
+        question.in_place = queries <= 8;
+        question.queries = queries;
+        question.k = 10;
+        question.by_copies = true;
+        question.results = 120 * queries;
+        question.missing_targets = question.missing_queries = question.over_link = 0;
+        uint64_t here = eum_choose_executor(&question).device_ns;
+        question.results_in_place = false;
+        uint64_t copied = eum_choose_executor(&question).device_ns;
+        ck_assert_uint_ge(copied - here, costs.copy_ns / 2);
+        ck_assert_uint_le(copied - here, costs.copy_ns * 2);
+    }
+}
+END_TEST
+
 /* One H100, the ten best of 768 elements, again and again: bench_executors. Reading and launching alone would be 11 to 32 us. */
 START_TEST(a_selection_for_few_queries_is_predicted_as_it_was_measured_on_the_device)
 {
@@ -351,6 +372,7 @@ Suite *dispatch_suite(void)
     tcase_add_test(choosing, targets_that_were_used_often_between_the_last_rewrites_move_at_once);
     tcase_add_test(choosing, predictions_for_many_queries_are_near_what_was_measured);
     tcase_add_test(choosing, a_selection_for_few_queries_is_predicted_as_it_was_measured_on_the_device);
+    tcase_add_test(choosing, results_that_the_host_can_take_cost_no_copy);
     tcase_add_test(choosing, only_a_selection_of_many_queries_goes_through_the_devices_filter);
     tcase_add_test(choosing, the_largest_shapes_do_not_overflow);
     tcase_add_test(choosing, whatever_comes_at_most_twice_the_best_fixed_choice_is_paid);
