@@ -39,7 +39,8 @@ static bool launches_many(const bench_pattern *pattern)
     return false;
 }
 
-/* What a part costs beside its bytes is little beside these; and what is used once, so that it could be read in place, gains less by moving. */
+/* What a part costs beside its bytes is little beside these; and what is used once before the CPU has it again, so that it could be used in place, gains
+ * less by moving. */
 #define PARTS_FROM ((size_t)8 << 20)
 #define PARTS_USED_ONCE_FROM ((size_t)32 << 20)
 
@@ -56,14 +57,14 @@ static bool has_parts(const bench_case *c)
            c->machine->info.device_kind != EUM_DEVICE_HOST;
 }
 
-/* Much that the CPU computes and kernels then only read is made in parts, which move while it is at the next; what the two rewrite in turns is left to
- * the library, which uses it in place where that is better. (docs/residency.md says so.) */
-static bool suits_parts(const bench_case *c)
+/* Much that the CPU computes or changes is mapped in parts, which move while it is at the next: from less on where kernels then read it again and
+ * again. (docs/residency.md says so.) With a role that keeps bytes in place where kernels rewrite them nothing would move. */
+static bool suits_parts(const bench_case *c, library_kind kind)
 {
     const bench_step *steps = c->pattern->parts[0].steps;
-    bool once = c->pattern->parts[1].times == 0; /* there is nothing but that */
-    return has_parts(c) && steps[0] == BENCH_FILL && steps[1] == BENCH_SCORE &&
-           step_bytes(c, BENCH_FILL) >= (once ? PARTS_USED_ONCE_FROM : PARTS_FROM);
+    bool read = steps[0] == BENCH_FILL && steps[1] == BENCH_SCORE,
+         again = read && c->pattern->parts[1].times > 0; /* not only that */
+    return has_parts(c) && (read || kind != BY_ROLE) && step_bytes(c, steps[0]) >= (again ? PARTS_FROM : PARTS_USED_ONCE_FROM);
 }
 
 static bool library_can(const bench_contender *self, const bench_case *c, bool *out_managed)
@@ -73,9 +74,9 @@ static bool library_can(const bench_contender *self, const bench_case *c, bool *
     case BY_ROLE:
         return c->pattern->role != EUM_ROLE_AUTO;
     case BY_ONE_MAP:
-        return suits_parts(c);
+        return suits_parts(c, BY_AUTO);
     case BY_PARTS:
-        return has_parts(c) && !suits_parts(c);
+        return has_parts(c) && !suits_parts(c, BY_AUTO);
     case BY_ACQUIRING:
         return c->machine->info.device_kind == EUM_DEVICE_CUDA && launches_many(c->pattern);
     case BY_WRAPPING:
@@ -254,7 +255,7 @@ static void cpu_step(const library_set *s, bench_step step)
 /* Do the bytes move while the CPU is at others, as they do for who pipelines by hand? */
 static bool in_parts(const library_set *s, bench_step step)
 {
-    bool wanted = s->kind == BY_PARTS || ((s->kind == BY_AUTO || s->kind == BY_ROLE) && suits_parts(s->c));
+    bool wanted = s->kind == BY_PARTS || ((s->kind == BY_AUTO || s->kind == BY_ROLE) && suits_parts(s->c, s->kind));
     return wanted && step_bytes(s->c, step) >= PARTS_FROM;
 }
 
