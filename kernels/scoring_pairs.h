@@ -4,16 +4,16 @@
  * For rows from memory on a processor that follows them by itself (eum_cpu_following). What is far ahead is prefetched into the second cache, line
  * after line, and the next two rows into the first, in the order of their addresses too; each query's elements are loaded once for both rows. Zen 5,
  * 1 GB, two threads, all scores, paired: as fast as four rows side by side times 1.02 to 1.06 at 100 elements, 1.06 to 1.1 at 128, 1.12 to 1.2 at 160 and
- * 192, 1.06 to 1.2 at 1,536 and 1.04 to 1.09 at 2,048; as one row at a time (which has more of the first cache, and twice the loads of queries) times
+ * 192, 1.06 to 1.25 at 1,536 and 1.04 to 1.09 at 2,048; as one row at a time (which has more of the first cache, and twice the loads of queries) times
  * 1.00 to 1.07 from 256 to 896. */
 
 #define PAIR_QUERIES 8
 #define PAIR_ROWS (REDUCED / PAIR_QUERIES) /* at a time: their sums are reduced together */
 #define PAIR_FAR ((size_t)8192)            /* bytes */
 #define PAIRS (REDUCED / PAIR_ROWS)
-#define PAIR_WHOLE                                                                                                                 \
-    ((size_t)1024) /* elements of the longest rows that are scored whole: their eight queries fit into the first cache */
-#define PAIR_PART ((size_t)W * 24) /* elements of a part of longer ones */
+/* Elements of the longest rows that are scored whole, whose eight queries fit into the first cache; and of a part of longer ones. */
+#define PAIR_WHOLE ((size_t)1024)
+#define PAIR_PART ((size_t)W * 24)
 
 /* What is done with it stays behind what was done before: the compiler would put the prefetches and the queries' loads together (1 to 2 %). */
 #define here(pointer) __asm__ volatile("" : "+r"(pointer))

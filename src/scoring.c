@@ -36,8 +36,7 @@ static bool is_reachable(const eum_buf *buf)
 /* Whether kernels may write results to the host's memory, which they do once. */
 static bool takes_results(const eum_buf *buf)
 {
-    return buf == NULL ||
-           (is_reachable(buf) && (buf->role == EUM_ROLE_AUTO || buf->role == EUM_ROLE_RESULTS || buf->role == EUM_ROLE_STREAM));
+    return buf == NULL || (is_reachable(buf) && (buf->role == EUM_ROLE_AUTO || eum_role_stays_on_host(buf->role)));
 }
 
 /* What is known of the targets: how kernels reach them. */

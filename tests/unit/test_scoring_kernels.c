@@ -213,7 +213,7 @@ START_TEST(scores_do_not_depend_on_what_the_processor_follows_by_itself)
 {
     enum { PART = 300 };
     static const eum_cpu_rows following[] = {{UINT64_MAX, UINT64_MAX, 0}, {0, 0, UINT64_MAX}};
-    static const size_t lengths[] = {40, 200, 1100, 1160, 2048}, counts[] = {1, 7, 8};
+    static const size_t lengths[] = {40, 200, 1024, 1025, 1100, 1152, 1160, 2048}, counts[] = {1, 7, 8};
     const eum_cpu_rows *ours = eum_cpu_following();
     const size_t dim = lengths[_i / 3], count = counts[_i % 3];
     for (eum_element element = EUM_ELEMENT_FLOAT32; element <= (count == 1 ? EUM_ELEMENT_BFLOAT16 : EUM_ELEMENT_FLOAT32);
@@ -399,7 +399,7 @@ Suite *scoring_kernels_suite(void)
     tcase_add_test(scores, rows_of_a_list_get_the_scores_they_have_among_all);
     tcase_add_test(scores, a_query_alone_has_the_scores_that_it_has_among_few);
     tcase_add_test(scores, many_rows_have_the_scores_that_they_have_in_small_parts);
-    tcase_add_loop_test(scores, scores_do_not_depend_on_what_the_processor_follows_by_itself, 0, 15);
+    tcase_add_loop_test(scores, scores_do_not_depend_on_what_the_processor_follows_by_itself, 0, 24);
     tcase_add_test(scores, rows_have_the_same_scores_from_either_end_and_by_their_numbers);
     tcase_add_test(scores, threads_go_back_where_the_same_rows_are_scored_again);
     tcase_add_test(scores, kept_norms_give_the_same_bits);
